@@ -1,0 +1,177 @@
+//! `config.ini`: typed sections, every key with a default. An unknown key or a bad value is an error that names the file,
+//! the line, and what was meant.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Both programs' settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// `[tracker]`.
+    pub tracker: TrackerConfig,
+    /// `[peer]`.
+    pub peer: PeerConfig,
+}
+
+/// `[tracker]`: the keys in capitals, the same order as in config.ini.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackerConfig {
+    /// HOST: the address to listen on. Default 127.0.0.1.
+    pub host: IpAddr,
+    /// PORT: 0 lets the system choose. Default 8000.
+    pub port: u16,
+    /// TORRENT_DIR: where published .torrent files are kept.
+    pub torrent_dir: PathBuf,
+    /// TORRENT_FILE: the catalogue's database.
+    pub torrent_file: PathBuf,
+    /// PEER_FILE: the snapshot of the swarms.
+    pub peer_file: PathBuf,
+    /// INTERVAL: seconds between a peer's announces. Default 120.
+    pub interval_s: u32,
+    /// MIN_INTERVAL: seconds that a peer must wait in any case. Default 30.
+    pub min_interval_s: u32,
+    /// WORKERS: threads that answer requests; 0: one per core, at least 2. Default 0.
+    pub workers: usize,
+    /// DEFAULT_PEERS: peers in an answer when the client does not say. Default 50.
+    pub default_peers: u32,
+    /// MAX_PEERS: peers in an answer at most. Default 200.
+    pub max_peers: u32,
+    /// MAX_SCRAPE: info-hashes in a scrape at most. Default 64.
+    pub max_scrape: usize,
+    /// MAX_TORRENT_SIZE_KIB: the largest .torrent accepted by upload. Default 10240.
+    pub max_torrent_len: usize,
+    /// SNAPSHOT_INTERVAL: seconds between snapshots of the swarms. Default 60.
+    pub snapshot_interval_s: u32,
+}
+
+/// `[peer]`: the keys in capitals, the same order as in config.ini.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// TRACKER_URL: the tracker used when a torrent is made, and its catalogue. Default http://127.0.0.1:8000/announce.
+    pub tracker_url: String,
+    /// TORRENT_DIR: where .torrent files made and fetched are kept.
+    pub torrent_dir: PathBuf,
+    /// DOWNLOAD_DIR: where payload goes unless told otherwise.
+    pub download_dir: PathBuf,
+    /// STATE_DIR: what survives a restart.
+    pub state_dir: PathBuf,
+    /// INTERVAL: seconds between announces at the least, whatever the tracker says. Default 30.
+    pub interval_s: u32,
+    /// PORT: the control port, on 127.0.0.1; 0 lets the system choose. Default 5000.
+    pub port: u16,
+    /// PEER_HOST: the address to listen for peers on. Default `::`, which takes IPv4 as well.
+    pub peer_host: IpAddr,
+    /// PEER_PORT: the port for peers; 0: any. Default 0... documented in config.ini.
+    pub peer_port: u16,
+    /// BLOCK_SIZE: bytes per request. Default 16384; a power of two from 4096 to 131072.
+    pub block_len: u32,
+    /// MAX_CONNECTIONS: of all torrents together. Default 1000.
+    pub max_connections: usize,
+    /// MAX_CONNECTIONS_PER_TORRENT. Default 200.
+    pub max_connections_per_torrent: usize,
+    /// MAX_HALF_OPEN: connections being dialled at once. Default 32.
+    pub max_half_open: usize,
+    /// UPLOAD_SLOTS: peers of a torrent uploaded to at once. Default 8.
+    pub upload_slots: usize,
+    /// BUFFER_MIB: memory for pieces being received, of all torrents together. Default 16.
+    pub buffer_len_bytes: u64,
+    /// DISK_THREADS: threads that write. Default 2.
+    pub disk_threads: usize,
+    /// HASH_THREADS: threads that hash; 0: one per core. Default 0.
+    pub hash_threads: usize,
+    /// ANNOUNCE_THREADS: threads that talk to trackers. Default 4.
+    pub announce_threads: usize,
+    /// OPEN_FILES: payload files held open. Default 256.
+    pub open_files: usize,
+    /// CONNECT_TIMEOUT: seconds for dialling and for the handshake. Default 10.
+    pub connect_timeout_s: u32,
+    /// PEER_TIMEOUT: seconds of silence after which a peer is dropped. Default 180.
+    pub peer_timeout_s: u32,
+    /// MAX_TORRENT_SIZE_KIB: the largest .torrent read. Default 65536.
+    pub max_torrent_len: usize,
+}
+
+impl Default for TrackerConfig {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 8000,
+            torrent_dir: "tracker-data/torrents".into(),
+            torrent_file: "tracker-data/catalogue.db".into(),
+            peer_file: "tracker-data/peers".into(),
+            interval_s: 120,
+            min_interval_s: 30,
+            workers: 0,
+            default_peers: 50,
+            max_peers: 200,
+            max_scrape: 64,
+            max_torrent_len: 10 << 20,
+            snapshot_interval_s: 60,
+        }
+    }
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            tracker_url: "http://127.0.0.1:8000/announce".into(),
+            torrent_dir: "peer-data/torrents".into(),
+            download_dir: "downloads".into(),
+            state_dir: "peer-data/state".into(),
+            interval_s: 30,
+            port: 5000,
+            peer_host: IpAddr::from([0; 16]),
+            peer_port: 0,
+            block_len: 16384,
+            max_connections: 1000,
+            max_connections_per_torrent: 200,
+            max_half_open: 32,
+            upload_slots: 8,
+            buffer_len_bytes: 16 << 20,
+            disk_threads: 2,
+            hash_threads: 0,
+            announce_threads: 4,
+            open_files: 256,
+            connect_timeout_s: 10,
+            peer_timeout_s: 180,
+            max_torrent_len: 64 << 20,
+        }
+    }
+}
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Config {
+    /// Finds and reads the configuration: `explicit` (from `--config`; must exist), else ./config.ini, else
+    /// torrent/config.ini in the user's configuration folder (`XDG_CONFIG_HOME`, `~/.config`), else the defaults.
+    /// `env` and `read` stand for the process's environment and the file system, so that tests need neither.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file and the line.
+    pub fn load(
+        explicit: Option<&Path>,
+        env: impl Fn(&str) -> Option<PathBuf>,
+        read: impl Fn(&Path) -> std::io::Result<String>,
+    ) -> Result<(Self, Option<PathBuf>), ConfigError> {
+        todo!()
+    }
+
+    /// Reads the text of a configuration file that stands at `path`: relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file and the line.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        todo!()
+    }
+}

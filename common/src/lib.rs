@@ -1,0 +1,13 @@
+//! What the tracker and the peer share: identifiers, bencode, metainfo, piece geometry, the wire and announce
+//! formats, and configuration. Bytes in, values out: nothing here opens a socket, and only [`metainfo::create`]
+//! opens files.
+
+pub mod announce;
+pub mod bencode;
+pub mod bitfield;
+pub mod config;
+pub mod geometry;
+pub mod ids;
+pub mod metainfo;
+pub mod wire;
+pub mod worker;

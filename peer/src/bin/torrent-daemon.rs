@@ -1,0 +1,2 @@
+//! torrent-daemon
+fn main() {}

@@ -1,0 +1,2 @@
+//! torrent-fetch
+fn main() {}

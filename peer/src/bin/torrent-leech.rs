@@ -1,0 +1,2 @@
+//! torrent-leech
+fn main() {}

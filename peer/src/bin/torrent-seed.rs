@@ -1,0 +1,2 @@
+//! torrent-seed
+fn main() {}

@@ -1,0 +1,2 @@
+//! torrent-status
+fn main() {}

@@ -1,0 +1,2 @@
+//! torrent-test
+fn main() {}

@@ -1,0 +1,5 @@
+//! The daemon's HTTP interface on loopback: [`api`] types, server, and the client the commands use.
+
+pub mod api;
+pub mod client;
+pub mod server;

@@ -1,0 +1,13 @@
+//! The peer: seeds and leeches many torrents with one thread per connection and one per active torrent.
+//! ARCHITECTURE.md has the picture of threads and channels.
+
+pub mod announcer;
+pub mod cli;
+pub mod connection;
+pub mod control;
+pub mod listen;
+pub mod resume;
+pub mod session;
+pub mod storage;
+pub mod torrent;
+pub mod wake;

@@ -1,0 +1,1 @@
+//! The tracker: swarms, a catalogue of published torrents, and HTTP in front of both.
