@@ -2,4 +2,8 @@
 
 pub mod api;
 pub mod client;
+pub mod engine;
 pub mod server;
+
+pub use engine::{Engine, Refusal};
+pub use server::ControlServer;
