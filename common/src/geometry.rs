@@ -147,7 +147,11 @@ impl Geometry {
     pub fn span(&self, piece: u32, begin: u32, len: u32) -> Option<Span> {
         let piece = self.piece(piece)?;
         let end = begin.checked_add(len)?;
-        (len > 0 && len <= MAX_BLOCK_LEN && end <= self.piece_len(piece)).then_some(Span { piece, begin, len })
+        (len > 0 && len <= MAX_BLOCK_LEN && end <= self.piece_len(piece)).then_some(Span {
+            piece,
+            begin,
+            len,
+        })
     }
 }
 
@@ -254,7 +258,9 @@ mod tests {
     fn answers_must_name_whole_blocks() {
         let g = geometry(100_000, 32_768);
         assert!(g.block_at(0, 16_384, 16_384).is_some());
-        for (piece, begin, len) in [(0, 1, 16_384), (0, 0, 16_383), (0, 0, 0), (0, 32_768, 16_384), (4, 0, 1), (3, 0, 16_384)] {
+        for (piece, begin, len) in
+            [(0, 1, 16_384), (0, 0, 16_383), (0, 0, 0), (0, 32_768, 16_384), (4, 0, 1), (3, 0, 16_384)]
+        {
             assert_eq!(g.block_at(piece, begin, len), None, "{piece} {begin} {len}");
         }
     }
@@ -263,7 +269,14 @@ mod tests {
     fn spans_stay_inside_a_piece() {
         let g = geometry(100_000, 32_768);
         assert!(g.span(0, 1, 100).is_some());
-        for (piece, begin, len) in [(0, 32_768, 1), (0, 32_767, 2), (0, u32::MAX, 2), (0, 0, 0), (9, 0, 1), (0, 0, MAX_BLOCK_LEN + 1)] {
+        for (piece, begin, len) in [
+            (0, 32_768, 1),
+            (0, 32_767, 2),
+            (0, u32::MAX, 2),
+            (0, 0, 0),
+            (9, 0, 1),
+            (0, 0, MAX_BLOCK_LEN + 1),
+        ] {
             assert_eq!(g.span(piece, begin, len), None, "{piece} {begin} {len}");
         }
     }

@@ -144,7 +144,15 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "0", &"0".repeat(39), &"0".repeat(41), &"g".repeat(40), &"é".repeat(20), &format!("+{}", "0".repeat(39))] {
+        for text in [
+            "",
+            "0",
+            &"0".repeat(39),
+            &"0".repeat(41),
+            &"g".repeat(40),
+            &"é".repeat(20),
+            &format!("+{}", "0".repeat(39)),
+        ] {
             assert_eq!(text.parse::<InfoHash>(), Err(InfoHashError), "{text:?}");
         }
     }

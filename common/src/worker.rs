@@ -73,7 +73,10 @@ impl Worker {
         if let Some(handle) = self.handle.take()
             && handle.join().is_err()
         {
-            log::error!("thread {} panicked: this is a bug, please report it with the lines above", self.name);
+            log::error!(
+                "thread {} panicked: this is a bug, please report it with the lines above",
+                self.name
+            );
         }
     }
 }

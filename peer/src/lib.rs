@@ -2,12 +2,15 @@
 //! ARCHITECTURE.md has the picture of threads and channels.
 
 pub mod announcer;
+pub mod catalogue;
 pub mod cli;
 pub mod connection;
 pub mod control;
+pub mod http;
 pub mod listen;
 pub mod resume;
 pub mod session;
 pub mod storage;
+pub mod text;
 pub mod torrent;
 pub mod wake;

@@ -1,1 +1,1 @@
-//! TODO
+//! When one torrent announces, to whom, and what.

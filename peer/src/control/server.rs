@@ -16,7 +16,9 @@ pub struct ControlServer {
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The port could not be had.
-    #[error("cannot listen on {address}: {source}; is another torrent-daemon running? --port chooses another port")]
+    #[error(
+        "cannot listen on {address}: {source}; is another torrent-daemon running? --port chooses another port"
+    )]
     Listen {
         /// Where.
         address: SocketAddr,

@@ -48,7 +48,9 @@ impl BlockPool {
 
     /// Gives back what was reserved for a piece.
     pub fn release(&self, len: u64) {
-        let paid_back = self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, |reserved| reserved.checked_sub(len));
+        let paid_back = self
+            .reserved
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |reserved| reserved.checked_sub(len));
         debug_assert!(paid_back.is_ok(), "released more than was reserved");
     }
 

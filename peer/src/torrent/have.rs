@@ -56,7 +56,11 @@ impl Have {
     /// The pieces that came from position `from` of the log on.
     pub fn since(&self, from: u32) -> impl Iterator<Item = PieceIndex> + '_ {
         let range = from as usize..self.logged() as usize;
-        self.log.get(range).unwrap_or_default().iter().filter_map(|slot| self.geometry.piece(slot.load(Ordering::Relaxed)))
+        self.log
+            .get(range)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|slot| self.geometry.piece(slot.load(Ordering::Relaxed)))
     }
 
     /// The bits now, as a bitfield.
