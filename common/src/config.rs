@@ -61,7 +61,7 @@ pub struct PeerConfig {
     pub port: u16,
     /// PEER_HOST: the address to listen for peers on. Default `::`, which takes IPv4 as well.
     pub peer_host: IpAddr,
-    /// PEER_PORT: the port for peers; 0: any. Default 0... documented in config.ini.
+    /// PEER_PORT: the port for peers; 0: any. Default 6881.
     pub peer_port: u16,
     /// BLOCK_SIZE: bytes per request. Default 16384; a power of two from 4096 to 131072.
     pub block_len: u32,
@@ -81,6 +81,8 @@ pub struct PeerConfig {
     pub hash_threads: usize,
     /// ANNOUNCE_THREADS: threads that talk to trackers. Default 4.
     pub announce_threads: usize,
+    /// ANNOUNCE_TIMEOUT: seconds that a tracker has for its whole answer over HTTP. Default 15.
+    pub announce_timeout_s: u32,
     /// OPEN_FILES: payload files held open. Default 256.
     pub open_files: usize,
     /// CONNECT_TIMEOUT: seconds for dialling and for the handshake. Default 10.
@@ -121,7 +123,7 @@ impl Default for PeerConfig {
             interval_s: 30,
             port: 5000,
             peer_host: IpAddr::from([0; 16]),
-            peer_port: 0,
+            peer_port: 6881,
             block_len: 16384,
             max_connections: 1000,
             max_connections_per_torrent: 200,
@@ -131,6 +133,7 @@ impl Default for PeerConfig {
             disk_threads: 2,
             hash_threads: 0,
             announce_threads: 4,
+            announce_timeout_s: 15,
             open_files: 256,
             connect_timeout_s: 10,
             peer_timeout_s: 180,
