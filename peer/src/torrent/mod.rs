@@ -4,6 +4,7 @@ pub mod choker;
 pub mod core;
 pub mod event;
 pub mod have;
+pub mod input;
 pub mod picker;
 pub mod requests;
 pub mod thread;

@@ -1,0 +1,87 @@
+//! What a torrent and its connections share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use torrent_common::geometry::Geometry;
+use torrent_common::ids::{InfoHash, PeerId};
+
+use crate::storage::blocks::BlockPool;
+use crate::storage::files::Storage;
+use crate::torrent::event::Command;
+use crate::torrent::have::Have;
+use crate::torrent::input::Input;
+use crate::wake::Waker;
+
+/// Commands that may wait for a connection. They come in batches and a connection looks often: one that lets so many
+/// pile up is not being scheduled or does not read.
+const COMMAND_QUEUE_LEN: usize = 128;
+
+/// A torrent, as its connections see it.
+#[derive(Debug)]
+pub struct TorrentLink {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// Our name.
+    pub own_peer_id: PeerId,
+    /// Its sizes.
+    pub geometry: Geometry,
+    /// What may be uploaded, and what is to be told to the peer.
+    pub have: Arc<Have>,
+    /// Where uploads are read.
+    pub storage: Arc<Storage>,
+    /// Where downloads are received.
+    pub pool: Arc<BlockPool>,
+    /// The torrent's thread. Sending may wait: it waits for nobody.
+    pub inputs: Sender<Input>,
+    /// Time-outs.
+    pub timeouts: Timeouts,
+}
+
+/// How long a connection is patient.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For dialling, and again for the handshake.
+    pub connect: Duration,
+    /// Without a byte from the peer.
+    pub silence: Duration,
+}
+
+/// How the torrent's thread reaches a connection.
+#[derive(Debug)]
+pub struct ConnectionHandle {
+    commands: Sender<Command>,
+    waker: Waker,
+}
+
+impl ConnectionHandle {
+    /// A handle, and the connection's end of it.
+    pub fn new(waker: Waker) -> (Self, Receiver<Command>) {
+        let (commands, receiver) = bounded(COMMAND_QUEUE_LEN);
+        (Self { commands, waker }, receiver)
+    }
+
+    /// Never waits. False when the connection does not keep up or is gone: give it up.
+    pub fn send(&self, command: Command) -> bool {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                self.waker.ring();
+                true
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Makes the connection look at what is new in [`Have`].
+    pub fn ring(&self) {
+        self.waker.ring();
+    }
+}
+
+/// Finds the torrent that a stranger names. May wait while an idle torrent is woken.
+pub trait Directory: Send + Sync {
+    /// The torrent, if it takes connections.
+    fn find(&self, info_hash: &InfoHash, from: SocketAddr) -> Option<Arc<TorrentLink>>;
+}

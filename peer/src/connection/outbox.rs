@@ -1,0 +1,189 @@
+//! What is to be sent: messages, then payload, file to socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
+
+use rustix::net::SendFlags;
+use torrent_common::geometry::Span;
+use torrent_common::wire::Message;
+use torrent_common::wire::message::{RawBlock, piece_header};
+
+use super::{End, Violation};
+use crate::storage::files::{Source, Storage};
+
+/// Requests of a peer that may wait here: told to it as `reqq` (BEP 10).
+pub const MAX_QUEUED_REQUESTS: usize = 1024;
+/// Message bytes that may wait for a peer that does not read.
+const MAX_QUEUED_BYTES: usize = 1 << 20;
+/// Payload bytes sent before the socket is read again.
+const TURN_LEN: u64 = 1 << 20;
+const ZEROS: [u8; 4096] = [0; 4096];
+
+/// The queue of one connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    messages: Vec<u8>,
+    sent: usize,
+    uploads: VecDeque<Span>,
+    current: Option<Upload>,
+}
+
+/// A block being sent.
+#[derive(Debug)]
+struct Upload {
+    header: [u8; 13],
+    header_sent: usize,
+    sources: VecDeque<Source>,
+}
+
+/// What one turn of sending did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes of any kind.
+    pub any: bool,
+    /// Bytes of payload.
+    pub payload: u64,
+    /// The socket took all it could: wait until it takes more.
+    pub blocked: bool,
+}
+
+impl Outbox {
+    /// Queues a message.
+    pub fn push(&mut self, message: &Message) {
+        message.encode(&mut self.messages);
+    }
+
+    /// Queues a block to upload.
+    ///
+    /// # Errors
+    /// [`Violation::TooManyRequests`].
+    pub fn upload(&mut self, span: Span) -> Result<(), Violation> {
+        if self.uploads.len() >= MAX_QUEUED_REQUESTS {
+            return Err(Violation::TooManyRequests);
+        }
+        self.uploads.push_back(span);
+        Ok(())
+    }
+
+    /// Takes an upload back, unless it has begun; true if it was there.
+    pub fn cancel(&mut self, span: Span) -> bool {
+        let found = self.uploads.iter().position(|&queued| queued == span);
+        found.and_then(|at| self.uploads.remove(at)).is_some()
+    }
+
+    /// Takes all uploads back but the one that has begun.
+    pub fn cancel_all(&mut self) -> impl Iterator<Item = Span> + use<> {
+        std::mem::take(&mut self.uploads).into_iter()
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.sent == self.messages.len() && self.current.is_none() && self.uploads.is_empty()
+    }
+
+    /// Messages pile up: the peer does not read.
+    pub const fn is_overfull(&self) -> bool {
+        self.messages.len() - self.sent > MAX_QUEUED_BYTES
+    }
+
+    /// Sends until there is nothing more, the socket takes no more, or a turn's worth has gone.
+    ///
+    /// # Errors
+    /// [`End`]: the network's, or the disk's.
+    pub fn send(&mut self, stream: &TcpStream, storage: &Storage) -> Result<Sent, End> {
+        let mut sent = Sent::default();
+        while !self.is_empty() && sent.payload < TURN_LEN {
+            let step = if self.current.is_some() {
+                self.send_upload(stream, &mut sent)
+            } else if self.sent < self.messages.len() {
+                self.send_messages(stream, &mut sent)
+            } else {
+                self.begin_upload(storage)?;
+                Ok(())
+            };
+            match step {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    sent.blocked = true;
+                    return Ok(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn send_messages(&mut self, stream: &TcpStream, sent: &mut Sent) -> io::Result<()> {
+        let rest = self.messages.get(self.sent..).unwrap_or_default();
+        let flags = if self.uploads.is_empty() { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::MORE };
+        self.sent += rustix::net::send(stream, rest, flags)?;
+        sent.any = true;
+        if self.sent == self.messages.len() {
+            self.messages.clear();
+            self.sent = 0;
+            // A bitfield is long and sent once: do not keep its room for ever.
+            self.messages.shrink_to(4096);
+        }
+        Ok(())
+    }
+
+    fn begin_upload(&mut self, storage: &Storage) -> Result<(), End> {
+        let Some(span) = self.uploads.pop_front() else { return Ok(()) };
+        let sources = storage.layout().segments(span).map(|segment| storage.source(segment)).collect::<Result<_, _>>()?;
+        let header = piece_header(span.piece().get(), span.begin(), span.len());
+        self.current = Some(Upload { header, header_sent: 0, sources });
+        Ok(())
+    }
+
+    fn send_upload(&mut self, stream: &TcpStream, sent: &mut Sent) -> io::Result<()> {
+        let Some(upload) = &mut self.current else { return Ok(()) };
+        if let Some(rest) = upload.header.get(upload.header_sent..).filter(|rest| !rest.is_empty()) {
+            upload.header_sent += rustix::net::send(stream, rest, SendFlags::NOSIGNAL | SendFlags::MORE)?;
+            sent.any = true;
+            return Ok(());
+        }
+        let Some(source) = upload.sources.front_mut() else {
+            self.current = None;
+            return Ok(());
+        };
+        let (moved, left) = send_some(stream, source)?;
+        sent.any = true;
+        sent.payload += moved;
+        if left == 0 {
+            upload.sources.pop_front();
+        }
+        if upload.sources.is_empty() {
+            self.current = None;
+        }
+        Ok(())
+    }
+}
+
+/// Moves what the socket takes of `source`: bytes moved, and bytes left.
+fn send_some(stream: &TcpStream, source: &mut Source) -> io::Result<(u64, u64)> {
+    match source {
+        Source::File { file, offset, len } => {
+            let want = usize::try_from(*len).unwrap_or(usize::MAX);
+            let moved = rustix::fs::sendfile(stream, &**file, Some(offset), want)? as u64;
+            if moved == 0 {
+                // Shorter than when it was opened: the peer was promised these bytes.
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a payload file was cut while it was sent"));
+            }
+            *len = len.saturating_sub(moved);
+            Ok((moved, *len))
+        }
+        Source::Zeros(len) => {
+            let want = usize::try_from(*len).unwrap_or(usize::MAX).min(ZEROS.len());
+            let moved = rustix::net::send(stream, ZEROS.get(..want).unwrap_or_default(), SendFlags::NOSIGNAL)? as u64;
+            *len = len.saturating_sub(moved);
+            Ok((moved, *len))
+        }
+    }
+}
+
+/// A span as it stands on the wire.
+pub const fn raw(span: Span) -> RawBlock {
+    RawBlock { index: span.piece().get(), begin: span.begin(), len: span.len() }
+}

@@ -1,0 +1,200 @@
+//! The loop of a connection after its handshake.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use rustix::event::PollFlags;
+use torrent_common::geometry::MAX_BLOCK_LEN;
+use torrent_common::wire::{Decoder, Handshake, Message};
+
+use super::End;
+use super::inbox::Inbox;
+use super::link::{ConnectionHandle, TorrentLink};
+use super::protocol::Protocol;
+use super::registry::Lease;
+use crate::torrent::event::{CloseReason, Command, Direction, PeerEvent, PeerInfo};
+use crate::torrent::input::Input;
+
+/// After so long without sending, a keep-alive: peers give up on silence after two minutes (BEP 3).
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
+/// So long may bytes wait for a peer that takes none.
+const STALL: Duration = Duration::from_secs(60);
+/// How often uploaded bytes are told to the torrent, for its rates.
+const REPORT: Duration = Duration::from_millis(500);
+/// Messages other than bitfields: extended handshakes are the longest.
+const MAX_MESSAGE_LEN: usize = 64 * 1024;
+
+/// A connection that a torrent knows of.
+pub struct Connection {
+    stream: TcpStream,
+    lease: Lease,
+    address: SocketAddr,
+    link: Arc<TorrentLink>,
+    commands: Receiver<Command>,
+    protocol: Protocol,
+    inbox: Inbox,
+    clock: Clock,
+    unreported: u64,
+}
+
+/// When things last happened.
+struct Clock {
+    heard: Instant,
+    spoke: Instant,
+    /// Bytes waited since, for a socket that takes none.
+    blocked: Option<Instant>,
+    reported: Instant,
+}
+
+impl Connection {
+    /// Presents a connection with a finished handshake to its torrent.
+    ///
+    /// # Errors
+    /// [`End`]: the torrent has ended, or the socket is broken.
+    pub fn open(
+        stream: TcpStream,
+        lease: Lease,
+        link: &Arc<TorrentLink>,
+        address: SocketAddr,
+        direction: Direction,
+        theirs: &Handshake,
+    ) -> Result<Self, End> {
+        stream.set_nodelay(true)?;
+        let (handle, commands) = ConnectionHandle::new(lease.waker.clone());
+        let fast = theirs.supports_fast();
+        let protocol = Protocol::new(Arc::clone(link), lease.key, fast, theirs.supports_extended());
+        let info = PeerInfo { address, peer_id: theirs.peer_id, direction, fast };
+        link.inputs.send(Input::Opened(lease.key, info, handle)).map_err(|_| End::TorrentGone)?;
+        let bitfield_len = link.geometry.piece_count().div_ceil(8) as usize + 1;
+        let decoder =
+            Decoder { max_message_len: bitfield_len.max(MAX_MESSAGE_LEN), max_block_len: MAX_BLOCK_LEN };
+        let now = Instant::now();
+        Ok(Self {
+            stream,
+            lease,
+            address,
+            link: Arc::clone(link),
+            commands,
+            protocol,
+            inbox: Inbox::new(decoder),
+            clock: Clock { heard: now, spoke: now, blocked: None, reported: now },
+            unreported: 0,
+        })
+    }
+
+    /// Serves the peer until one side has enough, and tells the torrent that it is over.
+    pub fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.turn() {
+                break end;
+            }
+        };
+        self.protocol.flush_blocks();
+        match end {
+            End::Violation(violation) => log::info!("{}: closed: {violation}", self.address),
+            End::Storage(error) => {
+                log::warn!("{}: upload failed: {error}", self.address);
+                let _ = self.link.inputs.send(Input::ReadFailed(error));
+            }
+            other => log::debug!("{}: closed: {other}", self.address),
+        }
+        if self.unreported > 0 {
+            self.protocol.report(PeerEvent::Uploaded(self.unreported));
+        }
+        // Fails only when the torrent has ended, and knows.
+        let _ = self.link.inputs.send(Input::Gone(self.lease.key));
+    }
+
+    fn turn(&mut self) -> Result<(), End> {
+        if self.lease.shutdown.is_set() {
+            return Err(End::Closed(CloseReason::Stopped));
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            self.protocol.obey(command)?;
+        }
+        self.protocol.announce_haves();
+        let now = Instant::now();
+        let more_to_send = self.send(now)?;
+        let more_to_read = self.receive(now)?;
+        self.protocol.flush_blocks();
+        self.report_uploads(now);
+        if self.protocol.torrent_gone() {
+            return Err(End::TorrentGone);
+        }
+        self.check_time(now)?;
+        if !more_to_send && !more_to_read {
+            self.sleep()?;
+        }
+        Ok(())
+    }
+
+    /// True when a turn's worth was sent and the socket would take more.
+    fn send(&mut self, now: Instant) -> Result<bool, End> {
+        if self.protocol.outbox.is_empty() {
+            self.clock.blocked = None;
+            return Ok(false);
+        }
+        let sent = self.protocol.outbox.send(&self.stream, &self.link.storage)?;
+        self.unreported += sent.payload;
+        if sent.any {
+            self.clock.spoke = now;
+        }
+        self.clock.blocked = match (sent.blocked, sent.any, self.clock.blocked) {
+            (false, ..) => None,
+            (true, false, Some(since)) => Some(since),
+            (true, ..) => Some(now),
+        };
+        if self.protocol.outbox.is_overfull() {
+            return Err(End::Stalled);
+        }
+        Ok(!sent.blocked && !self.protocol.outbox.is_empty())
+    }
+
+    /// True when a turn's worth was read and the socket may have more.
+    fn receive(&mut self, now: Instant) -> Result<bool, End> {
+        let received = self.inbox.receive(&self.stream, &mut self.protocol)?;
+        if received.bytes > 0 {
+            self.clock.heard = now;
+        }
+        Ok(!received.drained)
+    }
+
+    fn report_uploads(&mut self, now: Instant) {
+        if self.unreported > 0 && now.duration_since(self.clock.reported) >= REPORT {
+            self.protocol.report(PeerEvent::Uploaded(std::mem::take(&mut self.unreported)));
+            self.clock.reported = now;
+        }
+    }
+
+    fn check_time(&mut self, now: Instant) -> Result<(), End> {
+        if now >= self.clock.heard + self.link.timeouts.silence {
+            return Err(End::TimedOut);
+        }
+        if self.clock.blocked.is_some_and(|since| now >= since + STALL) {
+            return Err(End::Stalled);
+        }
+        if now >= self.clock.spoke + KEEP_ALIVE && self.protocol.outbox.is_empty() {
+            self.protocol.outbox.push(&Message::KeepAlive);
+        }
+        Ok(())
+    }
+
+    fn sleep(&self) -> Result<(), End> {
+        let mut interest = PollFlags::IN;
+        let mut deadline = self.clock.heard + self.link.timeouts.silence;
+        if self.protocol.outbox.is_empty() {
+            deadline = deadline.min(self.clock.spoke + KEEP_ALIVE);
+        } else {
+            interest |= PollFlags::OUT;
+            deadline = deadline.min(self.clock.blocked.map_or(deadline, |since| since + STALL));
+        }
+        if self.unreported > 0 {
+            deadline = deadline.min(self.clock.reported + REPORT);
+        }
+        self.lease.waker.wait(self.stream.as_fd(), interest, Some(deadline))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! What reaches a torrent's thread: one bounded queue for everything, so that nothing overtakes anything.
+
+use std::net::SocketAddr;
+
+use torrent_common::geometry::{BlockRef, PieceIndex};
+
+use super::event::{PeerEvent, PeerInfo, PeerKey};
+use crate::connection::link::ConnectionHandle;
+use crate::storage::blocks::BlockBuf;
+use crate::storage::files::StorageError;
+
+/// One thing for a torrent's thread to look at.
+#[derive(Debug)]
+pub enum Input {
+    /// A handshake is done; here is how to reach the connection.
+    Opened(PeerKey, PeerInfo, ConnectionHandle),
+    /// A connection's report.
+    Peer(PeerKey, PeerEvent),
+    /// Blocks that a connection received, each of which it was told to ask for.
+    Blocks(PeerKey, Vec<(BlockRef, BlockBuf)>),
+    /// A connection is over: the last input of this key.
+    Gone(PeerKey),
+    /// Dialling did not lead to a connection.
+    DialFailed(SocketAddr),
+    /// Addresses from a tracker.
+    Found(Vec<SocketAddr>),
+    /// A whole piece was hashed: whether it is good, and its blocks back.
+    Hashed(PieceIndex, bool, Vec<BlockBuf>),
+    /// A piece was written, or not.
+    Written(PieceIndex, Result<(), StorageError>),
+    /// A checkpoint is on disk, or not.
+    Checkpointed(Result<(), String>),
+    /// Payload could not be read for an upload.
+    ReadFailed(StorageError),
+    /// Close all connections, save, and end.
+    Stop,
+}
