@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use torrent_common::geometry::Geometry;
 use torrent_common::ids::{InfoHash, PeerId};
 
@@ -52,7 +52,8 @@ pub struct Timeouts {
 /// How the torrent's thread reaches a connection.
 #[derive(Debug)]
 pub struct ConnectionHandle {
-    commands: Sender<Command>,
+    /// `None` only while it is being dropped.
+    commands: Option<Sender<Command>>,
     waker: Waker,
 }
 
@@ -60,22 +61,28 @@ impl ConnectionHandle {
     /// A handle, and the connection's end of it.
     pub fn new(waker: Waker) -> (Self, Receiver<Command>) {
         let (commands, receiver) = bounded(COMMAND_QUEUE_LEN);
-        (Self { commands, waker }, receiver)
+        (Self { commands: Some(commands), waker }, receiver)
     }
 
     /// Never waits. False when the connection does not keep up or is gone: give it up.
     pub fn send(&self, command: Command) -> bool {
-        match self.commands.try_send(command) {
-            Ok(()) => {
-                self.waker.ring();
-                true
-            }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        let sent = self.commands.as_ref().is_some_and(|commands| commands.try_send(command).is_ok());
+        if sent {
+            self.waker.ring();
         }
+        sent
     }
 
     /// Makes the connection look at what is new in [`Have`].
     pub fn ring(&self) {
+        self.waker.ring();
+    }
+}
+
+/// A connection without a handle ends: so a torrent need only drop one that does not keep up.
+impl Drop for ConnectionHandle {
+    fn drop(&mut self) {
+        self.commands = None;
         self.waker.ring();
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::PollFlags;
 use torrent_common::geometry::MAX_BLOCK_LEN;
 use torrent_common::wire::{Decoder, Handshake, Message};
@@ -38,6 +38,8 @@ pub struct Connection {
     inbox: Inbox,
     clock: Clock,
     unreported: u64,
+    /// The socket may have something: not known to be drained.
+    readable: bool,
 }
 
 /// When things last happened.
@@ -82,6 +84,7 @@ impl Connection {
             inbox: Inbox::new(decoder),
             clock: Clock { heard: now, spoke: now, blocked: None, reported: now },
             unreported: 0,
+            readable: true,
         })
     }
 
@@ -112,20 +115,24 @@ impl Connection {
         if self.lease.shutdown.is_set() {
             return Err(End::Closed(CloseReason::Stopped));
         }
-        while let Ok(command) = self.commands.try_recv() {
-            self.protocol.obey(command)?;
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.protocol.obey(command)?,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(End::Closed(CloseReason::TooSlow)),
+            }
         }
         self.protocol.announce_haves();
         let now = Instant::now();
         let more_to_send = self.send(now)?;
-        let more_to_read = self.receive(now)?;
+        self.receive(now)?;
         self.protocol.flush_blocks();
         self.report_uploads(now);
         if self.protocol.torrent_gone() {
             return Err(End::TorrentGone);
         }
         self.check_time(now)?;
-        if !more_to_send && !more_to_read {
+        if !more_to_send && !self.readable {
             self.sleep()?;
         }
         Ok(())
@@ -153,13 +160,16 @@ impl Connection {
         Ok(!sent.blocked && !self.protocol.outbox.is_empty())
     }
 
-    /// True when a turn's worth was read and the socket may have more.
-    fn receive(&mut self, now: Instant) -> Result<bool, End> {
-        let received = self.inbox.receive(&self.stream, &mut self.protocol)?;
-        if received.bytes > 0 {
-            self.clock.heard = now;
+    /// Reads a turn's worth, if the socket may have something.
+    fn receive(&mut self, now: Instant) -> Result<(), End> {
+        if self.readable {
+            let received = self.inbox.receive(&self.stream, &mut self.protocol)?;
+            if received.bytes > 0 {
+                self.clock.heard = now;
+            }
+            self.readable = !received.drained;
         }
-        Ok(!received.drained)
+        Ok(())
     }
 
     fn report_uploads(&mut self, now: Instant) {
@@ -182,7 +192,7 @@ impl Connection {
         Ok(())
     }
 
-    fn sleep(&self) -> Result<(), End> {
+    fn sleep(&mut self) -> Result<(), End> {
         let mut interest = PollFlags::IN;
         let mut deadline = self.clock.heard + self.link.timeouts.silence;
         if self.protocol.outbox.is_empty() {
@@ -194,7 +204,7 @@ impl Connection {
         if self.unreported > 0 {
             deadline = deadline.min(self.clock.reported + REPORT);
         }
-        self.lease.waker.wait(self.stream.as_fd(), interest, Some(deadline))?;
+        self.readable = self.lease.waker.wait(self.stream.as_fd(), interest, Some(deadline))?.readable;
         Ok(())
     }
 }

@@ -1,0 +1,196 @@
+//! What a torrent shows of itself: written by its thread, read by anyone, without a lock on the way.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use torrent_common::geometry::Geometry;
+
+use crate::announcer::Transfer;
+use crate::control::api::TorrentState;
+use crate::storage::check::CheckProgress;
+
+/// Rates older than this are no rates: the torrent's thread sleeps when nothing moves.
+const STALE: Duration = Duration::from_secs(3);
+
+/// The shared numbers of one torrent.
+#[derive(Debug)]
+pub struct Stats {
+    started: Instant,
+    state: AtomicU8,
+    /// Pieces had.
+    pub pieces_had: AtomicU32,
+    /// Bytes of the pieces had.
+    pub bytes_had: AtomicU64,
+    /// Pieces hashed from disk since the daemon started.
+    pub pieces_checked: AtomicU32,
+    /// Bytes of payload downloaded, in all sessions.
+    pub downloaded: AtomicU64,
+    /// Bytes of payload uploaded, in all sessions.
+    pub uploaded: AtomicU64,
+    /// What announces tell.
+    pub transfer: Arc<Transfer>,
+    /// How far a check is.
+    pub check: Arc<CheckProgress>,
+    live: Live,
+    error: Mutex<Option<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    download_rate: AtomicU64,
+    upload_rate: AtomicU64,
+    peers: AtomicU32,
+    seeds: AtomicU32,
+    updated_ms: AtomicU64,
+}
+
+/// What is true only for a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Bytes per second.
+    pub download_rate: u64,
+    /// Bytes per second.
+    pub upload_rate: u64,
+    /// Connections.
+    pub peers: u32,
+    /// Connections to seeders.
+    pub seeds: u32,
+}
+
+impl Stats {
+    /// A torrent of which `bytes_had` bytes in `pieces_had` pieces are there.
+    pub fn new(geometry: &Geometry, state: TorrentState, pieces_had: u32, bytes_had: u64) -> Self {
+        Self {
+            started: Instant::now(),
+            state: AtomicU8::new(state as u8),
+            pieces_had: AtomicU32::new(pieces_had),
+            bytes_had: AtomicU64::new(bytes_had),
+            pieces_checked: AtomicU32::new(0),
+            downloaded: AtomicU64::new(0),
+            uploaded: AtomicU64::new(0),
+            transfer: Arc::new(Transfer::new(geometry.total_len().saturating_sub(bytes_had))),
+            check: Arc::new(CheckProgress::default()),
+            live: Live::default(),
+            error: Mutex::new(None),
+        }
+    }
+
+    /// What the torrent does.
+    pub fn state(&self) -> TorrentState {
+        const STATES: [TorrentState; 5] = [
+            TorrentState::Checking,
+            TorrentState::Downloading,
+            TorrentState::Seeding,
+            TorrentState::Paused,
+            TorrentState::Error,
+        ];
+        let number = self.state.load(Ordering::Acquire);
+        STATES.into_iter().find(|&state| state as u8 == number).unwrap_or(TorrentState::Error)
+    }
+
+    /// Says what the torrent does now. Any state but [`TorrentState::Error`] forgets an earlier error.
+    pub fn set_state(&self, state: TorrentState) {
+        if state != TorrentState::Error {
+            *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Says what went wrong, and that the torrent stands still for it.
+    pub fn fail(&self, error: String) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.set_state(TorrentState::Error);
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A piece of `len` bytes is had.
+    pub fn add_piece(&self, len: u32) {
+        self.pieces_had.fetch_add(1, Ordering::Relaxed);
+        self.bytes_had.fetch_add(u64::from(len), Ordering::Relaxed);
+        let left = &self.transfer.left;
+        left.store(left.load(Ordering::Relaxed).saturating_sub(u64::from(len)), Ordering::Relaxed);
+    }
+
+    /// What is had was counted anew.
+    pub fn set_had(&self, pieces: u32, bytes: u64, total: u64) {
+        self.pieces_had.store(pieces, Ordering::Relaxed);
+        self.bytes_had.store(bytes, Ordering::Relaxed);
+        self.transfer.left.store(total.saturating_sub(bytes), Ordering::Relaxed);
+    }
+
+    /// Payload arrived.
+    pub fn add_downloaded(&self, bytes: u64) {
+        self.downloaded.fetch_add(bytes, Ordering::Relaxed);
+        self.transfer.downloaded.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Payload left.
+    pub fn add_uploaded(&self, bytes: u64) {
+        self.uploaded.fetch_add(bytes, Ordering::Relaxed);
+        self.transfer.uploaded.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Shows the moment.
+    pub fn set_moment(&self, moment: Moment) {
+        self.live.download_rate.store(moment.download_rate, Ordering::Relaxed);
+        self.live.upload_rate.store(moment.upload_rate, Ordering::Relaxed);
+        self.live.peers.store(moment.peers, Ordering::Relaxed);
+        self.live.seeds.store(moment.seeds, Ordering::Relaxed);
+        self.live.updated_ms.store(self.now_ms(), Ordering::Release);
+    }
+
+    /// The last moment shown; without rates when that was a while ago.
+    pub fn moment(&self) -> Moment {
+        let age = Duration::from_millis(self.now_ms().saturating_sub(self.live.updated_ms.load(Ordering::Acquire)));
+        let rate = |rate: &AtomicU64| if age > STALE { 0 } else { rate.load(Ordering::Relaxed) };
+        Moment {
+            download_rate: rate(&self.live.download_rate),
+            upload_rate: rate(&self.live.upload_rate),
+            peers: self.live.peers.load(Ordering::Relaxed),
+            seeds: self.live.seeds.load(Ordering::Relaxed),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_survives_the_atomic() {
+        let geometry = Geometry::new(10, 5, 5).unwrap();
+        let stats = Stats::new(&geometry, TorrentState::Checking, 0, 0);
+        for state in [
+            TorrentState::Checking,
+            TorrentState::Downloading,
+            TorrentState::Seeding,
+            TorrentState::Paused,
+            TorrentState::Error,
+        ] {
+            stats.set_state(state);
+            assert_eq!(stats.state(), state);
+        }
+        stats.fail("disk".into());
+        assert_eq!(stats.error().as_deref(), Some("disk"));
+        stats.set_state(TorrentState::Downloading);
+        assert_eq!(stats.error(), None);
+    }
+
+    #[test]
+    fn left_goes_down_with_every_piece() {
+        let geometry = Geometry::new(10, 5, 5).unwrap();
+        let stats = Stats::new(&geometry, TorrentState::Downloading, 0, 0);
+        stats.add_piece(5);
+        assert_eq!(stats.transfer.read().2, 5);
+        assert_eq!(stats.bytes_had.load(Ordering::Relaxed), 5);
+    }
+}
