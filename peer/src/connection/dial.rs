@@ -18,7 +18,7 @@ use crate::torrent::input::Input;
 
 /// Dials `address` for a torrent and serves the connection until its end. The torrent hears of a failure to connect.
 pub fn run(lease: Lease, link: &Arc<TorrentLink>, address: SocketAddr) {
-    match connect(&lease, link, address) {
+    match connect(lease, link, address) {
         Ok(connection) => connection.run(),
         Err(end) => {
             log::debug!("{address}: not connected: {end}");
@@ -28,10 +28,10 @@ pub fn run(lease: Lease, link: &Arc<TorrentLink>, address: SocketAddr) {
     }
 }
 
-fn connect(lease: &Lease, link: &Arc<TorrentLink>, address: SocketAddr) -> Result<Connection, End> {
+fn connect(lease: Lease, link: &Arc<TorrentLink>, address: SocketAddr) -> Result<Connection, End> {
     let deadline = Instant::now() + link.timeouts.connect;
-    let stream = open(lease, address, deadline)?;
-    let greeter = Greeter::new(&stream, lease, Instant::now() + link.timeouts.connect);
+    let stream = open(&lease, address, deadline)?;
+    let greeter = Greeter::new(&stream, &lease, Instant::now() + link.timeouts.connect);
     greeter.say(link.info_hash, link.own_peer_id)?;
     let head = greeter.hear_head()?;
     if head.info_hash().map_err(Violation::from)? != link.info_hash {
@@ -42,7 +42,8 @@ fn connect(lease: &Lease, link: &Arc<TorrentLink>, address: SocketAddr) -> Resul
 }
 
 fn open(lease: &Lease, address: SocketAddr, deadline: Instant) -> Result<TcpStream, End> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
     let pending = match socket.connect(&address.into()) {
         Ok(()) => false,
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => true,

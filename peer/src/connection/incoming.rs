@@ -13,21 +13,21 @@ use crate::torrent::event::Direction;
 /// Serves an accepted connection until its end. Nothing is answered before the stranger has named a torrent that is
 /// here.
 pub fn run(lease: Lease, stream: TcpStream, address: SocketAddr, directory: &dyn Directory, patience: Duration) {
-    match accept(&lease, stream, address, directory, patience) {
+    match accept(lease, stream, address, directory, patience) {
         Ok(connection) => connection.run(),
         Err(end) => log::debug!("{address}: refused: {end}"),
     }
 }
 
 fn accept(
-    lease: &Lease,
+    lease: Lease,
     stream: TcpStream,
     address: SocketAddr,
     directory: &dyn Directory,
     patience: Duration,
 ) -> Result<Connection, End> {
     stream.set_nonblocking(true)?;
-    let greeter = Greeter::new(&stream, lease, Instant::now() + patience);
+    let greeter = Greeter::new(&stream, &lease, Instant::now() + patience);
     let head = greeter.hear_head()?;
     let info_hash = head.info_hash().map_err(Violation::from)?;
     let link = directory.find(&info_hash, address).ok_or(Violation::UnknownTorrent)?;
