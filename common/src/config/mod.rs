@@ -1,6 +1,16 @@
 //! `config.ini`: typed sections, every key with a default. An unknown key or a bad value is an error that names the file,
 //! the line, and what was meant.
 
+mod error;
+mod hint;
+mod keys;
+mod read;
+mod value;
+
+pub use error::{ConfigError, Problem};
+pub use value::is_tracker_url;
+
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -142,22 +152,11 @@ impl Default for PeerConfig {
     }
 }
 
-/// What is wrong with a configuration, and where.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
 impl Config {
     /// Finds and reads the configuration: `explicit` (from `--config`; must exist), else ./config.ini, else
-    /// torrent/config.ini in the user's configuration folder (`XDG_CONFIG_HOME`, `~/.config`), else the defaults.
+    /// torrent/config.ini in the user's configuration folder (`XDG_CONFIG_HOME`, `~/.config`), else the defaults. With
+    /// it comes the path of the file that was read.
+    ///
     /// `env` and `read` stand for the process's environment and the file system, so that tests need neither.
     ///
     /// # Errors
@@ -165,16 +164,57 @@ impl Config {
     pub fn load(
         explicit: Option<&Path>,
         env: impl Fn(&str) -> Option<PathBuf>,
-        read: impl Fn(&Path) -> std::io::Result<String>,
+        read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<(Self, Option<PathBuf>), ConfigError> {
-        todo!()
+        // As the XDG base directory specification has it, what is not absolute is as if not set.
+        let folder = |name: &str| env(name).filter(|path| path.is_absolute());
+        let home = folder("HOME");
+        let user = folder("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
+        let candidates = match explicit {
+            Some(path) => vec![path.to_owned()],
+            None => {
+                let user = user.map(|folder| folder.join("torrent").join("config.ini"));
+                [Some("config.ini".into()), user].into_iter().flatten().collect()
+            }
+        };
+        for path in candidates {
+            match read(&path) {
+                Ok(text) => return Ok((Self::parse(&text, &path, home.as_deref())?, Some(path))),
+                Err(error) if explicit.is_none() && is_absent(&error) => {}
+                Err(source) => return Err(ConfigError::Read { path, source }),
+            }
+        }
+        Ok((Self::default(), None))
     }
 
-    /// Reads the text of a configuration file that stands at `path`: relative paths in it are relative to its folder.
+    /// Reads the text of a configuration file that stands at `path`. Relative paths are relative to its folder, those
+    /// of the defaults as well, so that a key left out means the same as the key with its default. A path that begins
+    /// with `~/` begins in `home`.
     ///
     /// # Errors
     /// [`ConfigError`] names the file and the line.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        todo!()
+    pub fn parse(text: &str, path: &Path, home: Option<&Path>) -> Result<Self, ConfigError> {
+        read::read(text, path, home)
+    }
+
+    /// Every path among the settings.
+    fn paths_mut(&mut self) -> [&mut PathBuf; 6] {
+        let Self { tracker, peer } = self;
+        [
+            &mut tracker.torrent_dir,
+            &mut tracker.torrent_file,
+            &mut tracker.peer_file,
+            &mut peer.torrent_dir,
+            &mut peer.download_dir,
+            &mut peer.state_dir,
+        ]
     }
 }
+
+/// Whether there is no such file, rather than one that cannot be read.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Every key, in the order of config.ini, with what it takes and where that goes.
+
+use super::value::{Outcome, Value};
+use super::{Config, PeerConfig, TrackerConfig};
+
+/// A key of one section.
+pub(super) struct Key<T> {
+    /// As it stands in the file.
+    pub name: &'static str,
+    /// Reads the value into its field.
+    pub set: fn(&mut T, &Value) -> Outcome,
+}
+
+/// A day: more is no interval or time-out, but a mistake.
+const DAY_S: u64 = 86_400;
+/// 256 MiB: the metainfo of some hundred TiB.
+const MAX_TORRENT_KIB: u64 = 256 << 10;
+
+const fn key<T>(name: &'static str, set: fn(&mut T, &Value) -> Outcome) -> Key<T> {
+    Key { name, set }
+}
+
+/// `[tracker]`.
+pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
+    key("HOST", |c, v| v.address(&mut c.host)),
+    key("PORT", |c, v| v.number("", 0..=65535, &mut c.port)),
+    key("TORRENT_DIR", |c, v| v.path(&mut c.torrent_dir)),
+    key("TORRENT_FILE", |c, v| v.path(&mut c.torrent_file)),
+    key("PEER_FILE", |c, v| v.path(&mut c.peer_file)),
+    key("INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.interval_s)),
+    key("MIN_INTERVAL", |c, v| v.number("seconds", 0..=DAY_S, &mut c.min_interval_s)),
+    key("WORKERS", |c, v| v.number("threads", 0..=256, &mut c.workers)),
+    key("DEFAULT_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.default_peers)),
+    key("MAX_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.max_peers)),
+    key("MAX_SCRAPE", |c, v| v.number("torrents", 1..=1000, &mut c.max_scrape)),
+    key("MAX_TORRENT_SIZE_KIB", |c, v| v.scaled("KiB", 1..=MAX_TORRENT_KIB, 1024, &mut c.max_torrent_len)),
+    key("SNAPSHOT_INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.snapshot_interval_s)),
+];
+
+/// `[peer]`.
+pub(super) const PEER: &[Key<PeerConfig>] = &[
+    key("TRACKER_URL", |c, v| v.tracker_url(&mut c.tracker_url)),
+    key("TORRENT_DIR", |c, v| v.path(&mut c.torrent_dir)),
+    key("DOWNLOAD_DIR", |c, v| v.path(&mut c.download_dir)),
+    key("STATE_DIR", |c, v| v.path(&mut c.state_dir)),
+    key("INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.interval_s)),
+    key("PORT", |c, v| v.number("", 0..=65535, &mut c.port)),
+    key("PEER_HOST", |c, v| v.address(&mut c.peer_host)),
+    key("PEER_PORT", |c, v| v.number("", 0..=65535, &mut c.peer_port)),
+    key("BLOCK_SIZE", |c, v| v.power_of_two(4096..=131_072, &mut c.block_len)),
+    key("MAX_CONNECTIONS", |c, v| v.number("connections", 1..=65535, &mut c.max_connections)),
+    key("MAX_CONNECTIONS_PER_TORRENT", |c, v| {
+        v.number("connections", 1..=65535, &mut c.max_connections_per_torrent)
+    }),
+    key("MAX_HALF_OPEN", |c, v| v.number("connections", 1..=1000, &mut c.max_half_open)),
+    key("UPLOAD_SLOTS", |c, v| v.number("peers", 1..=1000, &mut c.upload_slots)),
+    key("BUFFER_MIB", |c, v| v.scaled("MiB", 1..=65536, 1 << 20, &mut c.buffer_len_bytes)),
+    key("DISK_THREADS", |c, v| v.number("threads", 1..=64, &mut c.disk_threads)),
+    key("HASH_THREADS", |c, v| v.number("threads", 0..=256, &mut c.hash_threads)),
+    key("ANNOUNCE_THREADS", |c, v| v.number("threads", 1..=64, &mut c.announce_threads)),
+    key("ANNOUNCE_TIMEOUT", |c, v| v.number("seconds", 1..=600, &mut c.announce_timeout_s)),
+    key("OPEN_FILES", |c, v| v.number("files", 1..=65536, &mut c.open_files)),
+    key("CONNECT_TIMEOUT", |c, v| v.number("seconds", 1..=600, &mut c.connect_timeout_s)),
+    key("PEER_TIMEOUT", |c, v| v.number("seconds", 1..=DAY_S, &mut c.peer_timeout_s)),
+    key("MAX_TORRENT_SIZE_KIB", |c, v| v.scaled("KiB", 1..=MAX_TORRENT_KIB, 1024, &mut c.max_torrent_len)),
+];
+
+/// A section of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    Tracker,
+    Peer,
+}
+
+impl Section {
+    pub const ALL: [Self; 2] = [Self::Tracker, Self::Peer];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tracker => "tracker",
+            Self::Peer => "peer",
+        }
+    }
+
+    /// The names of its keys, in the order of config.ini.
+    pub fn keys(self) -> Vec<&'static str> {
+        match self {
+            Self::Tracker => TRACKER.iter().map(|key| key.name).collect(),
+            Self::Peer => PEER.iter().map(|key| key.name).collect(),
+        }
+    }
+
+    /// Reads a value into the field of the key called `name`; `None` if there is no such key. With the outcome comes the
+    /// name as the program has it.
+    pub fn set(self, config: &mut Config, name: &str, value: &Value) -> Option<(&'static str, Outcome)> {
+        match self {
+            Self::Tracker => set(TRACKER, &mut config.tracker, name, value),
+            Self::Peer => set(PEER, &mut config.peer, name, value),
+        }
+    }
+}
+
+fn set<T>(keys: &[Key<T>], section: &mut T, name: &str, value: &Value) -> Option<(&'static str, Outcome)> {
+    let key = keys.iter().find(|key| key.name == name)?;
+    Some((key.name, (key.set)(section, value)))
+}

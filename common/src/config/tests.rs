@@ -1,0 +1,309 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::keys::Section;
+use super::*;
+
+/// The file that comes with the programs.
+const SHIPPED: &str = include_str!("../../../config.ini");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("config.ini"), Some(Path::new("/home/me")))
+}
+
+/// The error's text, for a file called config.ini.
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_shipped_file_is_the_defaults() {
+    assert_eq!(parse(SHIPPED).unwrap(), Config::default());
+    assert_eq!(parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn the_shipped_file_has_every_key_in_order() {
+    let (tracker, peer) = SHIPPED.split_once("\n[peer]").unwrap();
+    for (text, section) in [(tracker, Section::Tracker), (peer, Section::Peer)] {
+        let names = text.lines().filter(|line| !line.starts_with('#'));
+        let names: Vec<_> = names.filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+        assert_eq!(names, section.keys());
+    }
+}
+
+/// The literals name every field, and no value is the default: so every field has its key, and its own.
+#[test]
+fn every_field_has_a_key() {
+    let text = "
+        [tracker]
+        HOST = ::1
+        PORT = 1
+        TORRENT_DIR = a
+        TORRENT_FILE = b
+        PEER_FILE = c
+        INTERVAL = 3
+        MIN_INTERVAL = 2
+        WORKERS = 4
+        DEFAULT_PEERS = 5
+        MAX_PEERS = 6
+        MAX_SCRAPE = 7
+        MAX_TORRENT_SIZE_KIB = 8
+        SNAPSHOT_INTERVAL = 9
+        [peer]
+        TRACKER_URL = udp://t:1/announce
+        TORRENT_DIR = d
+        DOWNLOAD_DIR = e
+        STATE_DIR = f
+        INTERVAL = 10
+        PORT = 11
+        PEER_HOST = 10.0.0.1
+        PEER_PORT = 12
+        BLOCK_SIZE = 8192
+        MAX_CONNECTIONS = 14
+        MAX_CONNECTIONS_PER_TORRENT = 13
+        MAX_HALF_OPEN = 15
+        UPLOAD_SLOTS = 16
+        BUFFER_MIB = 17
+        DISK_THREADS = 18
+        HASH_THREADS = 19
+        ANNOUNCE_THREADS = 20
+        ANNOUNCE_TIMEOUT = 21
+        OPEN_FILES = 22
+        CONNECT_TIMEOUT = 23
+        PEER_TIMEOUT = 24
+        MAX_TORRENT_SIZE_KIB = 25";
+    let tracker = TrackerConfig {
+        host: "::1".parse().unwrap(),
+        port: 1,
+        torrent_dir: "a".into(),
+        torrent_file: "b".into(),
+        peer_file: "c".into(),
+        interval_s: 3,
+        min_interval_s: 2,
+        workers: 4,
+        default_peers: 5,
+        max_peers: 6,
+        max_scrape: 7,
+        max_torrent_len: 8 << 10,
+        snapshot_interval_s: 9,
+    };
+    let peer = PeerConfig {
+        tracker_url: "udp://t:1/announce".into(),
+        torrent_dir: "d".into(),
+        download_dir: "e".into(),
+        state_dir: "f".into(),
+        interval_s: 10,
+        port: 11,
+        peer_host: IpAddr::from([10, 0, 0, 1]),
+        peer_port: 12,
+        block_len: 8192,
+        max_connections: 14,
+        max_connections_per_torrent: 13,
+        max_half_open: 15,
+        upload_slots: 16,
+        buffer_len_bytes: 17 << 20,
+        disk_threads: 18,
+        hash_threads: 19,
+        announce_threads: 20,
+        announce_timeout_s: 21,
+        open_files: 22,
+        connect_timeout_s: 23,
+        peer_timeout_s: 24,
+        max_torrent_len: 25 << 10,
+    };
+    assert_eq!(parse(text).unwrap(), Config { tracker, peer });
+}
+
+#[test]
+fn errors_name_file_line_and_what_was_meant() {
+    let table = [
+        ("[tracker]\nPORTS = 1", "config.ini:2: unknown key PORTS in [tracker]: did you mean PORT?"),
+        ("[tracker]\nport = 1", "config.ini:2: unknown key port in [tracker]: did you mean PORT?"),
+        (
+            "[peer]\n\n# x\nMAX_SCRAPE = 1",
+            "config.ini:4: unknown key MAX_SCRAPE in [peer]: it belongs in [tracker]",
+        ),
+        ("[tracker]\n[peers]", "config.ini:2: unknown section [peers]: did you mean [peer]?"),
+        ("[Tracker]", "config.ini:1: unknown section [Tracker]: did you mean [tracker]?"),
+        (
+            "[peer]\n[colours]",
+            "config.ini:2: unknown section [colours]: the sections are [tracker] and [peer]",
+        ),
+        (
+            "[peer]\nPORT = 1\n[tracker]\n[peer]\nPORT=1",
+            "config.ini:5: PORT in [peer] was given already in line 2",
+        ),
+        ("PORT = 1", "config.ini:1: PORT stands before the first section: put [tracker] or [peer] above it"),
+        ("[peer]\nPORT", "config.ini:2: expected [section], KEY = value, or a comment that begins with #"),
+        ("[peer\nPORT = 1", "config.ini:1: expected [section], KEY = value, or a comment that begins with #"),
+        ("[peer]\n= 1", "config.ini:2: expected [section], KEY = value, or a comment that begins with #"),
+        (
+            "[peer]\nPORT = 65536",
+            "config.ini:2: PORT in [peer] is \"65536\", and must be a whole number from 0 to 65535",
+        ),
+        (
+            "[tracker]\nINTERVAL = 2m",
+            "config.ini:2: INTERVAL in [tracker] is \"2m\", and must be a whole number of seconds from 1 to 86400",
+        ),
+        (
+            "[tracker]\nMIN_INTERVAL = 31\nINTERVAL = 30",
+            "config.ini:2: MIN_INTERVAL in [tracker] is \"31\", and must be at most INTERVAL",
+        ),
+        (
+            "[peer]\nPORT = 1 # the first",
+            "config.ini:2: PORT in [peer] is \"1 # the first\", and must be a whole number from 0 to 65535 \
+             (a comment needs a line of its own)",
+        ),
+        ("[peer]\nSTATE_DIR =", "config.ini:2: STATE_DIR in [peer] is \"\", and must be a path"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(error(text), expected, "{text}");
+    }
+    assert!(error("[peer]\nCOLOUR = 1").contains("its keys are TRACKER_URL, TORRENT_DIR, "));
+}
+
+#[test]
+fn bad_values_are_refused() {
+    let table = [
+        ("tracker", "HOST", &["", "localhost", "127.0.0.1:80", "[::1]"][..]),
+        ("tracker", "PORT", &["", "-1", "1.5", "0x10", "99999999999999999999"]),
+        ("tracker", "INTERVAL", &["0", "86401"]),
+        ("tracker", "MAX_PEERS", &["0", "2001"]),
+        ("tracker", "MAX_TORRENT_SIZE_KIB", &["0", "18446744073709551615"]),
+        ("peer", "BLOCK_SIZE", &["0", "2048", "16383", "262144", "16 KiB"]),
+        ("peer", "BUFFER_MIB", &["0", "18446744073709551615"]),
+        ("peer", "MAX_CONNECTIONS", &["0", "x"]),
+        ("peer", "TRACKER_URL", &["", "localhost", "ftp://t/announce", "http://", "http:///announce"]),
+        (
+            "peer",
+            "TRACKER_URL",
+            &["http://a b/", "udp://t/announce", "http://t:0/", "http://t:x/", "http://::1/"],
+        ),
+    ];
+    for (section, key, values) in table {
+        for value in values {
+            let text = format!("[{section}]\n{key} = {value}");
+            let message = error(&text);
+            assert!(
+                message.starts_with(&format!("config.ini:2: {key} in [{section}] is {value:?}, and")),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn tracker_urls() {
+    for url in [
+        "http://t/announce",
+        "HTTPS://t.example:443/announce?passkey=x",
+        "http://[2001:db8::1]/announce",
+        "udp://[2001:db8::1]:6969",
+        "http://user:word@t:8000/announce",
+    ] {
+        assert!(is_tracker_url(url), "{url}");
+    }
+    for url in ["http://[::1", "http://[x]/", "udp://[::1]/", "http://user@/", "http://t]:1/", "//t/announce"]
+    {
+        assert!(!is_tracker_url(url), "{url}");
+    }
+}
+
+#[test]
+fn defaults_give_way_to_bounds() {
+    let config = parse("[tracker]\nINTERVAL = 5\nMAX_PEERS = 3\n[peer]\nMAX_CONNECTIONS = 4").unwrap();
+    let (tracker, peer) = (config.tracker, config.peer);
+    assert_eq!((tracker.min_interval_s, tracker.default_peers, peer.max_connections_per_torrent), (5, 3, 4));
+}
+
+#[test]
+fn lines_are_read_as_in_other_ini_files() {
+    let text = "\u{feff}; comment\r\n [peer] \r\n\t# comment = 1\r\n\tPORT=7\r\n STATE_DIR = \"my state\" \r\n\
+                DOWNLOAD_DIR = C:\\new\\\r\n";
+    let peer = parse(text).unwrap().peer;
+    assert_eq!((peer.port, peer.state_dir, peer.download_dir), (7, "my state".into(), "C:\\new\\".into()));
+}
+
+#[test]
+fn paths_are_relative_to_the_file_and_may_begin_at_home() {
+    let text = "[peer]\nDOWNLOAD_DIR = ~/big files\nTORRENT_DIR = /srv/t\nSTATE_DIR = ../s\n[tracker]\nPEER_FILE = ~";
+    let config = Config::parse(text, Path::new("/etc/torrent/x.ini"), Some(Path::new("/home/me"))).unwrap();
+    assert_eq!(config.peer.download_dir, Path::new("/home/me/big files"));
+    assert_eq!(config.peer.torrent_dir, Path::new("/srv/t"));
+    assert_eq!(config.peer.state_dir, Path::new("/etc/torrent/../s"));
+    assert_eq!(config.tracker.peer_file, Path::new("/home/me"));
+    assert_eq!(config.tracker.torrent_dir, Path::new("/etc/torrent/tracker-data/torrents"));
+
+    let error = Config::parse("[peer]\nSTATE_DIR = ~/s", Path::new("x"), None).unwrap_err().to_string();
+    assert!(error.ends_with("must be a path without ~, because HOME is not set"), "{error}");
+}
+
+#[test]
+fn a_file_of_another_program_is_told_apart() {
+    for text in ["[server]\nname = x", "colour = red", "name = x\n[server]"] {
+        let error = error(text);
+        assert!(error.starts_with("config.ini has neither a [tracker] nor a [peer] section"), "{error}");
+    }
+}
+
+/// Loads with files and an environment that are tables; gives the port of the control interface, the file used, and
+/// every path that was looked at.
+fn load(
+    explicit: Option<&str>,
+    env: &[(&str, &str)],
+    files: &[(&str, u16)],
+) -> (Result<u16, String>, Vec<String>) {
+    let files: HashMap<&str, u16> = files.iter().copied().collect();
+    let looked_at = RefCell::new(Vec::new());
+    let found = Config::load(
+        explicit.map(Path::new),
+        |name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()),
+        |path| {
+            let path = path.to_str().unwrap();
+            looked_at.borrow_mut().push(path.to_owned());
+            match files.get(path) {
+                Some(0) => Err(io::ErrorKind::PermissionDenied.into()),
+                Some(port) => Ok(format!("[peer]\nPORT = {port}")),
+                None => Err(io::ErrorKind::NotFound.into()),
+            }
+        },
+    );
+    let looked_at = looked_at.into_inner();
+    if let Ok((_, Some(path))) = &found {
+        assert_eq!(Some(path.to_str().unwrap()), looked_at.last().map(String::as_str));
+    }
+    (found.map(|(config, _)| config.peer.port).map_err(|error| error.to_string()), looked_at)
+}
+
+#[test]
+fn files_are_looked_for_in_order() {
+    let home = [("HOME", "/h")];
+    let xdg = [("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")];
+    let all =
+        [("c", 1), ("config.ini", 2), ("/x/torrent/config.ini", 3), ("/h/.config/torrent/config.ini", 4)];
+
+    assert_eq!(load(Some("c"), &xdg, &all), (Ok(1), vec!["c".into()]));
+    assert_eq!(load(None, &xdg, &all), (Ok(2), vec!["config.ini".into()]));
+    assert_eq!(load(None, &xdg, &all[2..]).0, Ok(3));
+    assert_eq!(load(None, &home, &all[2..]).0, Ok(4));
+    assert_eq!(load(None, &[("HOME", "/h"), ("XDG_CONFIG_HOME", "")], &all[2..]).0, Ok(4));
+    assert_eq!(load(None, &[], &all[2..]), (Ok(5000), vec!["config.ini".into()]));
+    assert_eq!(load(None, &xdg, &[]).0, Ok(5000));
+}
+
+#[test]
+fn files_that_cannot_be_read_are_errors() {
+    assert!(load(Some("c"), &[], &[("config.ini", 1)]).0.unwrap_err().starts_with("cannot read c: "));
+    assert!(load(None, &[], &[("config.ini", 0)]).0.unwrap_err().starts_with("cannot read config.ini: "));
+}
+
+proptest! {
+    #[test]
+    fn random_text_is_harmless(text in "(\\[(peer|tracker|x)?\\]?|[A-Z_]{1,6}|PORT|=|:|\"|'|\\\\|#|~|/|\\PC|\n| ){0,40}") {
+        let _ = parse(&text);
+        let _ = is_tracker_url(&text);
+    }
+}

@@ -1,0 +1,128 @@
+//! The texts of values, made into what the keys hold. What does not fit gives the words for "must be ...".
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// A value as it stands in the file, and what paths in it mean.
+pub(super) struct Value<'a> {
+    pub text: &'a str,
+    /// Relative paths begin here.
+    pub folder: &'a Path,
+    /// What `~` stands for, if it is known.
+    pub home: Option<&'a Path>,
+}
+
+/// Whether the value was taken; if not, what was expected.
+pub(super) type Outcome = Result<(), String>;
+
+impl Value<'_> {
+    /// A whole number in `range` of `unit` (may be empty).
+    pub fn number<T: TryFrom<u64>>(&self, unit: &str, range: RangeInclusive<u64>, to: &mut T) -> Outcome {
+        self.scaled(unit, range, 1, to)
+    }
+
+    /// A whole number in `range`, kept times `factor`.
+    pub fn scaled<T: TryFrom<u64>>(
+        &self,
+        unit: &str,
+        range: RangeInclusive<u64>,
+        factor: u64,
+        to: &mut T,
+    ) -> Outcome {
+        let number = self.text.parse().ok().filter(|number| range.contains(number));
+        let value = number.and_then(|number| T::try_from(number.checked_mul(factor)?).ok());
+        let of = if unit.is_empty() { "" } else { " of " };
+        *to = value.ok_or_else(|| {
+            format!(
+                "a whole number{of}{unit} from {} to {}{}",
+                range.start(),
+                range.end(),
+                self.comment_hint()
+            )
+        })?;
+        Ok(())
+    }
+
+    /// A power of two in `range`, in bytes.
+    pub fn power_of_two(&self, range: RangeInclusive<u32>, to: &mut u32) -> Outcome {
+        let number =
+            self.text.parse().ok().filter(|number: &u32| number.is_power_of_two() && range.contains(number));
+        *to = number.ok_or_else(|| {
+            format!(
+                "a power of two from {} to {}, in bytes{}",
+                range.start(),
+                range.end(),
+                self.comment_hint()
+            )
+        })?;
+        Ok(())
+    }
+
+    /// An IPv4 or IPv6 address.
+    pub fn address(&self, to: &mut IpAddr) -> Outcome {
+        *to = self
+            .text
+            .parse()
+            .map_err(|_| format!("an IP address such as 127.0.0.1, 0.0.0.0 or ::{}", self.comment_hint()))?;
+        Ok(())
+    }
+
+    /// A path: `~` is the home folder, and what is relative is relative to the file.
+    pub fn path(&self, to: &mut PathBuf) -> Outcome {
+        if self.text.is_empty() || self.text.contains('\0') {
+            return Err("a path".into());
+        }
+        *to = match self.text.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                let home = self.home.ok_or("a path without ~, because HOME is not set")?;
+                home.join(rest.trim_start_matches('/'))
+            }
+            _ => self.folder.join(self.text),
+        };
+        Ok(())
+    }
+
+    /// The announce URL of a tracker.
+    pub fn tracker_url(&self, to: &mut String) -> Outcome {
+        if !is_tracker_url(self.text) {
+            return Err("the announce URL of a tracker, such as http://192.0.2.1:8000/announce \
+                        or udp://192.0.2.1:6969/announce"
+                .into());
+        }
+        self.text.clone_into(to);
+        Ok(())
+    }
+
+    /// A common mistake: a comment behind a value.
+    fn comment_hint(&self) -> &'static str {
+        if self.text.contains(['#', ';']) { " (a comment needs a line of its own)" } else { "" }
+    }
+}
+
+/// Whether `text` has the form of a tracker's announce URL: `http`, `https` or `udp`, a host, for `udp` also a port;
+/// no spaces or control characters. Nothing is looked up.
+pub fn is_tracker_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+    if !(is("http") || is("https") || is("udp")) || text.chars().any(|c| c.is_whitespace() || c.is_control())
+    {
+        return false;
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let server = authority.rsplit('@').next().unwrap_or_default();
+    // The colons of an IPv6 address stand in brackets.
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (server, None),
+    };
+    let port_is_good = match port {
+        Some(port) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => !is("udp"),
+    };
+    let host_is_good = match host.strip_prefix('[') {
+        Some(host) => host.strip_suffix(']').is_some_and(|host| host.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && !host.contains([':', ']', '[']),
+    };
+    port_is_good && host_is_good
+}
