@@ -1,14 +1,20 @@
 //! Talking to trackers: [`schedule`] decides when and whom (pure), a small fixed pool of threads does it.
 
+pub mod exchange;
+mod pool;
+pub mod queue;
 pub mod schedule;
+pub mod tiers;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use torrent_common::ids::{InfoHash, PeerId};
+
+use pool::Pool;
 
 /// The counters of a torrent that announces tell, in bytes of payload. Shared: the torrent writes, the announcer reads.
 #[derive(Debug, Default)]
@@ -87,9 +93,11 @@ pub enum Answer {
     },
 }
 
-/// The announcer: dropped without [`Announcer::stop`], it tells trackers nothing.
+/// The announcer. Dropped without [`Announcer::stop`] it hangs up and tells trackers nothing.
 #[derive(Debug)]
-pub struct Announcer {}
+pub struct Announcer {
+    pool: Pool,
+}
 
 impl Announcer {
     /// Starts the threads. `sink` is called on them: it may block (on a torrent), but not on the announcer.
@@ -97,42 +105,45 @@ impl Announcer {
     /// # Errors
     /// The system's, when it has no room for another thread.
     pub fn start(config: AnnouncerConfig, sink: impl Fn(Answer) + Send + Sync + 'static) -> io::Result<Self> {
-        let _ = (config, sink);
-        todo!("announcer")
+        Ok(Self { pool: Pool::start(config, Box::new(sink))? })
     }
 
     /// Announces `started` soon: at once, or, with `spread`, in turn after others added so, for when thousands are
     /// restored together. A torrent already there is replaced and announces `started` again. Never blocks.
     pub fn add(&self, target: AnnounceTarget, spread: bool) {
-        let _ = (target, spread);
+        let told = self.pool.change(|queue| queue.add(&target, spread, Instant::now()));
+        pool::log_line(told.line);
     }
 
     /// Announces `completed`: the torrent has just become a seeder. Not for one that was complete when added. Never
     /// blocks.
     pub fn completed(&self, info_hash: InfoHash) {
-        let _ = info_hash;
+        self.pool.change(|queue| queue.completed(info_hash, Instant::now()));
     }
 
     /// Announces earlier than planned, as soon as the tracker's and the configured minimum interval allow. Never
     /// blocks.
     pub fn want_peers(&self, info_hash: InfoHash) {
-        let _ = info_hash;
+        self.pool.change(|queue| queue.want_peers(info_hash, Instant::now()));
     }
 
     /// Announces `stopped` to the trackers that know us, then forgets the torrent. Never blocks.
     pub fn remove(&self, info_hash: InfoHash) {
-        let _ = info_hash;
+        self.pool.change(|queue| queue.remove(info_hash, Instant::now()));
     }
 
     /// The last answer of the torrent's tracker in words, or why there was none. Safe to print.
     pub fn message(&self, info_hash: InfoHash) -> Option<String> {
-        let _ = info_hash;
-        None
+        self.pool.message(info_hash)
     }
 
     /// Announces `stopped` for every torrent, in parallel, for as long as `patience`; then hangs up and joins every
-    /// thread.
+    /// thread. A thread that was just connecting may take [`CONNECT_TIMEOUT`](crate::http::CONNECT_TIMEOUT) to end. An
+    /// [`Answer`] that is being told is waited for; no other is told.
     pub fn stop(self, patience: Duration) {
-        let _ = patience;
+        self.pool.stop(patience);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! One announce over HTTP.
+
+use std::time::Duration;
+
+use torrent_common::announce::http::{ResponseError, announce_query, decode_response, with_query};
+use torrent_common::announce::{AnnounceRequest, AnnounceResponse};
+
+use super::AnnouncerConfig;
+use super::queue::{Failure, Task};
+use crate::http::{HttpClient, Once};
+use crate::text::escape_for_log;
+
+/// The longest answer read, in bytes.
+const MAX_ANSWER_LEN: u64 = 2 << 20;
+/// Peers taken from an answer.
+const MAX_PEERS: usize = 500;
+/// Characters of a reason.
+const MAX_REASON: usize = 200;
+
+/// Makes the announce, within `timeout` instead of the client's own if given.
+///
+/// # Errors
+/// [`Failure`], for the schedule and the user.
+pub fn announce(
+    client: &HttpClient,
+    config: &AnnouncerConfig,
+    task: &Task,
+    timeout: Option<Duration>,
+) -> Result<AnnounceResponse, Failure> {
+    let (uploaded, downloaded, left) = task.transfer.read();
+    let request = AnnounceRequest {
+        info_hash: task.info_hash,
+        peer_id: config.peer_id,
+        port: config.listen_port,
+        uploaded,
+        downloaded,
+        left,
+        event: task.request.event,
+        numwant: Some(task.request.numwant),
+        ip: None,
+        key: Some(config.key),
+        compact: true,
+        no_peer_id: true,
+        tracker_id: task.request.tracker_id.clone(),
+    };
+    let url = with_query(&task.request.url, &announce_query(&request));
+    let answer = client
+        .get(&url, MAX_ANSWER_LEN, Once { timeout, close: !task.more })
+        .map_err(|error| failure(&error.to_string(), false))?;
+    // A refusal may come with any status; it says more than the status.
+    match decode_response(&answer.body, MAX_PEERS) {
+        Err(ResponseError::Failure(reason)) => Err(failure(&format!("refused: {reason}"), true)),
+        _ if answer.status != 200 => {
+            Err(failure(&format!("answered with HTTP status {}", answer.status), false))
+        }
+        Ok(response) => Ok(response),
+        Err(error) => Err(failure(&error.to_string(), false)),
+    }
+}
+
+fn failure(reason: &str, refused: bool) -> Failure {
+    Failure { reason: escape_for_log(reason, MAX_REASON), refused }
+}

@@ -1,0 +1,186 @@
+//! The threads. They share the [`Queue`] under one lock, held for a few lines; each takes what is due, makes the
+//! announce without the lock, and reports. Idle threads wait for the next deadline, or for a change of the queue.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use torrent_common::ids::InfoHash;
+use torrent_common::worker::Worker;
+
+use super::queue::{Next, Queue, Task, Told};
+use super::{AnnouncerConfig, Answer, exchange};
+use crate::http::{HttpClient, HttpOptions};
+
+/// Redirects of an announce followed.
+const MAX_REDIRECTS: u32 = 3;
+/// The shortest time given to a `stopped` when the daemon is about to end.
+const MIN_FAREWELL: Duration = Duration::from_millis(50);
+
+pub(super) type Sink = Box<dyn Fn(Answer) + Send + Sync>;
+
+/// The running threads.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+}
+
+struct Shared {
+    config: AnnouncerConfig,
+    client: HttpClient,
+    sink: Sink,
+    state: Mutex<State>,
+    /// Something was put into the queue, or the end came.
+    work: Condvar,
+    /// A thread ended.
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// The last moment for announces, once the end has come.
+    end: Option<Instant>,
+    running: usize,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// See [`Announcer::start`](super::Announcer::start).
+    pub(super) fn start(config: AnnouncerConfig, sink: Sink) -> io::Result<Self> {
+        let threads = config.threads.max(1);
+        let queue = Queue::new(config.min_interval, (threads / 2).max(1), fastrand::Rng::new());
+        let client = HttpClient::new(&HttpOptions {
+            timeout: config.timeout,
+            max_redirects: MAX_REDIRECTS,
+            max_idle: threads,
+            guard_loopback: true,
+        });
+        let state = State { queue, end: None, running: 0 };
+        let (state, work, ended) = (Mutex::new(state), Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { config, client, sink, state, work, ended });
+        let mut pool = Self { shared, workers: Vec::with_capacity(threads) };
+        for number in 0..threads {
+            let guard = Running::new(&pool.shared);
+            // When this fails, dropping the pool ends the threads before it.
+            pool.workers.push(Worker::spawn(format!("announce-{number}"), move || guard.0.run())?);
+        }
+        Ok(pool)
+    }
+
+    /// Changes the queue and wakes whom it takes.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let changed = change(&mut self.shared.lock().queue);
+        // One is enough: a change makes one torrent due, and the threads that are not called wait for what was due before.
+        self.shared.work.notify_one();
+        changed
+    }
+
+    pub(super) fn message(&self, info_hash: InfoHash) -> Option<String> {
+        self.shared.lock().queue.message(info_hash).map(str::to_owned)
+    }
+
+    /// See [`Announcer::stop`](super::Announcer::stop).
+    pub(super) fn stop(self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        state.queue.close(Instant::now());
+        state.end = Some(end);
+        self.shared.work.notify_all();
+        while state.running > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.shared.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().end = Some(Instant::now());
+        self.shared.client.hang_up();
+        self.shared.work.notify_all();
+        self.workers.clear();
+    }
+}
+
+/// Counts a thread as running for as long as it exists, however it ends.
+struct Running(Arc<Shared>);
+
+impl Running {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.lock().running += 1;
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.lock().running -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        while let Some((task, timeout)) = self.next() {
+            let result = exchange::announce(&self.client, &self.config, &task, timeout);
+            let Told { answer, line } = self.lock().queue.report(&task, result, Instant::now());
+            log_line(line);
+            if let Some(answer) = answer
+                && self.lock().end.is_none()
+            {
+                (self.sink)(answer);
+            }
+        }
+    }
+
+    /// Waits for a task; `None` at the end. With it, how long it may take, if less than usual.
+    fn next(&self) -> Option<(Task, Option<Duration>)> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            if state.end.is_some_and(|end| end <= now) {
+                return None;
+            }
+            match state.queue.next(now) {
+                Next::Task(task) => {
+                    let timeout = state
+                        .end
+                        .map(|end| end.duration_since(now).max(MIN_FAREWELL).min(self.config.timeout));
+                    return Some((task, timeout));
+                }
+                // What is still in flight is the business of the threads that wait for its answers.
+                Next::Wait(_) if state.end.is_some() => return None,
+                Next::Wait(Some(deadline)) => {
+                    let wait = deadline.saturating_duration_since(now);
+                    state = self.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Next::Wait(None) => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// Logs what a [`Queue`] wants logged.
+pub(super) fn log_line(line: Option<(log::Level, String)>) {
+    if let Some((level, line)) = line {
+        log::log!(level, "{line}");
+    }
+}

@@ -1,0 +1,414 @@
+//! The announces of all torrents: what is due next, with so many in flight per tracker at most, so that one which does
+//! not answer leaves threads for the others. Pure, like [`schedule`](super::schedule).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use torrent_common::announce::AnnounceResponse;
+use torrent_common::ids::InfoHash;
+
+use super::schedule::{Led, Outcome, Request, Schedule};
+use super::tiers::Tiers;
+use super::{AnnounceTarget, Answer, Transfer};
+use crate::text::escape_for_log;
+
+/// Between the first announces of torrents added with `spread`.
+const SPREAD_STEP: Duration = Duration::from_millis(5);
+/// Hosts remembered only because they failed.
+const MAX_IDLE_HOSTS: usize = 1000;
+/// Characters of a message.
+const MAX_MESSAGE: usize = 200;
+
+/// An announce to be made now.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// For which torrent.
+    pub info_hash: InfoHash,
+    /// To whom, and what.
+    pub request: Request,
+    /// The counters to tell.
+    pub transfer: Arc<Transfer>,
+    /// More announces are due: keep the connection.
+    pub more: bool,
+}
+
+/// An announce that did not succeed. Safe to print.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why, in words.
+    pub reason: String,
+    /// The tracker answered, and said no.
+    pub refused: bool,
+}
+
+/// What [`Queue::next`] says.
+#[derive(Debug)]
+pub enum Next {
+    /// Make this announce, then [`Queue::report`] it.
+    Task(Task),
+    /// Nothing is due before this, unless something is added or reported; `None`: nothing at all.
+    Wait(Option<Instant>),
+}
+
+/// What is to be told when the queue is not locked any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// To the owner.
+    pub answer: Option<Answer>,
+    /// To the log.
+    pub line: Option<(log::Level, String)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Queue {
+    floor: Duration,
+    in_flight_per_host: usize,
+    random: fastrand::Rng,
+    torrents: HashMap<InfoHash, Torrent>,
+    /// The deadlines of the torrents that are [`Place::Planned`].
+    planned: BTreeSet<(Instant, InfoHash)>,
+    hosts: HashMap<Arc<str>, Host>,
+    /// Hosts that torrents are queued for and that may be asked again.
+    ready: BTreeSet<Arc<str>>,
+    /// When the last torrent added with `spread` is announced.
+    last_spread: Option<Instant>,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Torrent {
+    schedule: Schedule,
+    transfer: Arc<Transfer>,
+    place: Place,
+    message: Option<String>,
+    warned: bool,
+}
+
+/// Where a torrent waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// For its deadline.
+    Planned(Instant),
+    /// For an announce of another torrent to this host.
+    Queued(Arc<str>),
+    /// For the answer to its announce.
+    InFlight,
+    /// For nothing: no usable tracker.
+    Idle,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    in_flight: usize,
+    queued: VecDeque<InfoHash>,
+    /// The last announce to it failed.
+    failing: bool,
+}
+
+impl Queue {
+    /// An empty queue: at least `floor` between announces of a torrent, at most `in_flight_per_host` at once.
+    pub fn new(floor: Duration, in_flight_per_host: usize, random: fastrand::Rng) -> Self {
+        Self {
+            floor,
+            in_flight_per_host,
+            random,
+            torrents: HashMap::new(),
+            planned: BTreeSet::new(),
+            hosts: HashMap::new(),
+            ready: BTreeSet::new(),
+            last_spread: None,
+            closing: false,
+        }
+    }
+
+    /// See [`Announcer::add`](super::Announcer::add). The log line says which trackers are not usable.
+    pub fn add(&mut self, target: &AnnounceTarget, spread: bool, now: Instant) -> Told {
+        if self.closing {
+            return Told::default();
+        }
+        let (tiers, unusable) = Tiers::new(&target.tiers, &mut self.random);
+        let level = if tiers.next().is_some() { log::Level::Debug } else { log::Level::Warn };
+        let mut schedule = Schedule::new(tiers, self.floor, self.first_deadline(spread, now));
+        let old = self.take(&target.info_hash);
+        let is_in_flight = old.as_ref().is_some_and(|old| old.place == Place::InFlight);
+        if let Some(old) = old {
+            schedule = schedule.replacing(&old.schedule);
+        }
+        let message =
+            unusable.first().map(|(url, reason)| escape_for_log(&format!("{reason}: {url}"), MAX_MESSAGE));
+        let line = message.as_ref().map(|message| {
+            let others = unusable.len() - 1;
+            let others = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+            (level, format!("{}: {message}{others}", target.info_hash))
+        });
+        let place = if is_in_flight { Place::InFlight } else { Place::Idle };
+        let transfer = Arc::clone(&target.transfer);
+        self.torrents.insert(target.info_hash, Torrent { schedule, transfer, place, message, warned: false });
+        self.plan(target.info_hash);
+        Told { answer: None, line }
+    }
+
+    /// See [`Announcer::completed`](super::Announcer::completed).
+    pub fn completed(&mut self, info_hash: InfoHash, now: Instant) {
+        self.change(info_hash, |schedule| schedule.complete(now));
+    }
+
+    /// See [`Announcer::want_peers`](super::Announcer::want_peers).
+    pub fn want_peers(&mut self, info_hash: InfoHash, now: Instant) {
+        self.change(info_hash, |schedule| schedule.want_peers(now));
+    }
+
+    /// See [`Announcer::remove`](super::Announcer::remove).
+    pub fn remove(&mut self, info_hash: InfoHash, now: Instant) {
+        // It may be queued for a tracker that has nothing to hear from it any more.
+        if let Some(torrent) = self.take(&info_hash) {
+            self.torrents.insert(info_hash, torrent);
+            self.change(info_hash, |schedule| schedule.leave(now));
+        }
+    }
+
+    /// Removes every torrent; from now on a host that fails once is not asked again.
+    pub fn close(&mut self, now: Instant) {
+        self.closing = true;
+        for host in self.hosts.values_mut() {
+            host.failing = false;
+            host.queued.clear();
+        }
+        let all: Vec<InfoHash> = self.torrents.keys().copied().collect();
+        for info_hash in all {
+            self.remove(info_hash, now);
+        }
+    }
+
+    /// What the torrent's tracker said last.
+    pub fn message(&self, info_hash: InfoHash) -> Option<&str> {
+        self.torrents.get(&info_hash)?.message.as_deref()
+    }
+
+    /// The next announce that is due, if there is one.
+    pub fn next(&mut self, now: Instant) -> Next {
+        while let Some(info_hash) = self.pop_queued() {
+            if let Some(task) = self.dispatch(info_hash, now) {
+                return Next::Task(task);
+            }
+        }
+        loop {
+            let Some(&(deadline, info_hash)) = self.planned.first() else { return Next::Wait(None) };
+            if deadline > now {
+                return Next::Wait(Some(deadline));
+            }
+            self.planned.pop_first();
+            if let Some(task) = self.dispatch(info_hash, now) {
+                return Next::Task(task);
+            }
+        }
+    }
+
+    /// A torrent that was queued for a host which may be asked again.
+    fn pop_queued(&mut self) -> Option<InfoHash> {
+        while let Some(name) = self.ready.first() {
+            if let Some(host) = self.hosts.get_mut(name)
+                && host.in_flight < self.in_flight_per_host
+                && let Some(info_hash) = host.queued.pop_front()
+            {
+                return Some(info_hash);
+            }
+            self.ready.pop_first();
+        }
+        None
+    }
+
+    /// Makes a task of a torrent that was just taken from where it waited, or puts it elsewhere.
+    fn dispatch(&mut self, info_hash: InfoHash, now: Instant) -> Option<Task> {
+        let torrent = self.torrents.get_mut(&info_hash)?;
+        torrent.place = Place::Idle;
+        let request = torrent.schedule.next()?;
+        let host = self.hosts.entry(Arc::clone(&request.host)).or_default();
+        if self.closing && host.failing {
+            torrent.schedule.asked(&request);
+            torrent.schedule.report(Outcome::Failed { refused: false }, now, &mut self.random);
+            self.plan(info_hash);
+            return None;
+        }
+        if host.in_flight >= self.in_flight_per_host {
+            torrent.place = Place::Queued(Arc::clone(&request.host));
+            host.queued.push_back(info_hash);
+            return None;
+        }
+        host.in_flight += 1;
+        torrent.schedule.asked(&request);
+        torrent.place = Place::InFlight;
+        let more =
+            !host.queued.is_empty() || self.planned.first().is_some_and(|(deadline, _)| *deadline <= now);
+        Some(Task { info_hash, request, transfer: Arc::clone(&torrent.transfer), more })
+    }
+
+    /// How a task of [`Queue::next`] went.
+    pub fn report(&mut self, task: &Task, result: Result<AnnounceResponse, Failure>, now: Instant) -> Told {
+        let mut told = Told { line: self.free_host(task, &result), answer: None };
+        if let Some(torrent) = self.torrents.get_mut(&task.info_hash) {
+            torrent.place = Place::Idle;
+            let outcome = outcome_of(&result);
+            let led = torrent.schedule.report(outcome, now, &mut self.random);
+            if led != Led::Nowhere {
+                torrent.message = Some(describe(&task.request.host, &result));
+                if let Ok(AnnounceResponse { warning: Some(warning), .. }) = &result
+                    && !std::mem::replace(&mut torrent.warned, true)
+                {
+                    let warning = escape_for_log(warning, MAX_MESSAGE);
+                    told.line.get_or_insert((
+                        log::Level::Warn,
+                        format!(
+                            "tracker {} warns about {}: {warning}",
+                            printable(&task.request.host),
+                            task.info_hash
+                        ),
+                    ));
+                }
+            }
+            told.answer = answer_of(task, led, result);
+        }
+        self.plan(task.info_hash);
+        told
+    }
+
+    /// One announce to the task's host less is in flight. Says so when the host begins or ends to fail.
+    fn free_host(
+        &mut self,
+        task: &Task,
+        result: &Result<AnnounceResponse, Failure>,
+    ) -> Option<(log::Level, String)> {
+        let host = self.hosts.get_mut(&task.request.host)?;
+        host.in_flight = host.in_flight.saturating_sub(1);
+        let is_failing = result.as_ref().is_err_and(|failure| !failure.refused);
+        let was_failing = std::mem::replace(&mut host.failing, is_failing);
+        if !host.queued.is_empty() {
+            self.ready.insert(Arc::clone(&task.request.host));
+        } else if host.in_flight == 0 && !host.failing {
+            self.hosts.remove(&task.request.host);
+        }
+        if self.hosts.len() > MAX_IDLE_HOSTS {
+            self.hosts.retain(|_, host| host.in_flight > 0 || !host.queued.is_empty());
+        }
+        let name = printable(&task.request.host);
+        match (was_failing, result) {
+            (false, Err(failure)) if is_failing => {
+                Some((log::Level::Warn, format!("tracker {name} does not answer: {}", failure.reason)))
+            }
+            (true, _) if !is_failing => Some((log::Level::Info, format!("tracker {name} answers again"))),
+            (_, Err(failure)) => Some((
+                log::Level::Debug,
+                format!("tracker {name}, torrent {}: {}", task.info_hash, failure.reason),
+            )),
+            _ => None,
+        }
+    }
+
+    fn first_deadline(&mut self, spread: bool, now: Instant) -> Instant {
+        if !spread {
+            return now;
+        }
+        let deadline = self.last_spread.map_or(now, |last| now.max(last + SPREAD_STEP));
+        self.last_spread = Some(deadline);
+        deadline
+    }
+
+    fn change(&mut self, info_hash: InfoHash, change: impl FnOnce(&mut Schedule)) {
+        if let Some(torrent) = self.torrents.get_mut(&info_hash) {
+            change(&mut torrent.schedule);
+            self.plan(info_hash);
+        }
+    }
+
+    /// Takes a torrent out, from wherever it waits.
+    fn take(&mut self, info_hash: &InfoHash) -> Option<Torrent> {
+        let torrent = self.torrents.remove(info_hash)?;
+        match &torrent.place {
+            Place::Planned(deadline) => {
+                self.planned.remove(&(*deadline, *info_hash));
+            }
+            Place::Queued(host) => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.queued.retain(|queued| queued != info_hash);
+                }
+            }
+            Place::InFlight | Place::Idle => {}
+        }
+        Some(torrent)
+    }
+
+    /// Puts a torrent where its schedule says; forgets it when that is over.
+    fn plan(&mut self, info_hash: InfoHash) {
+        let Some(torrent) = self.torrents.get_mut(&info_hash) else { return };
+        if torrent.schedule.is_over() {
+            self.take(&info_hash);
+            return;
+        }
+        if matches!(torrent.place, Place::InFlight | Place::Queued(_)) {
+            return;
+        }
+        if let Place::Planned(deadline) = torrent.place {
+            self.planned.remove(&(deadline, info_hash));
+        }
+        torrent.place = match torrent.schedule.deadline() {
+            Some(deadline) => {
+                self.planned.insert((deadline, info_hash));
+                Place::Planned(deadline)
+            }
+            None => Place::Idle,
+        };
+    }
+}
+
+fn outcome_of(result: &Result<AnnounceResponse, Failure>) -> Outcome {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    match result {
+        Ok(response) => Outcome::Answered {
+            interval: seconds(response.interval_s),
+            min_interval: response.min_interval_s.map(seconds),
+            tracker_id: response.tracker_id.clone(),
+        },
+        Err(failure) => Outcome::Failed { refused: failure.refused },
+    }
+}
+
+fn answer_of(task: &Task, led: Led, result: Result<AnnounceResponse, Failure>) -> Option<Answer> {
+    let info_hash = task.info_hash;
+    match (led, result) {
+        (Led::ToAnswer(interval), Ok(response)) => Some(Answer::Peers {
+            info_hash,
+            peers: response.peers.iter().map(|peer| peer.address).collect(),
+            complete: response.complete,
+            incomplete: response.incomplete,
+            interval,
+        }),
+        (Led::ToRetry(_), result @ Err(_)) => {
+            Some(Answer::Failed { info_hash, reason: describe(&task.request.host, &result) })
+        }
+        _ => None,
+    }
+}
+
+fn describe(host: &str, result: &Result<AnnounceResponse, Failure>) -> String {
+    let host = printable(host);
+    let text = match result {
+        Ok(response) => format!(
+            "{host}: {} seeders, {} leechers, {} peers received",
+            response.complete,
+            response.incomplete,
+            response.peers.len()
+        ),
+        // The reason is escaped and must not be so twice.
+        Err(failure) => format!("{host}: {}", failure.reason),
+    };
+    text.chars().take(MAX_MESSAGE).collect()
+}
+
+fn printable(host: &str) -> String {
+    escape_for_log(host, 80)
+}
+
+#[cfg(test)]
+mod tests;
