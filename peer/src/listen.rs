@@ -136,7 +136,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn lacks_ipv6(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
@@ -170,7 +172,8 @@ mod tests {
         let connections = Connections::new(max);
         let host = Ipv4Addr::LOCALHOST.into();
         let patience = Duration::from_secs(30);
-        let listener = Listener::start(host, 0, Arc::clone(&connections), Arc::new(Nothing), patience).unwrap();
+        let listener =
+            Listener::start(host, 0, Arc::clone(&connections), Arc::new(Nothing), patience).unwrap();
         (listener, connections)
     }
 

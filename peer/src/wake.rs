@@ -52,8 +52,14 @@ impl Waker {
     ///
     /// # Errors
     /// The system's; interruptions by signals are not errors.
-    pub fn wait(&self, socket: BorrowedFd<'_>, interest: PollFlags, deadline: Option<Instant>) -> io::Result<Ready> {
-        let mut descriptors = [PollFd::from_borrowed_fd(socket, interest), PollFd::new(&self.0.descriptor, PollFlags::IN)];
+    pub fn wait(
+        &self,
+        socket: BorrowedFd<'_>,
+        interest: PollFlags,
+        deadline: Option<Instant>,
+    ) -> io::Result<Ready> {
+        let mut descriptors =
+            [PollFd::from_borrowed_fd(socket, interest), PollFd::new(&self.0.descriptor, PollFlags::IN)];
         poll_until(&mut descriptors, deadline)?;
         let [socket, waker] = &descriptors;
         let (got, rung) = (socket.revents(), !waker.revents().is_empty());
@@ -96,7 +102,10 @@ fn poll_until(descriptors: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::
 fn timespec(duration: Duration) -> Timespec {
     // poll(2) is given at most a day: nobody waits longer without looking at the clock again.
     let bounded = duration.min(Duration::from_secs(86_400));
-    Timespec { tv_sec: i64::try_from(bounded.as_secs()).unwrap_or(86_400), tv_nsec: i64::from(bounded.subsec_nanos()) }
+    Timespec {
+        tv_sec: i64::try_from(bounded.as_secs()).unwrap_or(86_400),
+        tv_nsec: i64::from(bounded.subsec_nanos()),
+    }
 }
 
 #[cfg(test)]

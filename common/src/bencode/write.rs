@@ -3,9 +3,14 @@
 
 /// Appends a string.
 pub fn bytes(out: &mut Vec<u8>, content: &[u8]) {
-    decimal(out, content.len() as u64);
-    out.push(b':');
+    bytes_header(out, content.len());
     out.extend_from_slice(content);
+}
+
+/// Appends what stands before the content of a string; the caller appends exactly `len` bytes.
+pub fn bytes_header(out: &mut Vec<u8>, len: usize) {
+    decimal(out, len as u64);
+    out.push(b':');
 }
 
 /// Appends an integer.

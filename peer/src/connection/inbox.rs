@@ -139,7 +139,11 @@ impl Inbox {
     }
 
     /// Moves staged bytes into `body`; gives it back if it is not whole yet.
-    fn fill(&mut self, (mut body, filled): (Body, usize), receiver: &mut impl Receiver) -> Option<(Body, usize)> {
+    fn fill(
+        &mut self,
+        (mut body, filled): (Body, usize),
+        receiver: &mut impl Receiver,
+    ) -> Option<(Body, usize)> {
         let staged = self.staging.get(self.start..self.end).unwrap_or_default();
         let (want, took) = match &mut body {
             Body::Block(_, bytes) => {

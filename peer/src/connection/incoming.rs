@@ -12,7 +12,13 @@ use crate::torrent::event::Direction;
 
 /// Serves an accepted connection until its end. Nothing is answered before the stranger has named a torrent that is
 /// here.
-pub fn run(lease: Lease, stream: TcpStream, address: SocketAddr, directory: &dyn Directory, patience: Duration) {
+pub fn run(
+    lease: Lease,
+    stream: TcpStream,
+    address: SocketAddr,
+    directory: &dyn Directory,
+    patience: Duration,
+) {
     match accept(lease, stream, address, directory, patience) {
         Ok(connection) => connection.run(),
         Err(end) => log::debug!("{address}: refused: {end}"),

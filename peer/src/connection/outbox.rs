@@ -117,7 +117,8 @@ impl Outbox {
 
     fn send_messages(&mut self, stream: &TcpStream, sent: &mut Sent) -> io::Result<()> {
         let rest = self.messages.get(self.sent..).unwrap_or_default();
-        let flags = if self.uploads.is_empty() { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::MORE };
+        let flags =
+            if self.uploads.is_empty() { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::MORE };
         self.sent += rustix::net::send(stream, rest, flags)?;
         sent.any = true;
         if self.sent == self.messages.len() {
@@ -131,7 +132,11 @@ impl Outbox {
 
     fn begin_upload(&mut self, storage: &Storage) -> Result<(), End> {
         let Some(span) = self.uploads.pop_front() else { return Ok(()) };
-        let sources = storage.layout().segments(span).map(|segment| storage.source(segment)).collect::<Result<_, _>>()?;
+        let sources = storage
+            .layout()
+            .segments(span)
+            .map(|segment| storage.source(segment))
+            .collect::<Result<_, _>>()?;
         let header = piece_header(span.piece().get(), span.begin(), span.len());
         self.current = Some(Upload { header, header_sent: 0, sources });
         Ok(())
@@ -169,14 +174,18 @@ fn send_some(stream: &TcpStream, source: &mut Source) -> io::Result<(u64, u64)> 
             let moved = rustix::fs::sendfile(stream, &**file, Some(offset), want)? as u64;
             if moved == 0 {
                 // Shorter than when it was opened: the peer was promised these bytes.
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a payload file was cut while it was sent"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "a payload file was cut while it was sent",
+                ));
             }
             *len = len.saturating_sub(moved);
             Ok((moved, *len))
         }
         Source::Zeros(len) => {
             let want = usize::try_from(*len).unwrap_or(usize::MAX).min(ZEROS.len());
-            let moved = rustix::net::send(stream, ZEROS.get(..want).unwrap_or_default(), SendFlags::NOSIGNAL)? as u64;
+            let moved =
+                rustix::net::send(stream, ZEROS.get(..want).unwrap_or_default(), SendFlags::NOSIGNAL)? as u64;
             *len = len.saturating_sub(moved);
             Ok((moved, *len))
         }

@@ -175,7 +175,11 @@ impl Protocol {
     }
 
     fn requested(&mut self, request: RawBlock) -> Result<(), Violation> {
-        let span = self.link.geometry.span(request.index, request.begin, request.len).ok_or(Violation::NoSuchBytes)?;
+        let span = self
+            .link
+            .geometry
+            .span(request.index, request.begin, request.len)
+            .ok_or(Violation::NoSuchBytes)?;
         if self.choking {
             // Sent before our choke arrived there, usually: not worth a closed connection.
             if self.fast {
@@ -190,7 +194,11 @@ impl Protocol {
     }
 
     fn cancelled(&mut self, request: RawBlock) -> Result<(), Violation> {
-        let span = self.link.geometry.span(request.index, request.begin, request.len).ok_or(Violation::NoSuchBytes)?;
+        let span = self
+            .link
+            .geometry
+            .span(request.index, request.begin, request.len)
+            .ok_or(Violation::NoSuchBytes)?;
         if self.outbox.cancel(span) && self.fast {
             self.outbox.push(&Message::Reject(request));
         }

@@ -59,7 +59,12 @@ pub enum SpawnError {
 impl Connections {
     /// Room for `max` connections.
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, next_key: AtomicU64::new(1), shutdown: Shutdown::new(), threads: Mutex::default() })
+        Arc::new(Self {
+            max,
+            next_key: AtomicU64::new(1),
+            shutdown: Shutdown::new(),
+            threads: Mutex::default(),
+        })
     }
 
     /// Runs one connection on a thread of its own. Its place is free again when `run` has dropped the lease.
@@ -93,7 +98,8 @@ impl Connections {
             let (wakers, ended): (Vec<_>, _) = {
                 let mut threads = self.lock();
                 let wakers = threads.running.values().map(|(waker, _)| waker.clone()).collect();
-                let workers = threads.running.values_mut().filter_map(|(_, worker)| worker.take()).collect::<Vec<_>>();
+                let workers =
+                    threads.running.values_mut().filter_map(|(_, worker)| worker.take()).collect::<Vec<_>>();
                 (wakers, std::mem::take(&mut threads.ended).into_iter().chain(workers).collect::<Vec<_>>())
             };
             wakers.iter().for_each(Waker::ring);

@@ -146,7 +146,8 @@ impl Stats {
 
     /// The last moment shown; without rates when that was a while ago.
     pub fn moment(&self) -> Moment {
-        let age = Duration::from_millis(self.now_ms().saturating_sub(self.live.updated_ms.load(Ordering::Acquire)));
+        let age =
+            Duration::from_millis(self.now_ms().saturating_sub(self.live.updated_ms.load(Ordering::Acquire)));
         let rate = |rate: &AtomicU64| if age > STALE { 0 } else { rate.load(Ordering::Relaxed) };
         Moment {
             download_rate: rate(&self.live.download_rate),

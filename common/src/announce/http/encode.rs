@@ -4,77 +4,74 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::compact::{V4_LEN, V6_LEN};
 use super::super::{AnnounceResponse, AnnouncedPeer, ScrapeEntry};
+use crate::bencode::write::{self, DictionaryWriter};
 use crate::ids::InfoHash;
 
 /// Appends the bencoded answer: `peers` and, when there are any, `peers6`, compact unless the request says otherwise.
 /// A list that is not compact holds both families.
 pub fn encode_response(response: &AnnounceResponse, compact: bool, no_peer_id: bool, out: &mut Vec<u8>) {
-    out.push(b'd');
-    integer(b"8:complete", response.complete, out);
-    if let Some(downloaded) = response.downloaded {
-        integer(b"10:downloaded", downloaded, out);
-    }
-    if let Some(ip) = response.external_ip {
-        out.extend_from_slice(b"11:external ip");
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => string(&ip.octets(), out),
-            IpAddr::V6(ip) => string(&ip.octets(), out),
+    write::dictionary(out, |answer| {
+        answer.integer(b"complete", response.complete.into());
+        if let Some(downloaded) = response.downloaded {
+            answer.integer(b"downloaded", downloaded.into());
         }
-    }
-    integer(b"10:incomplete", response.incomplete, out);
-    integer(b"8:interval", response.interval_s, out);
-    if let Some(interval_s) = response.min_interval_s {
-        integer(b"12:min interval", interval_s, out);
-    }
-    if compact {
-        compact_peers(&response.peers, out);
-    } else {
-        out.extend_from_slice(b"5:peersl");
-        for peer in &response.peers {
-            peer_dictionary(peer, no_peer_id, out);
+        if let Some(ip) = response.external_ip {
+            match ip.to_canonical() {
+                IpAddr::V4(ip) => answer.bytes(b"external ip", &ip.octets()),
+                IpAddr::V6(ip) => answer.bytes(b"external ip", &ip.octets()),
+            }
         }
-        out.push(b'e');
-    }
-    if let Some(id) = &response.tracker_id {
-        out.extend_from_slice(b"10:tracker id");
-        string(id, out);
-    }
-    if let Some(warning) = &response.warning {
-        out.extend_from_slice(b"15:warning message");
-        string(warning.as_bytes(), out);
-    }
-    out.push(b'e');
+        answer.integer(b"incomplete", response.incomplete.into());
+        answer.integer(b"interval", response.interval_s.into());
+        if let Some(interval_s) = response.min_interval_s {
+            answer.integer(b"min interval", interval_s.into());
+        }
+        if compact {
+            compact_peers(&response.peers, answer);
+        } else {
+            answer.list(b"peers", |out| {
+                response.peers.iter().for_each(|peer| peer_dictionary(peer, no_peer_id, out));
+            });
+        }
+        if let Some(id) = &response.tracker_id {
+            answer.bytes(b"tracker id", id);
+        }
+        if let Some(warning) = &response.warning {
+            answer.bytes(b"warning message", warning.as_bytes());
+        }
+    });
 }
 
 /// Appends a bencoded refusal.
 pub fn encode_failure(reason: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"d14:failure reason");
-    string(reason.as_bytes(), out);
-    out.push(b'e');
+    write::dictionary(out, |answer| answer.bytes(b"failure reason", reason.as_bytes()));
 }
 
-/// Appends the bencoded answer to a scrape. The entries may be in any order; an info-hash must not come twice.
+/// Appends the bencoded answer to a scrape. The entries may be in any order; of those with the same info-hash one is
+/// written.
 pub fn encode_scrape(entries: &[(InfoHash, ScrapeEntry)], out: &mut Vec<u8>) {
     let mut sorted: Vec<_> = entries.iter().collect();
-    sorted.sort_unstable_by_key(|(info_hash, _)| *info_hash);
-    out.extend_from_slice(b"d5:filesd");
-    for (info_hash, entry) in sorted {
-        string(info_hash.as_bytes(), out);
-        out.push(b'd');
-        integer(b"8:complete", entry.complete, out);
-        integer(b"10:downloaded", entry.downloaded, out);
-        integer(b"10:incomplete", entry.incomplete, out);
-        out.push(b'e');
-    }
-    out.extend_from_slice(b"ee");
+    sorted.sort_by_key(|(info_hash, _)| *info_hash);
+    sorted.dedup_by_key(|(info_hash, _)| *info_hash);
+    write::dictionary(out, |answer| {
+        answer.dictionary(b"files", |files| {
+            for (info_hash, entry) in sorted {
+                files.dictionary(info_hash.as_bytes(), |counts| {
+                    counts.integer(b"complete", entry.complete.into());
+                    counts.integer(b"downloaded", entry.downloaded.into());
+                    counts.integer(b"incomplete", entry.incomplete.into());
+                });
+            }
+        });
+    });
 }
 
 /// `peers` and, when there are any, `peers6`: their lengths come first, so the list is walked once to count.
-fn compact_peers(peers: &[AnnouncedPeer], out: &mut Vec<u8>) {
+fn compact_peers(peers: &[AnnouncedPeer], answer: &mut DictionaryWriter) {
     let v4_count = peers.iter().filter(|peer| peer.address.ip().to_canonical().is_ipv4()).count();
     let v6_count = peers.len() - v4_count;
-    out.extend_from_slice(b"5:peers");
-    string_len(v4_count * V4_LEN, out);
+    let out = answer.key(b"peers");
+    write::bytes_header(out, v4_count * V4_LEN);
     for peer in peers {
         if let IpAddr::V4(ip) = peer.address.ip().to_canonical() {
             out.extend_from_slice(&ip.octets());
@@ -84,8 +81,8 @@ fn compact_peers(peers: &[AnnouncedPeer], out: &mut Vec<u8>) {
     if v6_count == 0 {
         return;
     }
-    out.extend_from_slice(b"6:peers6");
-    string_len(v6_count * V6_LEN, out);
+    let out = answer.key(b"peers6");
+    write::bytes_header(out, v6_count * V6_LEN);
     for peer in peers {
         if let IpAddr::V6(ip) = peer.address.ip().to_canonical() {
             out.extend_from_slice(&ip.octets());
@@ -97,55 +94,17 @@ fn compact_peers(peers: &[AnnouncedPeer], out: &mut Vec<u8>) {
 /// A peer as BEP 3 has it: `ip` as text.
 fn peer_dictionary(peer: &AnnouncedPeer, no_peer_id: bool, out: &mut Vec<u8>) {
     let address = SocketAddr::new(peer.address.ip().to_canonical(), peer.address.port());
-    out.extend_from_slice(b"d2:ip");
-    string(address.ip().to_string().as_bytes(), out);
-    if let Some(id) = peer.peer_id.filter(|_| !no_peer_id) {
-        out.extend_from_slice(b"7:peer id");
-        string(id.as_bytes(), out);
-    }
-    integer(b"4:port", address.port().into(), out);
-    out.push(b'e');
-}
-
-/// An encoded key and its integer.
-fn integer(key: &[u8], value: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(key);
-    out.push(b'i');
-    digits(value.into(), out);
-    out.push(b'e');
-}
-
-fn string(bytes: &[u8], out: &mut Vec<u8>) {
-    string_len(bytes.len(), out);
-    out.extend_from_slice(bytes);
-}
-
-/// What stands before the bytes of a string.
-fn string_len(len: usize, out: &mut Vec<u8>) {
-    digits(u64::try_from(len).unwrap_or(u64::MAX), out);
-    out.push(b':');
-}
-
-/// A number in decimal.
-fn digits(mut number: u64, out: &mut Vec<u8>) {
-    let start = out.len();
-    loop {
-        // A digit is below 10.
-        out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
-        number /= 10;
-        if number == 0 {
-            break;
+    write::dictionary(out, |entry| {
+        entry.bytes(b"ip", address.ip().to_string().as_bytes());
+        if let Some(id) = peer.peer_id.filter(|_| !no_peer_id) {
+            entry.bytes(b"peer id", id.as_bytes());
         }
-    }
-    if let Some(written) = out.get_mut(start..) {
-        written.reverse();
-    }
+        entry.integer(b"port", address.port().into());
+    });
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::ids::PeerId;
 
@@ -225,21 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn scrapes_are_sorted() {
+    fn scrapes_are_sorted_and_name_a_torrent_once() {
         let entry = ScrapeEntry { complete: 1, downloaded: 2, incomplete: 3 };
         let mut out = Vec::new();
-        encode_scrape(&[(InfoHash::new([b'b'; 20]), entry), (InfoHash::new([b'a'; 20]), entry)], &mut out);
+        let (a, b) = (InfoHash::new([b'a'; 20]), InfoHash::new([b'b'; 20]));
+        encode_scrape(&[(b, entry), (a, entry), (b, entry)], &mut out);
         let counts = "d8:completei1e10:downloadedi2e10:incompletei3ee";
         let expected = format!("d5:filesd20:aaaaaaaaaaaaaaaaaaaa{counts}20:bbbbbbbbbbbbbbbbbbbb{counts}ee");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-    }
-
-    proptest! {
-        #[test]
-        fn numbers_are_decimal(number: u64) {
-            let mut out = b"x".to_vec();
-            digits(number, &mut out);
-            prop_assert_eq!(String::from_utf8(out).unwrap(), format!("x{number}"));
-        }
     }
 }
