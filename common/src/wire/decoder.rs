@@ -312,11 +312,19 @@ mod tests {
 
     #[test]
     fn wrong_lengths_are_refused_by_their_header() {
-        for (id, len) in
-            [(0, 2), (1, 3), (4, 4), (4, 6), (6, 12), (6, 14), (7, 8), (7, 9), (9, 2), (9, 5), (14, 2)]
-        {
-            let header = [0, 0, 0, len, id];
-            assert_eq!(LIMITS.decode(&header), Err(WireError::Length { id, len: len.into() }));
+        let lengths = [(1, &[0, 1, 2, 3, 14, 15][..]), (3, &[9]), (5, &[4, 13, 17]), (13, &[6, 8, 16])];
+        for (right, ids) in lengths {
+            for (&id, len) in ids.iter().flat_map(|id| (1..=120).map(move |len| (id, len))) {
+                let decoded = LIMITS.decode(&[0, 0, 0, len, id]);
+                if len == right {
+                    assert!(matches!(decoded, Ok(Decoded::Need(_) | Decoded::Message { .. })));
+                } else {
+                    assert_eq!(decoded, Err(WireError::Length { id, len: len.into() }));
+                }
+            }
+        }
+        for len in 1..=9 {
+            assert_eq!(LIMITS.decode(&[0, 0, 0, len, 7]), Err(WireError::Length { id: 7, len: len.into() }));
         }
         assert_eq!(LIMITS.decode(b"\0\0\0\x01\x14"), Err(WireError::Length { id: 20, len: 1 }));
         for id in [5, 20, 21, 255] {
