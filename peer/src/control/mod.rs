@@ -1,9 +1,12 @@
 //! The daemon's HTTP interface on loopback: [`api`] types, server, and the client the commands use.
 
+pub mod admit;
 pub mod api;
 pub mod client;
 pub mod engine;
+pub mod handle;
 pub mod server;
 
+pub use client::{ClientError, ControlClient};
 pub use engine::{Engine, Refusal};
-pub use server::ControlServer;
+pub use server::{ControlError, ControlServer};
