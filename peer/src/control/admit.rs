@@ -73,7 +73,9 @@ impl Route {
     pub const fn method(self) -> &'static str {
         match self {
             Self::Info | Self::Status | Self::Torrents | Self::Torrent(_) | Self::Job(_) => "GET",
-            Self::CancelJob(_) | Self::Seed | Self::Leech | Self::Pause | Self::Resume | Self::Remove => "POST",
+            Self::CancelJob(_) | Self::Seed | Self::Leech | Self::Pause | Self::Resume | Self::Remove => {
+                "POST"
+            }
         }
     }
 
@@ -142,7 +144,10 @@ pub struct Admitted {
 impl<'a> Head<'a> {
     /// Every value of a header.
     fn values(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|&(_, value)| value.trim())
+        self.headers
+            .iter()
+            .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|&(_, value)| value.trim())
     }
 
     /// Checks everything that can be known before the body.
@@ -188,7 +193,10 @@ impl<'a> Head<'a> {
             return Err(Denied::new(400, "more than one Host header"));
         }
         if !is_loopback_host(host) {
-            return Err(Denied::new(403, "the control port is called 127.0.0.1, localhost or [::1], nothing else"));
+            return Err(Denied::new(
+                403,
+                "the control port is called 127.0.0.1, localhost or [::1], nothing else",
+            ));
         }
         let own = |origin: &str| {
             let (scheme, authority) = origin.split_at_checked("http://".len()).unwrap_or_default();
@@ -215,7 +223,10 @@ impl<'a> Head<'a> {
         let route = Route::parse(path)?;
         if self.method != route.method() {
             let allow = Some(route.method());
-            return Err(Denied { allow, ..Denied::new(405, format!("this path takes {} only", route.method())) });
+            return Err(Denied {
+                allow,
+                ..Denied::new(405, format!("this path takes {} only", route.method()))
+            });
         }
         if route.method() == "POST" {
             let mut types = self.values("Content-Type");
@@ -236,7 +247,8 @@ fn is_json(content_type: &str) -> bool {
 fn is_loopback_host(host: &str) -> bool {
     ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
         let (start, rest) = host.split_at_checked(name.len()).unwrap_or_default();
-        let port = |port: &str| (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port =
+            |port: &str| (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
         start.eq_ignore_ascii_case(name) && (rest.is_empty() || rest.strip_prefix(':').is_some_and(port))
     })
 }
@@ -262,9 +274,23 @@ mod tests {
             assert_eq!(status("GET", "/", &[("host", good)]), 200, "{good}");
         }
         for bad in [
-            "", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:5000", "127.0.0.2",
-            "127.0.0.1:", "127.0.0.1:5x", "127.0.0.1:123456", "::1", "[::1]x", "user@127.0.0.1", "127.0.0.1 ,evil", "0.0.0.0",
-            "127.1", "localhost.", "é27.0.0.1",
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "evil.example:5000",
+            "127.0.0.2",
+            "127.0.0.1:",
+            "127.0.0.1:5x",
+            "127.0.0.1:123456",
+            "::1",
+            "[::1]x",
+            "user@127.0.0.1",
+            "127.0.0.1 ,evil",
+            "0.0.0.0",
+            "127.1",
+            "localhost.",
+            "é27.0.0.1",
         ] {
             assert_eq!(status("GET", "/", &[("Host", bad)]), 403, "{bad}");
         }
@@ -278,13 +304,21 @@ mod tests {
             assert_eq!(status("GET", "/status", &[("Host", host), ("Origin", good)]), 200, "{good}");
         }
         for bad in [
-            "null", "", "http://evil.example", "https://127.0.0.1:5000", "http://127.0.0.1:3000", "http://localhost:5000",
-            "http://127.0.0.1:5000.evil.example", "file://",
+            "null",
+            "",
+            "http://evil.example",
+            "https://127.0.0.1:5000",
+            "http://127.0.0.1:3000",
+            "http://localhost:5000",
+            "http://127.0.0.1:5000.evil.example",
+            "file://",
         ] {
             assert_eq!(status("GET", "/status", &[HOST, ("Origin", bad)]), 403, "{bad}");
             assert_eq!(status("POST", "/seed", &[HOST, JSON, ("Origin", bad)]), 403, "{bad}");
         }
-        for (site, expected) in [("none", 200), ("same-origin", 200), ("same-site", 403), ("cross-site", 403), ("", 403)] {
+        for (site, expected) in
+            [("none", 200), ("same-origin", 200), ("same-site", 403), ("cross-site", 403), ("", 403)]
+        {
             assert_eq!(status("POST", "/seed", &[HOST, JSON, ("sec-fetch-site", site)]), expected, "{site}");
             assert_eq!(status("GET", "/", &[HOST, ("Sec-Fetch-Site", site)]), expected, "{site}");
         }
@@ -292,10 +326,18 @@ mod tests {
 
     #[test]
     fn content_types() {
-        for good in ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json ;x"] {
+        for good in
+            ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json ;x"]
+        {
             assert_eq!(status("POST", "/seed", &[HOST, ("Content-Type", good)]), 200, "{good}");
         }
-        for bad in ["", "text/plain", "text/plain; application/json", "application/x-www-form-urlencoded", "application/jsonp"] {
+        for bad in [
+            "",
+            "text/plain",
+            "text/plain; application/json",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+        ] {
             assert_eq!(status("POST", "/seed", &[HOST, ("Content-Type", bad)]), 415, "{bad}");
         }
         assert_eq!(status("POST", "/seed", &[HOST]), 415);
@@ -327,7 +369,14 @@ mod tests {
         let twice = [HOST, JSON, ("Content-Length", "5"), ("Content-Length", "5")];
         assert_eq!(status("POST", "/seed", &twice), 400);
         assert_eq!(status("POST", "/seed", &[HOST, JSON, ("Transfer-Encoding", "chunked")]), 411);
-        assert_eq!(status("POST", "/seed", &[HOST, JSON, ("Transfer-Encoding", "identity"), ("Content-Length", "5")]), 411);
+        assert_eq!(
+            status(
+                "POST",
+                "/seed",
+                &[HOST, JSON, ("Transfer-Encoding", "identity"), ("Content-Length", "5")]
+            ),
+            411
+        );
     }
 
     #[test]
@@ -357,9 +406,20 @@ mod tests {
             }
         }
         for (target, expected) in [
-            ("/nowhere", 404), ("/status/x", 404), ("/torrents/x", 400), ("/torrents/", 400), ("/jobs/", 400), ("/jobs/x", 400),
-            ("/jobs/+1", 400), ("/jobs/99999999999999999999", 404), ("/jobs/1/2", 404), ("/jobs/1/cancel/x", 404), ("*", 400),
-            ("http://127.0.0.1:5000/", 400), ("", 400), ("/Status", 404),
+            ("/nowhere", 404),
+            ("/status/x", 404),
+            ("/torrents/x", 400),
+            ("/torrents/", 400),
+            ("/jobs/", 400),
+            ("/jobs/x", 400),
+            ("/jobs/+1", 400),
+            ("/jobs/99999999999999999999", 404),
+            ("/jobs/1/2", 404),
+            ("/jobs/1/cancel/x", 404),
+            ("*", 400),
+            ("http://127.0.0.1:5000/", 400),
+            ("", 400),
+            ("/Status", 404),
         ] {
             assert_eq!(status("GET", target, &[HOST]), expected, "{target}");
         }

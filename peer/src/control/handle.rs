@@ -71,18 +71,21 @@ fn no_such_job() -> Denied {
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, Denied> {
-    serde_json::to_vec(value).map_err(|error| Denied::new(500, format!("the answer cannot be written as JSON: {error}")))
+    serde_json::to_vec(value)
+        .map_err(|error| Denied::new(500, format!("the answer cannot be written as JSON: {error}")))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denied> {
-    serde_json::from_slice(body).map_err(|error| Denied::new(400, format!("the body is not understood: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Denied::new(400, format!("the body is not understood: {error}")))
 }
 
 fn absolute(field: &str, path: Option<&Path>) -> Result<(), Denied> {
     match path {
-        Some(path) if !path.is_absolute() => {
-            Err(Denied::new(400, format!("{field} must be an absolute path: the daemon has a folder of its own")))
-        }
+        Some(path) if !path.is_absolute() => Err(Denied::new(
+            400,
+            format!("{field} must be an absolute path: the daemon has a folder of its own"),
+        )),
         _ => Ok(()),
     }
 }

@@ -4,8 +4,12 @@ pub mod admit;
 pub mod api;
 pub mod client;
 pub mod engine;
+mod guard;
 pub mod handle;
 pub mod server;
+mod sockets;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ClientError, ControlClient};
 pub use engine::{Engine, Refusal};

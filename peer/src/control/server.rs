@@ -1,19 +1,20 @@
 //! The control server: tiny_http on 127.0.0.1 and a few workers. Every request passes [`super::admit`] before the engine
-//! sees it.
+//! sees it; [`super::guard`] bounds what tiny_http does not.
 
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown as Half, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
 use tiny_http::{Header, Request, Response, Server};
 use torrent_common::worker::{Shutdown, Worker};
 
 use super::admit::{Admitted, Denied, Head};
 use super::engine::Engine;
+use super::guard::{Guard, Post};
 use super::handle::{error_body, handle};
+use super::sockets::sever;
 
 /// Workers unless told otherwise.
 pub const DEFAULT_WORKERS: usize = 4;
@@ -21,17 +22,23 @@ pub const DEFAULT_WORKERS: usize = 4;
 /// A client that does not read its answer holds a worker up for so long at most.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After a failed accept (no descriptors left, say) we listen again, but not more often than this.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// A client must send its body within this.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a body that tiny_http reads before it gives us the request.
+const READ_WITH_HEAD_MAX: usize = 1024;
+
+/// tiny_http reads what is left of a body before it goes on, into a buffer of that length: an announced length that no
+/// memory can hold would abort the process.
+const DRAIN_MAX: usize = 256 << 20;
 
 /// The running server; stopped by [`ControlServer::stop`] or drop.
 #[derive(Debug)]
 pub struct ControlServer {
     shared: Arc<Shared>,
     address: SocketAddr,
-    workers: Vec<Worker>,
-    /// Dropped to end the workers' waits.
-    stopping: Option<Sender<()>>,
+    /// The guard, then the workers.
+    threads: Vec<Worker>,
 }
 
 /// Why the server did not start.
@@ -52,14 +59,17 @@ pub enum ControlError {
     Start(io::Error),
 }
 
-/// What the workers share.
+/// What the threads share.
 struct Shared {
     engine: Arc<dyn Engine>,
     listener: TcpListener,
-    /// Replaced when its accept loop has ended. A leaf lock.
-    http: Mutex<Arc<Server>>,
+    address: SocketAddr,
+    /// Replaced when its accept loop has ended, taken out to stop. A leaf lock.
+    http: Mutex<Option<Arc<Server>>>,
+    guard: Guard,
     shutdown: Shutdown,
     worker_count: usize,
+    body_timeout: Duration,
 }
 
 impl std::fmt::Debug for Shared {
@@ -75,25 +85,36 @@ impl ControlServer {
     /// [`ControlError`] when the port is taken or a thread cannot be had.
     pub fn start(port: u16, workers: usize, engine: Arc<dyn Engine>) -> Result<Self, ControlError> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let listener = TcpListener::bind(address).map_err(|source| ControlError::Listen { address, source })?;
-        let address = listener.local_addr().map_err(ControlError::Start)?;
+        let listener =
+            TcpListener::bind(address).map_err(|source| ControlError::Listen { address, source })?;
+        Self::serve(listener, workers.max(1), BODY_TIMEOUT, engine).map_err(ControlError::Start)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        worker_count: usize,
+        body_timeout: Duration,
+        engine: Arc<dyn Engine>,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
         // Accepted sockets inherit it. (The same for reading would end tiny_http's accept loop.)
-        socket2::SockRef::from(&listener).set_write_timeout(Some(SEND_TIMEOUT)).map_err(ControlError::Start)?;
-        let http = new_http(&listener).map_err(ControlError::Start)?;
-        let worker_count = workers.max(1);
-        let shared = Arc::new(Shared {
-            engine,
-            listener,
-            http: Mutex::new(Arc::new(http)),
-            shutdown: Shutdown::new(),
-            worker_count,
-        });
-        let (sender, stopped) = crossbeam_channel::bounded(0);
-        let mut server = Self { shared, address, workers: Vec::new(), stopping: Some(sender) };
+        socket2::SockRef::from(&listener).set_write_timeout(Some(SEND_TIMEOUT))?;
+        let http = Mutex::new(Some(Arc::new(new_http(&listener)?)));
+        let (guard, pipe) = Guard::new()?;
+        let shutdown = Shutdown::new();
+        let shared =
+            Arc::new(Shared { engine, listener, address, http, guard, shutdown, worker_count, body_timeout });
+        // From here on a drop stops what has been started.
+        let mut server = Self { shared, address, threads: Vec::new() };
+        let shared = Arc::clone(&server.shared);
+        server.threads.push(Worker::spawn("control-guard", move || {
+            let Shared { guard, listener, address, shutdown, .. } = &*shared;
+            let post = Post { guard, listener, local: *address, pipe, stop: shutdown };
+            post.run(|| shared.replace());
+        })?);
         for number in 0..worker_count {
-            let (shared, stopped) = (Arc::clone(&server.shared), stopped.clone());
-            let worker = Worker::spawn(format!("control-{number}"), move || shared.work(&stopped));
-            server.workers.push(worker.map_err(ControlError::Start)?);
+            let shared = Arc::clone(&server.shared);
+            server.threads.push(Worker::spawn(format!("control-{number}"), move || shared.work())?);
         }
         Ok(server)
     }
@@ -103,7 +124,7 @@ impl ControlServer {
         self.address
     }
 
-    /// Stops answering and waits for the workers.
+    /// Stops answering, waits for the workers, and closes every connection.
     pub fn stop(self) {
         drop(self);
     }
@@ -112,9 +133,17 @@ impl ControlServer {
 impl Drop for ControlServer {
     fn drop(&mut self) {
         self.shared.shutdown.set();
-        self.stopping = None;
-        self.shared.wake_workers(&self.shared.http());
-        self.workers.clear();
+        self.shared.guard.ring();
+        let http = self.shared.lock().take();
+        if let Some(http) = &http {
+            self.shared.wake_workers(http);
+        }
+        self.threads.clear();
+        // Ends its accept loop, but not the connections that wait for another request.
+        drop(http);
+        if let Err(error) = sever(self.address, Half::Both, |_| true) {
+            log::debug!("control: connections stay until their clients close them: {error}");
+        }
     }
 }
 
@@ -123,8 +152,13 @@ fn new_http(listener: &TcpListener) -> io::Result<Server> {
 }
 
 impl Shared {
-    fn http(&self) -> Arc<Server> {
-        Arc::clone(&self.http.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Server>>> {
+        self.http.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The current server; None when stopping.
+    fn http(&self) -> Option<Arc<Server>> {
+        self.lock().clone()
     }
 
     /// `unblock` wakes one worker each time.
@@ -135,9 +169,8 @@ impl Shared {
     }
 
     /// A worker's life.
-    fn work(&self, stopped: &Receiver<()>) {
-        let mut http = self.http();
-        while !self.shutdown.is_set() {
+    fn work(&self) {
+        while let Some(http) = self.http() {
             match http.recv() {
                 Ok(request) => {
                     let peer = request.remote_addr().copied();
@@ -146,76 +179,93 @@ impl Shared {
                         log::error!("control: a request from {peer:?} made its worker panic: this is a bug");
                     }
                 }
-                Err(error) => {
-                    let current = self.http();
-                    // Woken because of a stop or because the server was replaced; else accepting has ended.
-                    if Arc::ptr_eq(&current, &http) && !self.shutdown.is_set() {
-                        log::warn!("control: accepting failed ({error}): listening again");
-                        let _ = stopped.recv_timeout(RESTART_DELAY);
-                        self.replace(&http);
-                    }
-                    http = self.http();
-                }
+                // Woken because of a stop or because the server was replaced; or accepting has ended, which the guard
+                // notices at the next connection.
+                Err(error) => log::debug!("control: {error}"),
             }
         }
     }
 
-    /// Puts a new server on the same listening socket in place of `dead`, whose accept loop has ended.
-    fn replace(&self, dead: &Arc<Server>) {
-        let fresh = match new_http(&self.listener) {
-            Ok(fresh) => Arc::new(fresh),
-            Err(error) => {
-                log::error!("control: cannot listen again: {error}");
-                // So that a worker comes back here and tries again.
-                dead.unblock();
-                return;
+    /// Puts a new server on the same listening socket in place of one whose accept loop has ended.
+    fn replace(&self) {
+        match new_http(&self.listener) {
+            Ok(fresh) => {
+                let dead = {
+                    let mut http = self.lock();
+                    // Not when stopping meanwhile.
+                    if http.is_some() { http.replace(Arc::new(fresh)) } else { None }
+                };
+                if let Some(dead) = dead {
+                    self.wake_workers(&dead);
+                }
             }
-        };
-        {
-            let mut http = self.http.lock().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&http, dead) {
-                *http = fresh;
-            }
+            // The guard comes back while connections wait.
+            Err(error) => log::error!("control: cannot listen again: {error}"),
         }
-        self.wake_workers(dead);
     }
 
     fn answer(&self, mut request: Request) {
         match self.result(&mut request) {
-            Ok(body) => respond(request, 200, body, None),
+            Ok(body) => send(request, response(200, body, None)),
             Err(denied) => {
                 log::debug!("control: {} refused: {}", denied.status, denied.message);
-                respond(request, denied.status, error_body(&denied.message), denied.allow);
+                let response = response(denied.status, error_body(&denied.message), denied.allow);
+                if denied.close { self.send_last(request, response) } else { send(request, response) }
             }
         }
     }
 
     fn result(&self, request: &mut Request) -> Result<Vec<u8>, Denied> {
         let admitted = admit(request)?;
-        let body = read_body(request, admitted.body_len)?;
+        let body = self.read_body(request, admitted.body_len)?;
         handle(self.engine.as_ref(), admitted.route, &body)
+    }
+
+    /// Reads exactly `body_len` bytes. Memory grows with what arrives, not with what was announced.
+    fn read_body(&self, request: &mut Request, body_len: usize) -> Result<Vec<u8>, Denied> {
+        // What is short was read with the head.
+        let peer = request.remote_addr().filter(|_| body_len > READ_WITH_HEAD_MAX);
+        let _watch = peer.map(|peer| self.guard.watch(*peer, self.body_timeout));
+        let mut body = Vec::new();
+        let limit = u64::try_from(body_len).unwrap_or(u64::MAX);
+        match request.as_reader().take(limit).read_to_end(&mut body) {
+            Ok(len) if len == body_len => Ok(body),
+            Ok(_) => Err(Denied::new(400, "the body ended early")),
+            Err(error) => Err(Denied::new(400, format!("the body could not be read: {error}"))),
+        }
+    }
+
+    /// Answers when the rest of the connection cannot be used.
+    fn send_last(&self, request: Request, response: Response<io::Cursor<Vec<u8>>>) {
+        let peer = request.remote_addr().copied();
+        let close = |how| match sever(self.address, how, |other| Some(other) == peer) {
+            Ok(_) => {}
+            Err(error) => log::debug!("control: a connection cannot be severed: {error}"),
+        };
+        if request.body_length().is_some_and(|len| len > DRAIN_MAX) {
+            // Forgotten, so that nobody drains it: costs a sleeping thread and its socket's handles, not the process.
+            log::warn!("control: a body of an absurd length was announced by {peer:?}");
+            std::mem::forget(request.upgrade("none", response));
+            close(Half::Both);
+        } else {
+            // Nothing more is received: what tiny_http would wait for ends here.
+            close(Half::Read);
+            send(request, response);
+        }
     }
 }
 
 fn admit(request: &Request) -> Result<Admitted, Denied> {
     let method = request.method().to_string();
-    let headers: Vec<(&str, &str)> =
-        request.headers().iter().map(|header| (header.field.as_str().as_str(), header.value.as_str())).collect();
+    let headers: Vec<(&str, &str)> = request
+        .headers()
+        .iter()
+        .map(|header| (header.field.as_str().as_str(), header.value.as_str()))
+        .collect();
     Head { method: &method, target: request.url(), headers: &headers }.admit()
 }
 
-/// Reads exactly `body_len` bytes. Memory grows with what arrives, not with what was announced.
-fn read_body(request: &mut Request, body_len: usize) -> Result<Vec<u8>, Denied> {
-    let mut body = Vec::new();
-    let limit = u64::try_from(body_len).unwrap_or(u64::MAX);
-    match request.as_reader().take(limit).read_to_end(&mut body) {
-        Ok(len) if len == body_len => Ok(body),
-        Ok(_) => Err(Denied::new(400, "the body ended early")),
-        Err(error) => Err(Denied::new(400, format!("the body could not be read: {error}"))),
-    }
-}
-
-fn respond(request: Request, status: u16, body: Vec<u8>, allow: Option<&'static str>) {
+fn response(status: u16, body: Vec<u8>, allow: Option<&'static str>) -> Response<io::Cursor<Vec<u8>>> {
     let mut response = Response::from_data(body).with_status_code(status);
     let fixed = [
         ("Content-Type", "application/json"),
@@ -228,7 +278,99 @@ fn respond(request: Request, status: u16, body: Vec<u8>, allow: Option<&'static 
             response.add_header(header);
         }
     }
+    response
+}
+
+fn send(request: Request, response: Response<io::Cursor<Vec<u8>>>) {
     if let Err(error) = request.respond(response) {
         log::debug!("control: the answer could not be sent: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpStream;
+
+    use super::super::client::ControlClient;
+    use super::super::guard::CONNECTIONS_MAX;
+    use super::super::tests::{FakeEngine, connect, raw};
+    use super::*;
+
+    fn start(workers: usize, body_timeout: Duration) -> ControlServer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        ControlServer::serve(listener, workers, body_timeout, Arc::new(FakeEngine::default())).unwrap()
+    }
+
+    const LEECH: &str = "POST /leech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+
+    #[test]
+    fn an_absurd_length_is_survived() {
+        let server = start(1, BODY_TIMEOUT);
+        for length in ["1152921504606846976", "18446744073709551615", "300000000", "150000000"] {
+            let (status, ..) =
+                raw(server.address(), format!("{LEECH}Content-Length: {length}\r\n\r\nx").as_bytes());
+            assert_eq!(status, 413, "{length}");
+        }
+        assert!(ControlClient::new(server.address().port()).status().is_ok());
+    }
+
+    #[test]
+    fn a_refused_body_that_never_comes_holds_nobody_up() {
+        let server = start(1, BODY_TIMEOUT);
+        let mut stream = connect(server.address());
+        stream.write_all(format!("{LEECH}Content-Length: 100663297\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(ControlClient::new(server.address().port()).status().is_ok());
+    }
+
+    #[test]
+    fn a_slow_body_is_cut_off() {
+        let server = start(1, Duration::from_millis(50));
+        let mut stream = connect(server.address());
+        stream.write_all(format!("{LEECH}Content-Length: 5000\r\n\r\n{{").as_bytes()).unwrap();
+        // The only worker is free again.
+        assert!(ControlClient::new(server.address().port()).status().is_ok());
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+
+    #[test]
+    fn beyond_the_limit_the_oldest_connections_go() {
+        let server = start(1, BODY_TIMEOUT);
+        let mut oldest = connect(server.address());
+        let others: Vec<TcpStream> = (0..CONNECTIONS_MAX + 10).map(|_| connect(server.address())).collect();
+        assert_eq!(oldest.read(&mut [0]).unwrap_or(0), 0);
+        assert!(ControlClient::new(server.address().port()).status().is_ok());
+        drop(others);
+    }
+
+    /// How many descriptors of this process are the same socket.
+    fn handles(listener: &TcpListener) -> usize {
+        use std::os::fd::AsRawFd;
+        let own = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
+        let all = std::fs::read_dir("/proc/self/fd").unwrap();
+        all.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|link| link == own))
+            .count()
+    }
+
+    #[test]
+    fn a_dead_accept_loop_is_replaced() {
+        let server = start(2, BODY_TIMEOUT);
+        let socket = socket2::SockRef::from(&server.shared.listener);
+        // The accept after the next one times out, which ends tiny_http's loop.
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let port = server.address().port();
+        assert!(ControlClient::new(port).status().is_ok());
+        let before = server.shared.http().unwrap();
+        // The loop's own handle of the listening socket goes with it.
+        while handles(&server.shared.listener) > 1 {
+            std::thread::yield_now();
+        }
+        socket.set_read_timeout(None).unwrap();
+        assert!(ControlClient::new(port).status().is_ok());
+        assert!(ControlClient::new(port).status().is_ok());
+        assert!(!Arc::ptr_eq(&before, &server.shared.http().unwrap()), "the loop had not died");
     }
 }

@@ -1,0 +1,360 @@
+//! The server over real sockets: what a stranger may send, and what our own client sends.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use torrent_common::ids::InfoHash;
+
+use super::api::{
+    DaemonInfo, JobStatus, LeechRequest, SeedRequest, SeedResult, Status, TorrentDetails, TorrentState,
+    TorrentStatus,
+};
+use super::client::{ClientError, ControlClient};
+use super::engine::{Engine, Refusal};
+use super::server::ControlServer;
+
+/// Remembers what it was told; knows one torrent.
+#[derive(Default)]
+pub struct FakeEngine {
+    calls: Mutex<Vec<String>>,
+}
+
+impl FakeEngine {
+    fn note(&self, call: impl Into<String>) {
+        self.calls.lock().unwrap().push(call.into());
+    }
+
+    fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+}
+
+fn known() -> InfoHash {
+    InfoHash::new([7; 20])
+}
+
+fn torrent() -> TorrentStatus {
+    TorrentStatus {
+        info_hash: known(),
+        name: "näme\u{1b}[2J".into(),
+        state: TorrentState::Downloading,
+        progress: 0.25,
+        size: 4000,
+        downloaded: 1000,
+        uploaded: 10,
+        download_rate: 100,
+        upload_rate: 1,
+        peers: 3,
+        seeds: 1,
+        eta_seconds: Some(30),
+        error: None,
+        output: "/downloads".into(),
+        private: false,
+    }
+}
+
+fn known_only(info_hash: &InfoHash) -> Result<(), Refusal> {
+    if *info_hash == known() { Ok(()) } else { Err(Refusal::NotFound) }
+}
+
+impl Engine for FakeEngine {
+    fn info(&self) -> DaemonInfo {
+        DaemonInfo {
+            name: "torrent-daemon".into(),
+            version: "1".into(),
+            peer_id: "-TF0100-aaaaaaaaaaaa".into(),
+            peer_port: 6881,
+            tracker_url: "http://127.0.0.1:8000/announce".into(),
+            download_dir: "/downloads".into(),
+            uptime_seconds: 5,
+            torrents: 1,
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status { torrents: vec![torrent()], download_rate: 100, upload_rate: 1, peers: 3 }
+    }
+
+    fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails> {
+        known_only(info_hash).ok().map(|()| TorrentDetails {
+            status: torrent(),
+            piece_length: 1000,
+            piece_count: 4,
+            pieces_had: 1,
+            trackers: vec![vec!["http://t/announce".into()]],
+            files: vec![],
+            torrent_path: "/t".into(),
+            magnet: "magnet:?".into(),
+            tracker_message: None,
+            pieces_checked: 0,
+        })
+    }
+
+    fn seed(&self, request: SeedRequest) -> Result<u64, Refusal> {
+        self.note(format!("seed {}", request.path.display()));
+        match request.name.as_deref() {
+            Some("panic") => panic!("on purpose"),
+            Some("busy") => Err(Refusal::Unavailable("too many jobs".into())),
+            Some("broken") => Err(Refusal::Internal("disk".into())),
+            _ => Ok(9),
+        }
+    }
+
+    fn job(&self, job: u64) -> Option<JobStatus> {
+        match job {
+            9 => Some(JobStatus::Running { done: 1, total: 2 }),
+            10 => Some(JobStatus::Failed { error: "why".into() }),
+            11 => Some(JobStatus::Done(SeedResult {
+                info_hash: known(),
+                name: "n".into(),
+                torrent_path: "/t".into(),
+                magnet: "m".into(),
+                published: true,
+                publish_error: None,
+            })),
+            _ => None,
+        }
+    }
+
+    fn cancel_job(&self, job: u64) -> bool {
+        self.note(format!("cancel {job}"));
+        job == 9
+    }
+
+    fn leech(&self, request: LeechRequest) -> Result<TorrentStatus, Refusal> {
+        self.note(format!(
+            "leech {} {:?}",
+            request.torrent_base64.as_deref().unwrap_or("").len(),
+            request.output
+        ));
+        match request.torrent_base64.as_deref() {
+            Some("bad") => Err(Refusal::BadRequest("not a torrent".into())),
+            Some("other") => Err(Refusal::Conflict("known with another folder".into())),
+            _ => Ok(torrent()),
+        }
+    }
+
+    fn pause(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
+        self.note("pause");
+        known_only(info_hash)
+    }
+
+    fn resume(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
+        self.note("resume");
+        known_only(info_hash)
+    }
+
+    fn remove(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal> {
+        self.note(format!("remove {delete_data}"));
+        known_only(info_hash)
+    }
+}
+
+fn start() -> (ControlServer, Arc<FakeEngine>) {
+    let engine = Arc::new(FakeEngine::default());
+    let server = ControlServer::start(0, 2, Arc::clone(&engine) as Arc<dyn Engine>).unwrap();
+    (server, engine)
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Sends a request as it stands, and gives the status, the headers and the body of the answer.
+pub fn raw(address: SocketAddr, request: &[u8]) -> (u16, HashMap<String, String>, String) {
+    let mut stream = connect(address);
+    stream.write_all(request).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    parse_answer(&String::from_utf8(answer).unwrap())
+}
+
+fn parse_answer(answer: &str) -> (u16, HashMap<String, String>, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").expect(answer);
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(k, v)| (k.to_ascii_lowercase(), v.into()))
+        .collect();
+    (status, headers, body.into())
+}
+
+fn post(target: &str, body: &str) -> Vec<u8> {
+    let len = body.len();
+    format!("POST {target} HTTP/1.1\r\nHost: 127.0.0.1:1\r\nContent-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+#[test]
+fn a_strangers_request_never_reaches_the_engine() {
+    let (server, engine) = start();
+    let seed = r#"{"path":"/etc"}"#;
+    let head =
+        |extra: &str| format!("POST /seed HTTP/1.1\r\n{extra}Content-Length: {}\r\n\r\n{seed}", seed.len());
+    let json = "Content-Type: application/json\r\n";
+    for (request, expected) in [
+        (head(&format!("Host: evil.example\r\n{json}")), 403),
+        (head(json), 400),
+        (head("Host: localhost\r\n"), 415),
+        (head("Host: localhost\r\nContent-Type: text/plain\r\n"), 415),
+        (head(&format!("Host: localhost\r\nOrigin: http://evil.example\r\n{json}")), 403),
+        (head(&format!("Host: localhost\r\nOrigin: null\r\n{json}")), 403),
+        (head(&format!("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n{json}")), 403),
+        (head(&format!("Host: localhost\r\nSec-Fetch-Site: same-site\r\n{json}")), 403),
+        (head(&format!("Host: localhost\r\nTransfer-Encoding: chunked\r\n{json}")), 411),
+        (format!("PUT /seed HTTP/1.1\r\nHost: localhost\r\n{json}\r\n"), 405),
+        (format!("OPTIONS /seed HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n{json}\r\n"), 405),
+        ("GET /seed HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 405),
+        ("GET /status HTTP/1.1\r\nHost: evil.example:5000\r\n\r\n".into(), 403),
+        ("GET /status HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n".into(), 403),
+        ("GET /status HTTP/1.0\r\n\r\n".into(), 400),
+        ("GET /../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 404),
+        ("GET http://evil.example/status HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), 400),
+        (format!("POST /seed HTTP/1.1\r\nHost: localhost\r\n{json}Content-Length: 70000\r\n\r\n"), 413),
+        (format!("POST /seed HTTP/1.1\r\nHost: localhost\r\n{json}Content-Length: 5000\r\n\r\n{seed}"), 400),
+        (format!("POST /leech HTTP/1.1\r\nHost: localhost\r\n{json}Content-Length: 100663297\r\n\r\n"), 413),
+        ("nonsense\r\n\r\n".into(), 400),
+    ] {
+        let (status, headers, body) = raw(server.address(), request.as_bytes());
+        assert_eq!(status, expected, "{request}\n{body}");
+        assert!(!headers.contains_key("access-control-allow-origin"));
+    }
+    assert_eq!(engine.calls(), Vec::<String>::new());
+}
+
+#[test]
+fn bad_bodies_are_refused_in_words() {
+    let (server, engine) = start();
+    let deep = format!("{{\"path\":{}", "[".repeat(60_000));
+    for (target, body) in [
+        ("/seed", ""),
+        ("/seed", "{"),
+        ("/seed", "[]"),
+        ("/seed", "{}"),
+        ("/seed", r#"{"path":"relative"}"#),
+        ("/seed", r#"{"path":"/x","surprise":1}"#),
+        ("/seed", r#"{"path":"/x","piece_length":-1}"#),
+        ("/seed", r#"{"path":"/x"} trailing"#),
+        ("/seed", deep.as_str()),
+        ("/leech", "{}"),
+        ("/leech", r#"{"torrent_base64":"eA==","torrent_path":"/x"}"#),
+        ("/leech", r#"{"torrent_path":"x"}"#),
+        ("/leech", r#"{"torrent_base64":"eA==","output":"x"}"#),
+        ("/pause", r#"{"info_hash":"x"}"#),
+        ("/pause", r#"{"info_hash":"0707070707070707070707070707070707070707","delete_data":true}"#),
+        ("/remove", "{}"),
+    ] {
+        let (status, _, answer) = raw(server.address(), &post(target, body));
+        assert_eq!(status, 400, "{target} {body}");
+        assert!(answer.starts_with("{\"error\":\""), "{answer}");
+    }
+    assert_eq!(engine.calls(), Vec::<String>::new());
+}
+
+#[test]
+fn every_answer_has_the_careful_headers() {
+    let (server, _engine) = start();
+    for request in ["GET / HTTP/1.1\r\nHost: [::1]:9\r\n\r\n", "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+        let (_, headers, _) = raw(server.address(), request.as_bytes());
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["cache-control"], "no-store");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+    }
+    let (status, headers, _) = raw(server.address(), b"DELETE /seed HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!((status, headers["allow"].as_str()), (405, "POST"));
+}
+
+#[test]
+fn the_client_speaks_with_the_server() {
+    let (server, engine) = start();
+    let client = ControlClient::new(server.address().port());
+    assert_eq!(client.info().unwrap().peer_port, 6881);
+    assert_eq!(client.status().unwrap().torrents, [torrent()]);
+    assert_eq!(client.details(&known()).unwrap().piece_count, 4);
+    let seed = |name: &str| SeedRequest {
+        path: "/data".into(),
+        private: true,
+        piece_length: Some(16384),
+        trackers: vec!["http://a/announce".into()],
+        name: Some(name.into()),
+        description: None,
+    };
+    assert_eq!(client.seed(&seed("x")).unwrap(), 9);
+    assert_eq!(client.job(9).unwrap(), JobStatus::Running { done: 1, total: 2 });
+    assert!(matches!(client.job(10).unwrap(), JobStatus::Failed { .. }));
+    assert!(matches!(client.job(11).unwrap(), JobStatus::Done(_)));
+    client.cancel_job(9).unwrap();
+    let leech = |base64: String| LeechRequest {
+        torrent_base64: Some(base64),
+        torrent_path: None,
+        output: Some(PathBuf::from("/out")),
+    };
+    assert_eq!(client.leech(&leech("x".repeat(5_000_000))).unwrap(), torrent());
+    client.pause(known()).unwrap();
+    client.resume(known()).unwrap();
+    client.remove(known(), true).unwrap();
+    assert_eq!(
+        engine.calls(),
+        ["seed /data", "cancel 9", "leech 5000000 Some(\"/out\")", "pause", "resume", "remove true"]
+    );
+
+    let unknown = InfoHash::new([8; 20]);
+    for (result, expected) in [
+        (client.details(&unknown).map(|_| ()), 404),
+        (client.job(1).map(|_| ()), 404),
+        (client.cancel_job(1), 404),
+        (client.pause(unknown), 404),
+        (client.leech(&leech("bad".into())).map(|_| ()), 400),
+        (client.leech(&leech("other".into())).map(|_| ()), 409),
+        (client.seed(&seed("busy")).map(|_| ()), 503),
+        (client.seed(&seed("broken")).map(|_| ()), 500),
+    ] {
+        let Err(ClientError::Refused { status, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(status, expected);
+    }
+}
+
+#[test]
+fn nobody_and_somebody_else_are_told_apart() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = free.accept().unwrap();
+        let _ = stream.read(&mut [0; 1000]);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    });
+    let client = ControlClient::new(port);
+    assert!(matches!(client.info(), Err(ClientError::Stranger { .. })));
+    other.join().unwrap();
+    let error = client.info().unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning(_)), "{error:?}");
+    assert!(error.to_string().contains("start one with `torrent-daemon`"));
+}
+
+#[test]
+fn panics_of_the_engine_cost_no_worker() {
+    let (server, _engine) = start();
+    for _ in 0..5 {
+        let (status, ..) = raw(server.address(), &post("/seed", r#"{"path":"/x","name":"panic"}"#));
+        assert_eq!(status, 500);
+    }
+    assert!(ControlClient::new(server.address().port()).status().is_ok());
+}
+
+#[test]
+fn stop_frees_the_port_with_clients_connected() {
+    let (server, _engine) = start();
+    let address = server.address();
+    let client = ControlClient::new(address.port());
+    client.status().unwrap();
+    server.stop();
+    assert!(matches!(client.status(), Err(ClientError::NotRunning(_) | ClientError::Broken { .. })));
+}
