@@ -216,7 +216,7 @@ fn shorten(name: &str, whole: &str) -> String {
 
 /// The longest beginning of `text` of at most `max_len` bytes.
 pub(super) fn clip(text: &str, max_len: usize) -> &str {
-    text.get(..text.floor_char_boundary(max_len)).unwrap_or_default()
+    (0..=max_len.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// A stranger's name, cut to what an error message has room for. (`{:?}` escapes it.)

@@ -1,0 +1,203 @@
+//! Makes a torrent file of a file or a folder: hashed on rayon, with progress, cancellable.
+//!
+//! The same input gives the same info-hash as mktorrent gives for the same piece length, and, as far as its order of
+//! files (which ignores case and leaves out hidden and empty files) is the same, transmission-create with `--private`
+//! (without, version 3 writes a `private` of 0, which others do not). Links are not followed, as both of them would.
+
+mod encode;
+mod hash;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::paths::PathError;
+use super::{Metainfo, MetainfoError, MetainfoLimits, trackers};
+use crate::ids::InfoHash;
+use crate::worker::Shutdown;
+
+/// The shortest piece length in bytes that is made: one block.
+pub const MIN_PIECE_LEN: u64 = 16 << 10;
+/// The longest piece length in bytes that is chosen.
+pub const MAX_CHOSEN_PIECE_LEN: u64 = 16 << 20;
+/// The longest piece length in bytes that is made when asked for.
+pub const MAX_PIECE_LEN: u64 = 256 << 20;
+/// The most pieces made: their hashes leave room for the rest below [`MetainfoLimits::DEFAULT_MAX_LEN`].
+const MAX_PIECES: u64 = 2_000_000;
+
+/// What to make a torrent of.
+#[derive(Debug, Clone)]
+pub struct CreateOptions {
+    /// A file or a folder. A link here is followed; links below it are not.
+    pub input: PathBuf,
+    /// The name in the torrent; the input's own name unless given.
+    pub name: Option<String>,
+    /// Bytes, a power of two from 16 KiB; chosen by size unless given.
+    pub piece_len: Option<u64>,
+    /// BEP 27.
+    pub private: bool,
+    /// Tiers (BEP 12). The first tracker is also `announce`.
+    pub trackers: Vec<Vec<String>>,
+    /// Free text.
+    pub comment: Option<String>,
+    /// Seconds since 1970 to be written as `creation date`; none if `None`.
+    pub creation_date_s: Option<i64>,
+}
+
+/// Shared with whoever shows progress and may cancel.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes hashed so far.
+    pub done: AtomicU64,
+    /// Bytes in all; 0 until the folder was read.
+    pub total: AtomicU64,
+    /// Set to stop early.
+    pub cancel: Shutdown,
+}
+
+impl Progress {
+    /// Bytes hashed, and bytes in all.
+    pub fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    fn check_cancel(&self) -> Result<(), CreateError> {
+        if self.cancel.is_set() { Err(CreateError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// A file as it was when it was hashed: what a re-check compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Bytes.
+    pub len: u64,
+    /// Nanoseconds since 1970.
+    pub mtime_ns: i128,
+}
+
+/// A torrent that was made.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// The torrent file.
+    pub bytes: Vec<u8>,
+    /// Its info-hash.
+    pub info_hash: InfoHash,
+    /// The files' stamps in payload order, taken before and after hashing and equal.
+    pub stamps: Vec<FileStamp>,
+}
+
+/// Why no torrent was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// Cancelled by the user.
+    #[error("cancelled")]
+    Cancelled,
+    /// The system's error for a file or folder.
+    #[error("cannot read {path:?}: {source}")]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The input has no name of its own, as `/` has none.
+    #[error("{0:?} has no name: give the torrent one")]
+    NoName(PathBuf),
+    /// A name that is not UTF-8, which torrents cannot hold.
+    #[error("the name of {0:?} is not valid UTF-8, so other systems could not write it: rename it")]
+    NameNotText(PathBuf),
+    /// A name that clients refuse.
+    #[error("{path:?} cannot be in a torrent: {source}")]
+    Name {
+        /// Which file or folder; the torrent's name, if that is at fault.
+        path: PathBuf,
+        /// What clients have against it.
+        source: PathError,
+    },
+    /// Neither file nor folder.
+    #[error("{0:?} is neither a file nor a folder (a pipe, a socket or a device): move it elsewhere")]
+    Special(PathBuf),
+    /// Written to, cut, replaced or deleted meanwhile.
+    #[error("{0:?} changed while it was read: try again when nothing writes to it")]
+    Changed(PathBuf),
+    /// Nothing to share.
+    #[error("{0:?} has no content: a torrent needs at least one byte")]
+    Empty(PathBuf),
+    /// More than [`MetainfoLimits::DEFAULT_MAX_FILES`].
+    #[error("{path:?} has more than {max} files: put them into an archive", max = MetainfoLimits::DEFAULT_MAX_FILES)]
+    TooManyFiles {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Not a power of two, or out of range.
+    #[error(
+        "piece length {0} is not a power of two from {MIN_PIECE_LEN} (16 KiB) to {MAX_PIECE_LEN} (256 MiB)"
+    )]
+    PieceLength(u64),
+    /// The torrent file would be too large.
+    #[error("piece length {piece_len} gives too many pieces for so much data: use at least {least}")]
+    TooManyPieces {
+        /// As given, in bytes.
+        piece_len: u64,
+        /// The least that is possible, in bytes.
+        least: u64,
+    },
+    /// A tracker's URL that clients would ignore.
+    #[error("{0:?} is not a tracker's URL: it must begin with http://, https:// or udp:// and name a host")]
+    Tracker(String),
+    /// What was made is not a torrent that we would accept.
+    #[error("no valid torrent can be made of this: {0}")]
+    Invalid(#[from] MetainfoError),
+    /// The encoder failed.
+    #[error("the torrent file cannot be written: {0}")]
+    Encode(String),
+}
+
+impl CreateError {
+    fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Makes a torrent. Runs on the current rayon pool; memory stays within one buffer of 256 KiB per thread, and what the
+/// list of files and the hashes take.
+///
+/// # Errors
+/// [`CreateError`] names the file at fault.
+pub fn create(options: &CreateOptions, progress: &Progress) -> Result<Created, CreateError> {
+    if let Some(bad) = options.trackers.iter().flatten().find(|url| !trackers::is_tracker_url(url)) {
+        return Err(CreateError::Tracker(bad.clone()));
+    }
+    let payload = walk::Payload::collect(options, progress)?;
+    progress.total.store(payload.total_len, Ordering::Relaxed);
+    let piece_len = piece_len(options.piece_len, payload.total_len)?;
+    let hashes = hash::hash(&payload, piece_len, progress)?;
+    payload.check_unchanged()?;
+    let bytes = encode::encode(options, &payload, piece_len, &hashes)?;
+    // The info-hash is taken from the bytes that were made; and what we would not accept, nobody shall get from us.
+    let info_hash = Metainfo::parse(&bytes, &MetainfoLimits::default())?.info_hash;
+    Ok(Created { bytes, info_hash, stamps: payload.files.iter().map(|file| file.stamp).collect() })
+}
+
+/// The piece length in bytes for a payload: a power of two from 16 KiB to 16 MiB that gives about 1,000 to 2,000 pieces.
+pub fn choose_piece_len(total_len: u64) -> u64 {
+    let mut len = MIN_PIECE_LEN;
+    while len < MAX_CHOSEN_PIECE_LEN && total_len.div_ceil(len) > 2000 {
+        len *= 2;
+    }
+    len
+}
+
+fn piece_len(asked: Option<u64>, total_len: u64) -> Result<u64, CreateError> {
+    let len = asked.unwrap_or_else(|| choose_piece_len(total_len));
+    if !len.is_power_of_two() || !(MIN_PIECE_LEN..=MAX_PIECE_LEN).contains(&len) {
+        return Err(CreateError::PieceLength(len));
+    }
+    if total_len.div_ceil(len) > MAX_PIECES {
+        let least = total_len.div_ceil(MAX_PIECES).checked_next_power_of_two().unwrap_or(MAX_PIECE_LEN);
+        return Err(CreateError::TooManyPieces { piece_len: len, least });
+    }
+    Ok(len)
+}

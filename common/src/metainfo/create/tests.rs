@@ -1,0 +1,431 @@
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+use sha1::{Digest, Sha1};
+
+use super::*;
+use crate::bencode;
+
+fn options(input: &Path) -> CreateOptions {
+    CreateOptions {
+        input: input.to_owned(),
+        name: None,
+        piece_len: Some(MIN_PIECE_LEN),
+        private: false,
+        trackers: Vec::new(),
+        comment: None,
+        creation_date_s: None,
+    }
+}
+
+fn made(options: &CreateOptions) -> (Created, Metainfo) {
+    let created = create(options, &Progress::default()).unwrap();
+    let metainfo = Metainfo::parse(&created.bytes, &MetainfoLimits::default()).unwrap();
+    (created, metainfo)
+}
+
+/// Writes files below `root`; content differs from file to file.
+fn write_files(root: &Path, files: &[(&str, usize)]) {
+    for (i, &(path, len)) in files.iter().enumerate() {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut random = fastrand::Rng::with_seed(i as u64);
+        let content: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(len).collect();
+        fs::write(path, content).unwrap();
+    }
+}
+
+fn error(options: &CreateOptions) -> CreateError {
+    create(options, &Progress::default()).unwrap_err()
+}
+
+#[test]
+fn piece_lengths_are_chosen_for_one_to_two_thousand_pieces() {
+    assert_eq!(choose_piece_len(1), MIN_PIECE_LEN);
+    assert_eq!(choose_piece_len(2000 * MIN_PIECE_LEN), MIN_PIECE_LEN);
+    assert_eq!(choose_piece_len(2000 * MIN_PIECE_LEN + 1), 2 * MIN_PIECE_LEN);
+    assert_eq!(choose_piece_len(u64::MAX), MAX_CHOSEN_PIECE_LEN);
+    for mib in (17_u64..30_000).step_by(7) {
+        let total = mib << 20;
+        let pieces = total.div_ceil(choose_piece_len(total));
+        assert!((1000..=2000).contains(&pieces), "{mib} MiB in {pieces} pieces");
+    }
+}
+
+#[test]
+fn piece_lengths_that_make_no_sense_are_refused() {
+    for len in [0, 1, 1000, 8192, 16_383, 16_385, 49_152, 512 << 20, u64::MAX] {
+        assert!(matches!(piece_len(Some(len), 1), Err(CreateError::PieceLength(_))), "{len}");
+    }
+    for len in [16_384, 1 << 20, 256 << 20] {
+        assert_eq!(piece_len(Some(len), 1).unwrap(), len);
+    }
+    let error = piece_len(Some(MIN_PIECE_LEN), 1 << 40).unwrap_err();
+    assert!(matches!(error, CreateError::TooManyPieces { least: 1_048_576, .. }), "{error}");
+    assert!(piece_len(Some(1 << 20), 1 << 40).is_ok());
+    assert!(piece_len(None, 1 << 44).is_ok());
+}
+
+#[test]
+fn a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("a file.bin");
+    write_files(folder.path(), &[("a file.bin", 100_000)]);
+    let progress = Progress::default();
+    let trackers = vec![vec!["http://a/".into(), "udp://b:1".into()], vec!["https://c/".into()]];
+    let options = CreateOptions {
+        private: true,
+        trackers: trackers.clone(),
+        comment: Some("text".into()),
+        creation_date_s: Some(1_000_000_000),
+        piece_len: Some(32 << 10),
+        ..options(&input)
+    };
+    let created = create(&options, &progress).unwrap();
+    let metainfo = Metainfo::parse(&created.bytes, &MetainfoLimits::default()).unwrap();
+    assert_eq!(progress.get(), (100_000, 100_000));
+    assert_eq!((metainfo.name.as_str(), metainfo.single_file), ("a file.bin", true));
+    assert_eq!((metainfo.trackers, metainfo.private, metainfo.sorted), (trackers, true, true));
+    assert_eq!((metainfo.comment.as_deref(), metainfo.creation_date_s), (Some("text"), Some(1_000_000_000)));
+    assert_eq!(metainfo.info_hash, created.info_hash);
+    let content = fs::read(&input).unwrap();
+    let hashes: Vec<u8> = content.chunks(32 << 10).flat_map(Sha1::digest).collect();
+    assert_eq!(&*metainfo.piece_hashes, hashes);
+    assert_eq!(created.stamps.len(), 1);
+    assert_eq!(created.stamps[0].len, 100_000);
+}
+
+#[test]
+fn keys_that_say_nothing_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("x", 1)]);
+    let (created, _) = made(&options(&folder.path().join("x")));
+    let document = bencode::scan(&created.bytes, &bencode::Limits::for_len(1 << 20)).unwrap();
+    let keys = |value: bencode::Value<'_>| -> Vec<String> {
+        value.as_dictionary().unwrap().map(|(key, _)| key.escape_ascii().to_string()).collect()
+    };
+    assert_eq!(keys(document.root), ["created by", "encoding", "info"]);
+    assert_eq!(keys(document.root.get(b"info").unwrap()), ["length", "name", "piece length", "pieces"]);
+}
+
+#[test]
+fn a_folder_is_read_in_the_order_of_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    write_files(
+        &root,
+        &[("b", 10), ("a/x", 20_000), ("a.txt", 0), ("a-b/c", 5), ("Z", 1), ("é", 2), (".hidden", 3)],
+    );
+    fs::create_dir_all(root.join("empty/deeper")).unwrap();
+    let (created, metainfo) = made(&options(&root));
+    let paths: Vec<_> = metainfo.files.iter().map(|file| (file.path.as_str(), file.len)).collect();
+    let expected = [
+        ("root/.hidden", 3),
+        ("root/Z", 1),
+        ("root/a-b/c", 5),
+        ("root/a.txt", 0),
+        ("root/a/x", 20_000),
+        ("root/b", 10),
+        ("root/é", 2),
+    ];
+    assert_eq!(paths, expected);
+    assert_eq!(created.stamps.len(), expected.len());
+    // The same files under another name, given explicitly: the same torrent.
+    fs::rename(&root, folder.path().join("moved")).unwrap();
+    let options = CreateOptions { name: Some("root".into()), ..options(&folder.path().join("moved")) };
+    assert_eq!(made(&options).0.info_hash, created.info_hash);
+}
+
+#[test]
+fn a_folder_of_one_file_stays_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("root/x", 1)]);
+    let (_, metainfo) = made(&options(&folder.path().join("root")));
+    assert!(!metainfo.single_file);
+    assert_eq!(metainfo.files[0].path.as_str(), "root/x");
+}
+
+#[test]
+fn links_inside_are_left_out_and_the_input_may_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("root/x", 1), ("secret", 5), ("outside/y", 5)]);
+    let root = folder.path().join("root");
+    symlink(folder.path().join("secret"), root.join("link")).unwrap();
+    symlink(folder.path().join("outside"), root.join("folder-link")).unwrap();
+    symlink("nowhere", root.join("dangling")).unwrap();
+    symlink(&root, folder.path().join("alias")).unwrap();
+    let (_, metainfo) = made(&options(&folder.path().join("alias")));
+    let paths: Vec<_> = metainfo.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["alias/x"]);
+}
+
+#[test]
+fn what_cannot_be_shared_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write_files(folder.path(), &[("zero/a", 0), ("back/a\\b", 1), ("ok/x", 1)]);
+    fs::create_dir(path("empty")).unwrap();
+    fs::create_dir(path("bytes")).unwrap();
+    fs::write(path("bytes").join(std::ffi::OsStr::from_bytes(b"\xff")), "x").unwrap();
+    fs::create_dir(path("pipe")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, path("pipe/fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+
+    assert!(matches!(error(&options(&path("empty"))), CreateError::Empty(p) if p == path("empty")));
+    assert!(matches!(error(&options(&path("zero"))), CreateError::Empty(_)));
+    assert!(matches!(error(&options(&path("zero/a"))), CreateError::Empty(_)));
+    assert!(
+        matches!(error(&options(&path("missing"))), CreateError::Io { path: p, .. } if p == path("missing"))
+    );
+    assert!(
+        matches!(error(&options(&path("bytes"))), CreateError::NameNotText(p) if p.parent() == Some(&path("bytes")))
+    );
+    assert!(
+        matches!(error(&options(&path("back"))), CreateError::Name { path: p, .. } if p == path("back/a\\b"))
+    );
+    for special in ["pipe", "pipe/fifo"] {
+        assert!(matches!(error(&options(&path(special))), CreateError::Special(p) if p == path("pipe/fifo")));
+    }
+    let named = |name: &str| CreateOptions { name: Some(name.into()), ..options(&path("ok")) };
+    for name in ["", "..", "a/b"] {
+        assert!(matches!(error(&named(name)), CreateError::Name { .. }), "{name:?}");
+    }
+    let with_tracker = CreateOptions { trackers: vec![vec!["ftp://x".into()]], ..options(&path("ok")) };
+    assert!(matches!(error(&with_tracker), CreateError::Tracker(url) if url == "ftp://x"));
+    assert!(matches!(
+        error(&CreateOptions { piece_len: Some(1000), ..options(&path("ok")) }),
+        CreateError::PieceLength(1000)
+    ));
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::geteuid().is_root() {
+        println!("skipped: root can read every file");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("root/a", 1), ("root/b", 1)]);
+    let locked = folder.path().join("root/b");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    let error = error(&options(&folder.path().join("root")));
+    assert!(
+        matches!(&error, CreateError::Io { path, .. } if *path == locked.canonicalize().unwrap()),
+        "{error}"
+    );
+    assert!(error.to_string().contains("root/b"));
+}
+
+/// Runs `change` between finding the files and hashing them, and gives the error and the changed file's name.
+fn changed(change: impl FnOnce(&Path)) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    write_files(&root, &[("a", 20_000), ("b", 50_000), ("c", 10)]);
+    let progress = Progress::default();
+    let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
+    change(&root);
+    let result = hash::hash(&payload, MIN_PIECE_LEN, &progress).and_then(|_| payload.check_unchanged());
+    match result {
+        Ok(()) => None,
+        Err(CreateError::Changed(path)) => Some(path.file_name().unwrap().to_str().unwrap().to_owned()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_file_that_changes_is_an_error() {
+    assert_eq!(changed(|_| {}), None);
+    let cut =
+        |root: &Path| File::options().write(true).open(root.join("b")).unwrap().set_len(49_999).unwrap();
+    assert_eq!(changed(cut).as_deref(), Some("b"));
+    let grow = |root: &Path| File::options().write(true).open(root.join("c")).unwrap().set_len(11).unwrap();
+    assert_eq!(changed(grow).as_deref(), Some("c"));
+    let touch = |root: &Path| {
+        let later = SystemTime::now() + Duration::from_secs(10);
+        File::options().write(true).open(root.join("a")).unwrap().set_modified(later).unwrap();
+    };
+    assert_eq!(changed(touch).as_deref(), Some("a"));
+    assert_eq!(changed(|root| fs::remove_file(root.join("b")).unwrap()).as_deref(), Some("b"));
+    let link = |root: &Path| {
+        fs::rename(root.join("b"), root.join("elsewhere")).unwrap();
+        symlink("elsewhere", root.join("b")).unwrap();
+    };
+    assert_eq!(changed(link).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_change_after_the_last_byte_was_read_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    write_files(&root, &[("a", 20_000)]);
+    let progress = Progress::default();
+    let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
+    hash::hash(&payload, MIN_PIECE_LEN, &progress).unwrap();
+    payload.check_unchanged().unwrap();
+    File::options().append(true).open(root.join("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(matches!(payload.check_unchanged(), Err(CreateError::Changed(_))));
+}
+
+#[test]
+fn cancelling_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    write_files(&root, &[("a", 500_000)]);
+    let progress = Progress::default();
+    let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
+    progress.cancel.set();
+    assert!(matches!(hash::hash(&payload, MIN_PIECE_LEN, &progress), Err(CreateError::Cancelled)));
+    assert_eq!(progress.get().0, 0);
+    assert!(matches!(create(&options(&root), &progress), Err(CreateError::Cancelled)));
+}
+
+#[test]
+fn large_pieces_are_read_in_small_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("root/a", 700_000), ("root/b", 3), ("root/c", 900_000)]);
+    let root = folder.path().join("root");
+    let content: Vec<u8> =
+        ["a", "b", "c"].iter().flat_map(|name| fs::read(root.join(name)).unwrap()).collect();
+    for piece_len in [1 << 14, 1 << 19, 1 << 20, 256 << 20] {
+        let (_, metainfo) = made(&CreateOptions { piece_len: Some(piece_len), ..options(&root) });
+        let hashes: Vec<u8> =
+            content.chunks(usize::try_from(piece_len).unwrap()).flat_map(Sha1::digest).collect();
+        assert_eq!(&*metainfo.piece_hashes, hashes, "{piece_len}");
+    }
+}
+
+/// Runs another program; `None`, with a line that says so, where it is not installed.
+fn run(program: &str, arguments: &[&str], folder: &Path) -> Option<()> {
+    let output = match Command::new(program).args(arguments).current_dir(folder).output() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: {program} is not installed");
+            return None;
+        }
+        output => output.unwrap(),
+    };
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(())
+}
+
+fn info_hash_of(torrent: &Path) -> (InfoHash, bool) {
+    let metainfo = Metainfo::parse(&fs::read(torrent).unwrap(), &MetainfoLimits::default()).unwrap();
+    (metainfo.info_hash, metainfo.private)
+}
+
+const INPUTS: [(&str, &[(&str, usize)]); 4] = [
+    ("single.bin", &[("single.bin", 300_001)]),
+    ("plain", &[("plain/a/b/c", 40_000), ("plain/a.txt", 16_384), ("plain/a-b/x y", 1), ("plain/b", 70_000)]),
+    ("one", &[("one/x", 5)]),
+    // Where orders differ: capitals, hidden and empty files, bytes beyond ASCII.
+    (
+        "odd",
+        &[
+            ("odd/Z", 4_000),
+            ("odd/a/x", 30_000),
+            ("odd/a b/x", 3),
+            ("odd/a-b", 0),
+            ("odd/a.b/.h", 7),
+            ("odd/.hidden", 9),
+            ("odd/B/~", 20_000),
+            ("odd/É/ü", 100),
+            ("odd/12:30?.log", 5),
+            ("odd/_", 8),
+            ("odd/文", 1),
+        ],
+    ),
+];
+
+#[test]
+fn mktorrent_gives_the_same_info_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, files) in INPUTS {
+        write_files(folder.path(), files);
+        fs::create_dir_all(folder.path().join("odd/empty")).unwrap();
+        for private in [false, true] {
+            let out = format!("{name}-{private}.torrent");
+            let mut arguments = vec!["-l", "15", "-o", &out];
+            arguments.extend(private.then_some("-p"));
+            arguments.push(name);
+            if run("mktorrent", &arguments, folder.path()).is_none() {
+                return;
+            }
+            let options =
+                CreateOptions { private, piece_len: Some(1 << 15), ..options(&folder.path().join(name)) };
+            let (created, _) = made(&options);
+            assert_eq!((created.info_hash, private), info_hash_of(&folder.path().join(&out)), "{out}");
+        }
+    }
+}
+
+#[test]
+fn transmission_create_gives_the_same_info_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, files) in &INPUTS[..3] {
+        write_files(folder.path(), files);
+        for private in [false, true] {
+            let out = format!("{name}-{private}.torrent");
+            let mut arguments = vec!["-s", "32", "-t", "http://t.example/announce", "-o", &out];
+            arguments.extend(private.then_some("-p"));
+            arguments.push(name);
+            if run("transmission-create", &arguments, folder.path()).is_none() {
+                return;
+            }
+            let options =
+                CreateOptions { private, piece_len: Some(1 << 15), ..options(&folder.path().join(name)) };
+            let (created, _) = made(&options);
+            let (theirs, is_private) = info_hash_of(&folder.path().join(&out));
+            assert_eq!(is_private, private);
+            // Version 3 writes a `private` of 0 into public torrents; version 4 does not.
+            let document = bencode::scan(&created.bytes, &bencode::Limits::for_len(1 << 20)).unwrap();
+            let info = document.root.get(b"info").unwrap().raw();
+            let with_zero = [info.strip_suffix(b"e").unwrap(), b"7:privatei0ee"].concat();
+            assert!(theirs == created.info_hash || (!private && theirs == InfoHash::of(&with_zero)), "{out}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn what_is_created_is_parsed(
+        files in prop::collection::btree_map("[a-c]{1,2}(/[a-c:é. ]{1,3}x){0,2}", 0_usize..40_000, 1..8),
+        exponent in 14_u32..18,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        for (path, len) in &files {
+            let path = root.join(path);
+            // A file may stand where this path needs a folder, or the other way round: then it is left out.
+            if fs::create_dir_all(path.parent().unwrap()).is_ok() && !path.is_dir() {
+                fs::write(path, vec![b'x'; *len]).unwrap();
+            }
+        }
+        let options = CreateOptions { piece_len: Some(1 << exponent), ..options(&root) };
+        let created = match create(&options, &Progress::default()) {
+            Ok(created) => created,
+            Err(CreateError::Empty(_)) => return Ok(()),
+            // `a:` and `a_`, say, are the same file elsewhere.
+            Err(CreateError::Invalid(MetainfoError::DuplicateFile(_) | MetainfoError::FileIsFolder { .. })) => return Ok(()),
+            // `c:`.
+            Err(CreateError::Name { .. }) => return Ok(()),
+            Err(other) => panic!("{other}"),
+        };
+        let metainfo = Metainfo::parse(&created.bytes, &MetainfoLimits::default()).unwrap();
+        prop_assert_eq!(metainfo.files.len(), created.stamps.len());
+        let mut content = Vec::new();
+        for (file, stamp) in metainfo.files.iter().zip(&created.stamps) {
+            let path = file.given.as_ref().unwrap_or(&file.path);
+            let on_disk = fs::read(folder.path().join(path)).unwrap();
+            prop_assert_eq!((file.offset, file.len, stamp.len), (content.len() as u64, on_disk.len() as u64, file.len));
+            content.extend(on_disk);
+        }
+        for (piece, expected) in metainfo.geometry.pieces().zip(content.chunks(1 << exponent)) {
+            prop_assert_eq!(&metainfo.piece_hash(piece)[..], &Sha1::digest(expected)[..]);
+        }
+    }
+}
