@@ -1,0 +1,227 @@
+//! What the programs are for: files arrive whole, and whoever has them shares them on.
+
+use torrent_common::ids::InfoHash;
+use torrent_peer::control::api::TorrentState;
+use torrent_tests::daemon::Daemon;
+use torrent_tests::payload::{ODD_TREE, assert_same, write_file, write_tree};
+use torrent_tests::room::Room;
+use torrent_tests::torrents::make;
+use torrent_tests::tracker::Tracker;
+use torrent_tests::wait::{PATIENCE, wait_until};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+#[test]
+fn a_folder_with_empty_files_and_odd_sizes_arrives_whole() {
+    let room = Room::new("folder");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("Ordner mit Ümläut");
+    write_tree(&source, ODD_TREE, 1);
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let seeded = seeder.publish(&source, 32 * KIB);
+    assert_eq!(seeded.name, "Ordner mit Ümläut");
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    leecher.leech(&seeded.torrent_path, None);
+
+    let details = leecher.wait_for_seeding(seeded.info_hash);
+    assert_same(&source, &leecher.downloads().join(&seeded.name));
+    let size: u64 = ODD_TREE.iter().map(|(_, len)| len).sum();
+    assert_eq!(details.status.size, size);
+    assert_eq!(details.files.len(), ODD_TREE.len());
+    assert!(details.status.downloaded >= size, "{details:?}");
+    assert_eq!(details.pieces_checked, 0, "there was nothing to check");
+    seeder.wait_for("counted its upload", seeded.info_hash, |details| details.status.uploaded >= size);
+    tracker.wait_for_swarm(seeded.info_hash, 2, 0);
+    leecher.stop();
+    seeder.stop();
+    tracker.stop();
+}
+
+#[test]
+fn a_single_file_arrives_whole() {
+    let room = Room::new("file");
+    let tracker = Tracker::start(&room);
+    for (number, len) in [1, 16 * KIB, 3 * MIB + 17].into_iter().enumerate() {
+        let source = room.folder("source").join(format!("file {number}.bin"));
+        write_file(&source, len, 2);
+        let seeder = Daemon::start(&room, &format!("seeder-{number}"), &tracker.url());
+        let seeded = seeder.publish(&source, 16 * KIB);
+        let leecher = Daemon::start(&room, &format!("leecher-{number}"), &tracker.url());
+        let output = room.folder(&format!("wanted here {number}"));
+        leecher.leech(&seeded.torrent_path, Some(&output));
+        let details = leecher.wait_for_seeding(seeded.info_hash);
+        assert_eq!(details.status.output, output);
+        assert_same(&source, &output.join(&seeded.name));
+        leecher.stop();
+        seeder.stop();
+    }
+}
+
+#[test]
+fn five_leechers_upload_to_one_another() {
+    let room = Room::new("swarm");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("payload.bin");
+    let size = 32 * MIB + 12_345;
+    write_file(&source, size, 3);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 64 * KIB, &tracker.url());
+    // The leechers come first, so that all begin at the same time: when the seeder comes, it dials them.
+    let leechers: Vec<_> =
+        (1..=5).map(|number| Daemon::start(&room, &format!("leecher-{number}"), &tracker.url())).collect();
+    for leecher in &leechers {
+        leecher.leech(&torrent, None);
+    }
+    tracker.wait_for_swarm(metainfo.info_hash, 0, 5);
+    // Everyone knows everyone, so that the first to have a piece can pass it on.
+    for leecher in &leechers {
+        leecher.wait_for("the other four as peers", metainfo.info_hash, |details| details.status.peers >= 4);
+    }
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    seeder.leech(&torrent, Some(&room.folder("source")));
+
+    for leecher in &leechers {
+        leecher.wait_for_seeding(metainfo.info_hash);
+        assert_same(&source, &leecher.downloads().join("payload.bin"));
+    }
+    // Rates and counters are reported at intervals: wait for the books to be closed.
+    let bytes = |daemon: &Daemon| daemon.details(metainfo.info_hash).status.uploaded;
+    wait_until("uploads to make up for downloads", PATIENCE, || {
+        leechers.iter().map(bytes).sum::<u64>() + bytes(&seeder) >= 5 * size
+    });
+    for leecher in &leechers {
+        assert!(bytes(leecher) > 0, "{} uploaded nothing", leecher.name());
+    }
+    assert!(
+        bytes(&seeder) < 4 * size,
+        "the leechers took nearly all from the seeder: {} bytes",
+        bytes(&seeder)
+    );
+    for daemon in leechers.into_iter().chain([seeder]) {
+        daemon.stop();
+    }
+    tracker.stop();
+}
+
+#[test]
+fn two_torrents_cross() {
+    let room = Room::new("cross");
+    let tracker = Tracker::start(&room);
+    let sources = [room.folder("source-a").join("from a"), room.folder("source-b").join("from b.bin")];
+    write_tree(&sources[0], ODD_TREE, 4);
+    write_file(&sources[1], 9 * MIB + 1, 5);
+    let a = Daemon::start(&room, "a", &tracker.url());
+    let b = Daemon::start(&room, "b", &tracker.url());
+    let from_a = a.publish(&sources[0], 16 * KIB);
+    let from_b = b.publish(&sources[1], 64 * KIB);
+    a.leech(&from_b.torrent_path, None);
+    b.leech(&from_a.torrent_path, None);
+
+    a.wait_for_seeding(from_b.info_hash);
+    b.wait_for_seeding(from_a.info_hash);
+    assert_same(&sources[0], &b.downloads().join(&from_a.name));
+    assert_same(&sources[1], &a.downloads().join(&from_b.name));
+    for daemon in [&a, &b] {
+        let names: Vec<_> = daemon.status().torrents.into_iter().map(|torrent| torrent.name).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+    a.stop();
+    b.stop();
+    tracker.stop();
+}
+
+#[test]
+fn sharing_goes_on_when_the_seeder_has_left() {
+    let room = Room::new("handed-on");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, ODD_TREE, 6);
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let seeded = seeder.publish(&source, 16 * KIB);
+    // Its own copy of the torrent file: the seeder's folder is no business of the others.
+    let torrent = room.folder("user").join("copy.torrent");
+    std::fs::copy(&seeded.torrent_path, &torrent).unwrap();
+    let first = Daemon::start(&room, "first", &tracker.url());
+    first.leech(&torrent, None);
+    first.wait_for_seeding(seeded.info_hash);
+    seeder.stop();
+    std::fs::remove_dir_all(&source).unwrap();
+
+    let second = Daemon::start(&room, "second", &tracker.url());
+    second.leech(&torrent, None);
+    second.wait_for_seeding(seeded.info_hash);
+    assert_same(&first.downloads().join("tree"), &second.downloads().join("tree"));
+    second.stop();
+    first.stop();
+    tracker.stop();
+}
+
+#[test]
+fn an_existing_copy_is_checked_kept_and_seeded() {
+    let room = Room::new("existing");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, ODD_TREE, 7);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * KIB, &tracker.url());
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    seeder.leech(&torrent, Some(&room.folder("source")));
+    let details = seeder.wait_for_seeding(metainfo.info_hash);
+    assert_eq!(details.status.downloaded, 0, "{details:?}");
+    assert_eq!(details.pieces_checked, details.piece_count);
+
+    // A copy with one file damaged and one missing: the rest of it is not fetched again.
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    let copy = leecher.downloads().join("tree");
+    write_tree(&copy, ODD_TREE, 7);
+    write_file(&copy.join("docs/deep/er/still/prime.bin"), 1_299_709, 8);
+    std::fs::remove_file(copy.join("Grüße/日本語 имя.txt")).unwrap();
+    leecher.leech(&torrent, None);
+    let details = leecher.wait_for_seeding(metainfo.info_hash);
+    assert_same(&source, &copy);
+    let fetched = details.status.downloaded;
+    assert!((1_299_709 + 77_777..2_000_000).contains(&fetched), "{fetched} bytes were fetched");
+    leecher.stop();
+    seeder.stop();
+    assert_same(&source, &source);
+    tracker.stop();
+}
+
+#[test]
+fn pause_resume_and_remove_do_as_they_say() {
+    let room = Room::new("pause");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("payload.bin");
+    write_file(&source, 2 * MIB, 9);
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let seeded = seeder.publish(&source, 16 * KIB);
+    let hash: InfoHash = seeded.info_hash;
+    seeder.tell("/pause", hash, false);
+    seeder.wait_for("paused", hash, |details| details.status.state == TorrentState::Paused);
+
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    leecher.leech(&seeded.torrent_path, None);
+    leecher.tell("/pause", hash, false);
+    leecher.wait_for("paused", hash, |details| details.status.state == TorrentState::Paused);
+    assert_eq!(leecher.details(hash).status.downloaded, 0, "the seeder was paused");
+    seeder.tell("/resume", hash, false);
+    leecher.tell("/resume", hash, false);
+    leecher.wait_for_seeding(hash);
+    assert_same(&source, &leecher.downloads().join("payload.bin"));
+
+    // Forgetting keeps the files; deleting takes the torrent's files and nothing else.
+    leecher.tell("/remove", hash, false);
+    assert_eq!(leecher.get(&format!("/torrents/{hash}")).status, 404);
+    assert_same(&source, &leecher.downloads().join("payload.bin"));
+    write_file(&leecher.downloads().join("not of the torrent.bin"), 5, 10);
+    leecher.leech(&seeded.torrent_path, None);
+    let details = leecher.wait_for_seeding(hash);
+    assert_eq!(details.status.downloaded, 0, "it was all there: {details:?}");
+    leecher.tell("/remove", hash, true);
+    wait_until("the payload to be deleted", PATIENCE, || !leecher.downloads().join("payload.bin").exists());
+    assert!(leecher.downloads().join("not of the torrent.bin").exists());
+    assert!(leecher.status().torrents.is_empty());
+    leecher.stop();
+    seeder.stop();
+    assert!(source.exists());
+    tracker.stop();
+}
