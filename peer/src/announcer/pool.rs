@@ -24,7 +24,7 @@ pub(super) type Sink = Box<dyn Fn(Answer) + Send + Sync>;
 #[derive(Debug)]
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<Worker>,
+    workers: Mutex<Vec<Worker>>,
 }
 
 struct Shared {
@@ -69,11 +69,12 @@ impl Pool {
         let state = State { queue, end: None, running: 0 };
         let (state, work, ended) = (Mutex::new(state), Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { config, client, sink, state, work, ended });
-        let mut pool = Self { shared, workers: Vec::with_capacity(threads) };
+        let pool = Self { shared, workers: Mutex::default() };
         for number in 0..threads {
             let guard = Running::new(&pool.shared);
             // When this fails, dropping the pool ends the threads before it.
-            pool.workers.push(Worker::spawn(format!("announce-{number}"), move || guard.0.run())?);
+            let worker = Worker::spawn(format!("announce-{number}"), move || guard.0.run())?;
+            pool.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
         }
         Ok(pool)
     }
@@ -91,7 +92,7 @@ impl Pool {
     }
 
     /// See [`Announcer::stop`](super::Announcer::stop).
-    pub(super) fn stop(self, patience: Duration) {
+    pub(super) fn stop(&self, patience: Duration) {
         let end = Instant::now() + patience;
         let mut state = self.shared.lock();
         state.queue.close(Instant::now());
@@ -104,15 +105,23 @@ impl Pool {
             }
             state = self.shared.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        drop(state);
+        self.abandon();
+    }
+
+    /// Hangs up and joins every thread.
+    fn abandon(&self) {
+        self.shared.lock().end = Some(Instant::now());
+        self.shared.client.hang_up();
+        self.shared.work.notify_all();
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(workers);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.lock().end = Some(Instant::now());
-        self.shared.client.hang_up();
-        self.shared.work.notify_all();
-        self.workers.clear();
+        self.abandon();
     }
 }
 

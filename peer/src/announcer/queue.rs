@@ -324,7 +324,7 @@ impl Queue {
 
     /// Takes a torrent out, from wherever it waits.
     fn take(&mut self, info_hash: &InfoHash) -> Option<Torrent> {
-        let torrent = self.torrents.remove(info_hash)?;
+        let mut torrent = self.torrents.remove(info_hash)?;
         match &torrent.place {
             Place::Planned(deadline) => {
                 self.planned.remove(&(*deadline, *info_hash));
@@ -334,8 +334,9 @@ impl Queue {
                     host.queued.retain(|queued| queued != info_hash);
                 }
             }
-            Place::InFlight | Place::Idle => {}
+            Place::InFlight | Place::Idle => return Some(torrent),
         }
+        torrent.place = Place::Idle;
         Some(torrent)
     }
 
