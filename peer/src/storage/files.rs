@@ -1,66 +1,46 @@
-//! The files of one torrent, opened when needed through a cache shared by all torrents.
+//! The files of one torrent: positioned reads and writes. Files are opened when needed, through a cache shared by all
+//! torrents.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use torrent_common::geometry::{PieceIndex, Span};
 use torrent_common::metainfo::Metainfo;
 
 use super::blocks::BlockBuf;
+use super::cache::FileCache;
 use super::layout::{Layout, Segment};
+use super::tree::{Access, Tree, Walker, stamp_of};
 
-/// What went wrong with payload on disk, and where.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// The system's error for a file.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// Which file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A link where a folder or file of the torrent should be.
-    #[error("{path} is a symbolic link: nothing is read or written through it", path = path.display())]
-    Link {
-        /// Which.
-        path: PathBuf,
-    },
-    /// A file shorter than the torrent says.
-    #[error("{path} is shorter than it should be", path = path.display())]
-    Short {
-        /// Which file.
-        path: PathBuf,
-    },
-}
+pub use super::{Stamp, StorageError};
 
-/// Open payload files of all torrents: at most so many, the least recently used closed first.
-#[derive(Debug)]
-pub struct FileCache {
-    _private: (),
-}
+/// Slices handed to one system call: below every system's limit (Linux: 1024).
+const MAX_SLICES: usize = 256;
+/// More files than this are flushed by flushing their file system: one call instead of one open and one flush each.
+const MAX_SYNCED_SINGLY: usize = 256;
 
-/// What a file on disk was when last looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// Bytes.
-    pub len: u64,
-    /// Nanoseconds since 1970.
-    pub mtime_ns: i128,
-}
-
-/// One torrent's payload below `folder`. Shared by its connections (reads), the disk threads (writes) and checking.
+/// One torrent's payload below a folder. Shared by its connections (reads), the disk threads (writes) and checking.
 #[derive(Debug)]
 pub struct Storage {
-    _private: (),
+    layout: Layout,
+    pub(super) tree: Tree,
+    cache: Arc<FileCache>,
+    /// This torrent's number in the cache.
+    id: u64,
+    /// Files that may have bytes the device has not.
+    dirty: Mutex<BTreeSet<usize>>,
 }
 
 /// A source for sendfile: the open file, kept open as long as this lives, and where.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// Bytes of a file.
+    /// Bytes of a file, which had them all when it was opened.
     File {
         /// The file.
         file: Arc<File>,
@@ -73,80 +53,283 @@ pub enum Source {
     Zeros(u64),
 }
 
-impl FileCache {
-    /// A cache of at most `max_open` files (at least 1).
-    pub fn new(max_open: usize) -> Arc<Self> {
-        let _ = max_open;
-        todo!()
-    }
-}
-
 impl Storage {
     /// The payload of `metainfo` below `folder` (for a folder torrent, below `folder/root`). Opens nothing yet.
-    pub fn new(metainfo: &Metainfo, folder: &Path, cache: Arc<FileCache>) -> Arc<Self> {
-        let _ = (metainfo, folder, cache);
-        todo!()
+    ///
+    /// `root` is the name on disk of the file or folder when it is another than the torrent's own (somebody seeds
+    /// `/data/v2-final` as `release`): one path component.
+    ///
+    /// # Errors
+    /// [`StorageError::RootName`].
+    pub fn new(
+        metainfo: Arc<Metainfo>,
+        folder: &Path,
+        root: Option<&OsStr>,
+        cache: Arc<FileCache>,
+    ) -> Result<Arc<Self>, StorageError> {
+        let tree = Tree::new(Arc::clone(&metainfo), folder, root)?;
+        let id = cache.new_id();
+        Ok(Arc::new(Self { layout: Layout::new(metainfo), tree, cache, id, dirty: Mutex::default() }))
     }
 
     /// Which bytes are where.
-    pub fn layout(&self) -> &Layout {
-        todo!()
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The torrent.
+    pub const fn metainfo(&self) -> &Arc<Metainfo> {
+        self.layout.metainfo()
+    }
+
+    /// Where a file of the layout is on disk: to show.
+    pub fn path(&self, file: usize) -> PathBuf {
+        self.tree.path(file)
     }
 
     /// Makes folders and files with their final (sparse) lengths, zero-length files included. Files that exist are
-    /// kept; longer ones are an error, not cut.
+    /// kept; longer ones are an error, not cut. Gives back the files it changed: everything else is not even opened.
     ///
     /// # Errors
     /// [`StorageError`] names the path.
-    pub fn prepare(&self) -> Result<(), StorageError> {
-        todo!()
+    pub fn prepare(&self) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        let mut walker = Walker::new(&self.tree, true)?;
+        let mut changed = Vec::new();
+        for (index, file) in self.layout.files().iter().enumerate().filter(|(_, file)| !file.padding) {
+            let there = walker.stamp(index)?;
+            if let Some(Stamp { len, .. }) = there
+                && len > file.len
+            {
+                return Err(StorageError::Longer { path: self.path(index), len, expected: file.len });
+            }
+            if there.is_some_and(|stamp| stamp.len == file.len) {
+                continue;
+            }
+            let error = |errno: Errno| StorageError::io(self.path(index), errno);
+            let (opened, _) = walker.open(index, Access::Create)?.ok_or_else(|| self.missing(index))?;
+            rustix::fs::ftruncate(&opened, file.len).map_err(error)?;
+            changed.push((index, stamp_of(&opened).map_err(error)?));
+        }
+        Ok(changed)
     }
 
-    /// Writes a whole verified piece.
+    /// Writes a whole verified piece into files that [`Storage::prepare`] made, and gives back the stamps of the files
+    /// it wrote. A file that has gone or shrunk since is an error: pieces had before would be zeros in a new one.
     ///
     /// # Errors
     /// [`StorageError`] names the path.
-    pub fn write_piece(&self, piece: PieceIndex, blocks: &[BlockBuf]) -> Result<(), StorageError> {
-        let _ = (piece, blocks);
-        todo!()
+    pub fn write_piece(
+        &self,
+        piece: PieceIndex,
+        blocks: &[BlockBuf],
+    ) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        let got: u64 = blocks.iter().map(|block| block.len() as u64).sum();
+        let expected = u64::from(self.metainfo().geometry.piece_len(piece));
+        if got != expected {
+            return Err(StorageError::PieceLength { got, expected });
+        }
+        let mut bytes = Cursor { blocks, skip: 0 };
+        let mut written = Vec::new();
+        for segment in self.layout.piece_segments(piece) {
+            let Some(index) = segment.file else {
+                bytes.advance(segment.len);
+                continue;
+            };
+            let file = self.file(index, true)?;
+            let error = |errno| StorageError::io(self.path(index), errno);
+            let outcome = write_all_at(&file, &mut bytes, segment);
+            // After the write: entered before, a sync in between would take the entry and miss the bytes.
+            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
+            outcome.map_err(error)?;
+            written.push((index, stamp_of(&file).map_err(error)?));
+        }
+        Ok(written)
     }
 
-    /// Fills `buffer` with the bytes of `span`.
+    /// Fills `buffer` with the bytes of `span`; a shorter buffer with the first of them.
     ///
     /// # Errors
     /// [`StorageError`] names the path; missing and short files are errors.
     pub fn read(&self, span: Span, buffer: &mut [u8]) -> Result<(), StorageError> {
-        let _ = (span, buffer);
-        todo!()
+        let mut rest = buffer;
+        for segment in self.layout.segments(span) {
+            let len = usize::try_from(segment.len).unwrap_or(usize::MAX).min(rest.len());
+            let Some((part, after)) = rest.split_at_mut_checked(len) else { break };
+            rest = after;
+            let Some(index) = segment.file else {
+                part.fill(0);
+                continue;
+            };
+            let file = self.file(index, false)?;
+            let got = read_at(&file, part, segment.offset)
+                .map_err(|errno| StorageError::io(self.path(index), errno))?;
+            if got < len {
+                return Err(StorageError::Short { path: self.path(index) });
+            }
+        }
+        Ok(())
     }
 
-    /// Where an upload takes the bytes of a segment from.
+    /// Where an upload takes the bytes of a segment from. The file had all its bytes when it was opened.
     ///
     /// # Errors
     /// [`StorageError`] names the path.
     pub fn source(&self, segment: Segment) -> Result<Source, StorageError> {
-        let _ = segment;
-        todo!()
+        let Segment { file, offset, len } = segment;
+        match file {
+            Some(index) => Ok(Source::File { file: self.file(index, false)?, offset, len }),
+            None => Ok(Source::Zeros(len)),
+        }
     }
 
-    /// The files' stamps in payload order, padding left out; `None` for one that is not there.
+    /// The files' stamps, one for every file of the layout; `None` for padding and for what is not there.
     ///
     /// # Errors
     /// [`StorageError`] when a file cannot be looked at for another reason than not being there.
     pub fn stamps(&self) -> Result<Vec<Option<Stamp>>, StorageError> {
-        todo!()
+        let mut walker = Walker::new(&self.tree, false)?;
+        let files = self.layout.files().iter().enumerate();
+        files.map(|(index, file)| if file.padding { Ok(None) } else { walker.stamp(index) }).collect()
     }
 
-    /// Flushes what was written to the device (fdatasync of every file written since the last call).
+    /// Opens a file as it is, around the cache: for checking. `None` if it is not there.
+    pub(super) fn open_as_is(&self, file: usize) -> Result<Option<(File, Stamp)>, StorageError> {
+        self.tree.open(file, Access::Read)
+    }
+
+    /// Makes the next [`Storage::sync`] flush every file that exists: for bytes that were found, not written.
+    pub fn mark_all_unsynced(&self) {
+        let files = self.layout.files().iter().enumerate();
+        let with_bytes = files.filter(|(_, file)| !file.padding && file.len > 0).map(|(index, _)| index);
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).extend(with_bytes);
+    }
+
+    /// Flushes to the device what was written since the last call. After an error the system may have thrown away what
+    /// it could not write, and a second call would not say so: nothing since the last success is to be believed.
     ///
     /// # Errors
     /// [`StorageError`] names the path.
     pub fn sync(&self) -> Result<(), StorageError> {
-        todo!()
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        if dirty.len() > MAX_SYNCED_SINGLY {
+            let error = |errno: Errno| StorageError::io(self.tree.folder().into(), errno);
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = rustix::fs::open(self.tree.folder(), flags, Mode::empty()).map_err(error)?;
+            return rustix::fs::syncfs(folder).map_err(error);
+        }
+        for index in dirty {
+            let file = match self.cache.get((self.id, index), false) {
+                Some(file) => file,
+                None => match self.open_as_is(index)? {
+                    Some((file, _)) => Arc::new(file),
+                    None => continue,
+                },
+            };
+            rustix::fs::fdatasync(&file).map_err(|errno| StorageError::io(self.path(index), errno))?;
+        }
+        Ok(())
     }
 
     /// Closes the files held open for this torrent.
     pub fn close(&self) {
-        todo!()
+        self.cache.close(self.id);
     }
+
+    /// An open file that has at least the bytes the torrent says.
+    fn file(&self, index: usize, writable: bool) -> Result<Arc<File>, StorageError> {
+        let key = (self.id, index);
+        if let Some(file) = self.cache.get(key, writable) {
+            return Ok(file);
+        }
+        let access = if writable { Access::Write } else { Access::Read };
+        let (file, stamp) = self.tree.open(index, access)?.ok_or_else(|| self.missing(index))?;
+        if self.layout.files().get(index).is_none_or(|file| stamp.len < file.len) {
+            return Err(StorageError::Short { path: self.path(index) });
+        }
+        let file = Arc::new(file);
+        self.cache.insert(key, writable, &file);
+        Ok(file)
+    }
+
+    fn missing(&self, index: usize) -> StorageError {
+        StorageError::Missing { path: self.path(index) }
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The bytes of a piece that are still to be written.
+struct Cursor<'a> {
+    blocks: &'a [BlockBuf],
+    /// Bytes of the first block that are done.
+    skip: usize,
+}
+
+impl Cursor<'_> {
+    /// The next bytes, at most `len`, as slices; as many as one system call takes.
+    fn slices(&self, len: u64) -> Vec<IoSlice<'_>> {
+        let mut left = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut skip = self.skip;
+        let mut slices = Vec::with_capacity(self.blocks.len().min(MAX_SLICES));
+        for block in self.blocks.iter().take(MAX_SLICES) {
+            let bytes = block.get(std::mem::take(&mut skip)..).unwrap_or_default();
+            let bytes = bytes.get(..left).unwrap_or(bytes);
+            left -= bytes.len();
+            slices.push(IoSlice::new(bytes));
+            if left == 0 {
+                break;
+            }
+        }
+        slices
+    }
+
+    fn advance(&mut self, len: u64) {
+        let mut len = usize::try_from(len).unwrap_or(usize::MAX);
+        while let Some((first, rest)) = self.blocks.split_first() {
+            let here = first.len() - self.skip;
+            if len < here {
+                self.skip += len;
+                return;
+            }
+            len -= here;
+            self.skip = 0;
+            self.blocks = rest;
+        }
+    }
+}
+
+fn write_all_at(file: &File, bytes: &mut Cursor<'_>, segment: Segment) -> Result<(), Errno> {
+    let Segment { mut offset, mut len, .. } = segment;
+    while len > 0 {
+        match rustix::io::pwritev(file, &bytes.slices(len), offset) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                let written = (written as u64).min(len);
+                bytes.advance(written);
+                offset += written;
+                len -= written;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Reads until the buffer is full or the file ends; gives back how many bytes there were.
+pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
 }

@@ -1,9 +1,19 @@
 //! Payload on disk: where each byte goes, positioned reads and writes, the open-file cache, the disk threads, checking.
 //!
-//! The download folder itself is the user's choice and links in it are followed; below it none is (promise 4).
+//! The download folder itself is the user's choice and links in it are followed; below it none is (promise 4). What is
+//! on disk is never trusted: a file that is missing, short, a link or not a file at all is a [`StorageError`].
 
 pub mod blocks;
+pub mod cache;
 pub mod check;
 pub mod disk;
+mod error;
 pub mod files;
 pub mod layout;
+mod remove;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tree;
+
+pub use error::StorageError;
+pub use tree::Stamp;

@@ -1,0 +1,240 @@
+//! The live side: noting what is written, and checkpoints from it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use torrent_common::bitfield::Bitfield;
+use torrent_common::geometry::PieceIndex;
+use torrent_common::ids::InfoHash;
+
+use super::record::{HEADER_LEN, Header, RECORD_LEN, Record};
+use super::{BootId, Details, ResumeError, ResumeStore, Saved, nanos};
+use crate::storage::files::Storage;
+use crate::storage::{Stamp, StorageError};
+
+/// What is had of one active torrent, durably: made by [`Look::settle`](super::Look::settle), shared with the disk
+/// threads. All but [`Journal::len_bytes`] may wait for the disk, so only they call it.
+#[derive(Debug)]
+pub struct Journal {
+    store: Arc<ResumeStore>,
+    info_hash: InfoHash,
+    /// Bytes of records since the last checkpoint.
+    len: AtomicU64,
+    state: Mutex<State>,
+    /// The next checkpoint in the making. Locked for as long as one is written: they come one after the other.
+    saved: Mutex<Saved>,
+}
+
+/// The records since the last checkpoint, as far as the next one needs them.
+#[derive(Debug)]
+struct State {
+    generation: u64,
+    /// The checkpoint of this generation is on disk. If not, its making failed, and the records of the generation before
+    /// are needed still.
+    settled: bool,
+    /// `None` until the first record.
+    file: Option<Writer>,
+    /// Pieces begun and not written, and when.
+    unfinished: BTreeMap<u32, i64>,
+    written: Vec<PieceIndex>,
+    stamps: HashMap<usize, Stamp>,
+    /// Flushing failed: no checkpoint may vouch for anything more.
+    doubtful: bool,
+}
+
+/// A journal file.
+#[derive(Debug)]
+struct Writer {
+    file: File,
+    header: [u8; HEADER_LEN],
+    /// Bytes of it that are whole records.
+    len: u64,
+    /// It ends with a part of a record: what came behind would not be read.
+    torn: bool,
+}
+
+impl Writer {
+    fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.len)?;
+        }
+        let bytes: Vec<u8> = records.iter().flat_map(|record| record.encode(&self.header)).collect();
+        self.torn = true;
+        self.file.write_all(&bytes)?;
+        self.torn = false;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl Journal {
+    /// Continues from a checkpoint that is on disk and has no records.
+    pub(super) fn new(store: Arc<ResumeStore>, saved: Saved) -> Arc<Self> {
+        let state = State {
+            generation: saved.generation,
+            settled: true,
+            file: None,
+            unfinished: BTreeMap::new(),
+            written: Vec::new(),
+            stamps: HashMap::new(),
+            doubtful: false,
+        };
+        let info_hash = saved.info_hash;
+        Arc::new(Self {
+            store,
+            info_hash,
+            len: AtomicU64::new(0),
+            state: Mutex::new(state),
+            saved: Mutex::new(saved),
+        })
+    }
+
+    /// Notes that a piece is about to be written.
+    ///
+    /// # Errors
+    /// [`StorageError`]: it must not be written then.
+    pub fn begin(&self, piece: PieceIndex, now: SystemTime) -> Result<(), StorageError> {
+        let mut state = self.state();
+        let at_ns = nanos(now);
+        self.append(&mut state, &[Record::Begin { piece: piece.get(), at_ns }])?;
+        state.unfinished.insert(piece.get(), at_ns);
+        Ok(())
+    }
+
+    /// Notes that a piece is written, and the stamps that the write left on its files.
+    ///
+    /// # Errors
+    /// [`StorageError`]: it is not had then.
+    pub fn written(&self, piece: PieceIndex, stamps: &[(usize, Stamp)]) -> Result<(), StorageError> {
+        let stamp = |&(file, stamp): &(usize, Stamp)| {
+            Some(Record::Stamp { file: u32::try_from(file).ok()?, mtime_ns: stamp.mtime_ns })
+        };
+        let mut records: Vec<Record> = stamps.iter().filter_map(stamp).collect();
+        records.push(Record::Written { piece: piece.get() });
+        let mut state = self.state();
+        self.append(&mut state, &records)?;
+        state.unfinished.remove(&piece.get());
+        state.written.push(piece);
+        state.stamps.extend(stamps.iter().copied());
+        Ok(())
+    }
+
+    /// Bytes of records since the last checkpoint; 0: nothing was written since. Never waits. Worth a checkpoint at 64 KiB,
+    /// or some seconds after it ceased to be 0.
+    pub fn len_bytes(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Flushes the payload and puts a checkpoint on disk, with these details.
+    ///
+    /// # Errors
+    /// [`ResumeError`]: the old checkpoint and the journals hold still. After an error of flushing the payload, every further
+    /// checkpoint fails: a restart sorts it out.
+    pub fn checkpoint(
+        &self,
+        storage: &Storage,
+        details: Details,
+        now: SystemTime,
+    ) -> Result<(), ResumeError> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rotate(&mut saved, storage)?;
+        saved.details = details;
+        saved.saved_ns = nanos(now);
+        if let Err(error) = storage.sync() {
+            let mut state = self.state();
+            state.doubtful = true;
+            if let Err(error) = self.append(&mut state, &[Record::Doubt]) {
+                log::error!("{error}");
+            }
+            return Err(error.into());
+        }
+        self.store.save(&saved)?;
+        self.state().settled = true;
+        Ok(())
+    }
+
+    /// The checkpoint as last made. Waits for one that is being made.
+    pub fn saved(&self) -> Saved {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Step 1 of a checkpoint: enters in it what was written, and lets new records go to the other file.
+    fn rotate(&self, saved: &mut Saved, storage: &Storage) -> Result<(), ResumeError> {
+        let geometry = storage.metainfo().geometry;
+        let mut state = self.state();
+        if state.doubtful {
+            return Err(ResumeError::Doubtful);
+        }
+        let carried: Vec<Record> =
+            state.unfinished.iter().map(|(&piece, &at_ns)| Record::Begin { piece, at_ns }).collect();
+        // With no records there is nothing to part from; and while the last checkpoint is not on disk, the other file is
+        // needed still.
+        if state.settled && self.len_bytes() > 0 {
+            let generation = state.generation.wrapping_add(1);
+            let file = match carried.as_slice() {
+                [] => None,
+                carried => {
+                    let (path, result) = self.create(generation, carried);
+                    Some(result.map_err(ResumeError::io(path))?)
+                }
+            };
+            self.len.store(0, Ordering::Relaxed);
+            state.file = file;
+            state.generation = generation;
+            state.settled = false;
+        }
+        let mut had = saved.had(&geometry).unwrap_or_else(|| Bitfield::empty(&geometry));
+        for piece in std::mem::take(&mut state.written) {
+            had.insert(piece);
+        }
+        for (file, stamp) in std::mem::take(&mut state.stamps) {
+            if let Some(slot) = saved.stamps.get_mut(file) {
+                *slot = Some(stamp);
+            }
+        }
+        saved.had = had.as_bytes().into();
+        saved.generation = state.generation;
+        saved.boot = BootId::now();
+        Ok(())
+    }
+
+    /// Adds records with one write.
+    fn append(&self, state: &mut State, records: &[Record]) -> Result<(), StorageError> {
+        let generation = state.generation;
+        let (path, result) = match &mut state.file {
+            Some(writer) => (self.store.journal_path(&self.info_hash, generation), writer.append(records)),
+            file @ None => {
+                let (path, result) = self.create(generation, records);
+                (path, result.map(|writer| *file = Some(writer)))
+            }
+        };
+        result.map_err(|source| StorageError::Journal { path, source })?;
+        self.len.fetch_add((records.len() * RECORD_LEN) as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Begins the journal of a generation. What was in the file is of a generation that nobody needs any more.
+    fn create(&self, generation: u64, records: &[Record]) -> (PathBuf, io::Result<Writer>) {
+        let path = self.store.journal_path(&self.info_hash, generation);
+        let header = Header { info_hash: self.info_hash, boot: BootId::now(), generation }.encode();
+        let create = || {
+            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+            file.set_len(0)?;
+            file.write_all(&header)?;
+            let mut writer = Writer { file, header, len: header.len() as u64, torn: false };
+            writer.append(records)?;
+            Ok(writer)
+        };
+        let result = create();
+        (path, result)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

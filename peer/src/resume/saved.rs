@@ -1,0 +1,315 @@
+//! A torrent's checkpoint: what of it survives a restart.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use sha1::{Digest, Sha1};
+use torrent_common::bencode;
+use torrent_common::bitfield::Bitfield;
+use torrent_common::geometry::Geometry;
+use torrent_common::ids::InfoHash;
+
+use super::{BootId, ResumeError, nanos};
+use crate::storage::files::Storage;
+use crate::storage::{Stamp, StorageError};
+
+/// The format written; others are not read.
+const VERSION: u32 = 1;
+/// A length that says that a file was not there.
+const NOT_THERE: u64 = u64::MAX;
+/// Bytes of a stamp.
+const STAMP_LEN: usize = 16;
+/// Bytes of the SHA-1 at the end.
+const CHECK_LEN: usize = 20;
+
+/// What the session knows of a torrent, and is to know after a restart without reading its torrent file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// To show: a stranger's text.
+    pub name: String,
+    /// Bytes of payload.
+    pub total_len: u64,
+    /// Number of pieces.
+    pub piece_count: u32,
+    /// BEP 27.
+    pub private: bool,
+    /// The folder it is in.
+    pub output: PathBuf,
+    /// The name there, when it is another than the torrent's own.
+    pub root: Option<OsString>,
+    /// Bytes of payload downloaded, in all sessions.
+    pub downloaded: u64,
+    /// Bytes of payload uploaded, in all sessions.
+    pub uploaded: u64,
+    /// Stopped by the user.
+    pub paused: bool,
+    /// Seconds since 1970.
+    pub added_s: u64,
+    /// Seconds since 1970.
+    pub completed_s: Option<u64>,
+}
+
+/// A checkpoint. What is had is known only with the payload at hand: see [`Look`](super::Look).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// Free to be changed.
+    pub details: Details,
+    pub(super) generation: u64,
+    /// When the machine was started.
+    pub(super) boot: Option<BootId>,
+    /// Nanoseconds since 1970.
+    pub(super) saved_ns: i64,
+    /// Bits as on the wire; empty: unknown.
+    pub(super) had: Vec<u8>,
+    /// One for every file of the layout; `None` for padding and for what was not there. Empty: unknown.
+    pub(super) stamps: Vec<Option<Stamp>>,
+}
+
+impl Saved {
+    /// A torrent of which nothing is known: whatever is on disk will be checked. `now` sets it apart from a torrent of the
+    /// same hash that was removed.
+    pub fn new(info_hash: InfoHash, details: Details, now: SystemTime) -> Self {
+        let saved_ns = nanos(now);
+        let generation = saved_ns.unsigned_abs();
+        Self {
+            info_hash,
+            details,
+            generation,
+            boot: BootId::now(),
+            saved_ns,
+            had: Vec::new(),
+            stamps: Vec::new(),
+        }
+    }
+
+    /// Enters that all is there, as after making a torrent of it: every byte was hashed a moment ago. False, and nothing
+    /// is entered, if a file is missing or not as long as the torrent says.
+    ///
+    /// # Errors
+    /// [`StorageError`] when a file cannot be looked at.
+    pub fn set_complete(&mut self, storage: &Storage) -> Result<bool, StorageError> {
+        let stamps = storage.stamps()?;
+        let files = storage.layout().files().iter().zip(&stamps);
+        if !files
+            .into_iter()
+            .all(|(file, stamp)| file.padding || stamp.is_some_and(|stamp| stamp.len == file.len))
+        {
+            return Ok(false);
+        }
+        self.had = Bitfield::full(&storage.metainfo().geometry).as_bytes().into();
+        self.stamps = stamps;
+        Ok(true)
+    }
+
+    /// How many pieces were had at the checkpoint; the journal may add some.
+    pub fn pieces_had(&self) -> u32 {
+        self.had.iter().map(|byte| byte.count_ones()).sum()
+    }
+
+    /// Whether every piece was had at the checkpoint.
+    pub fn is_complete(&self) -> bool {
+        self.details.piece_count > 0 && self.pieces_had() == self.details.piece_count
+    }
+
+    /// The pieces had at the checkpoint; `None` if they are not known, or not this torrent's.
+    pub(super) fn had(&self, geometry: &Geometry) -> Option<Bitfield> {
+        Bitfield::from_bytes(&self.had, geometry).ok()
+    }
+
+    /// The bytes of the file: bencode, and its SHA-1.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_bencode::Error> {
+        let details = &self.details;
+        let stamps = self.stamps.iter().flat_map(|stamp| {
+            let Stamp { len, mtime_ns } = stamp.unwrap_or(Stamp { len: NOT_THERE, mtime_ns: 0 });
+            len.to_be_bytes().into_iter().chain(mtime_ns.to_be_bytes())
+        });
+        let file = OnDisk {
+            version: VERSION,
+            info_hash: ByteBuf::from(self.info_hash.as_bytes()),
+            generation: ByteBuf::from(self.generation.to_be_bytes()),
+            boot: ByteBuf::from(BootId::to_number(self.boot).to_be_bytes()),
+            saved_ns: self.saved_ns,
+            had: ByteBuf::from(&*self.had),
+            stamps: ByteBuf::from(stamps.collect::<Vec<u8>>()),
+            name: details.name.clone(),
+            total_len: details.total_len,
+            piece_count: details.piece_count,
+            private: details.private.into(),
+            output: ByteBuf::from(details.output.as_os_str().as_bytes()),
+            root: details.root.as_deref().map(|root| ByteBuf::from(root.as_bytes())),
+            downloaded: details.downloaded,
+            uploaded: details.uploaded,
+            paused: details.paused.into(),
+            added_s: details.added_s,
+            completed_s: details.completed_s,
+        };
+        let mut bytes = serde_bencode::to_bytes(&file)?;
+        let check: [u8; CHECK_LEN] = Sha1::digest(&bytes).into();
+        bytes.extend(check);
+        Ok(bytes)
+    }
+
+    /// Reads the bytes of the file at `path`, whose name says which torrent it is of.
+    pub(super) fn decode(bytes: &[u8], info_hash: InfoHash, path: &Path) -> Result<Self, ResumeError> {
+        let damaged = |what: &str| ResumeError::Damaged { path: path.into(), what: what.into() };
+        let (body, check) = bytes.split_last_chunk::<CHECK_LEN>().ok_or_else(|| damaged("cut short"))?;
+        if <[u8; CHECK_LEN]>::from(Sha1::digest(body)) != *check {
+            return Err(damaged("its checksum is wrong"));
+        }
+        let limits = bencode::Limits { max_len: body.len(), max_depth: 4, max_values: 256 };
+        bencode::scan(body, &limits).map_err(|error| damaged(&error.to_string()))?;
+        let Format { version } =
+            serde_bencode::from_bytes(body).map_err(|error| damaged(&error.to_string()))?;
+        if version != VERSION {
+            return Err(ResumeError::Newer { path: path.into(), version });
+        }
+        let file: OnDisk = serde_bencode::from_bytes(body).map_err(|error| damaged(&error.to_string()))?;
+        if *file.info_hash != *info_hash.as_bytes() {
+            return Err(damaged("it is of another torrent"));
+        }
+        let number = |bytes: &[u8]| {
+            bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged("a number is too long"))
+        };
+        let (stamps, []) = file.stamps.as_chunks::<STAMP_LEN>() else {
+            return Err(damaged("a stamp is cut short"));
+        };
+        let details = Details {
+            name: file.name,
+            total_len: file.total_len,
+            piece_count: file.piece_count,
+            private: file.private != 0,
+            output: OsString::from_vec(file.output.into_vec()).into(),
+            root: file.root.map(|root| OsStr::from_bytes(&root).into()),
+            downloaded: file.downloaded,
+            uploaded: file.uploaded,
+            paused: file.paused != 0,
+            added_s: file.added_s,
+            completed_s: file.completed_s,
+        };
+        Ok(Self {
+            info_hash,
+            details,
+            generation: number(&file.generation)?,
+            boot: BootId::from_number(number(&file.boot)?),
+            saved_ns: file.saved_ns,
+            had: file.had.into_vec(),
+            stamps: stamps.iter().map(read_stamp).collect(),
+        })
+    }
+}
+
+fn read_stamp(bytes: &[u8; STAMP_LEN]) -> Option<Stamp> {
+    let (len, rest) = bytes.split_first_chunk::<8>()?;
+    let (mtime_ns, _) = rest.split_first_chunk::<8>()?;
+    let stamp = Stamp { len: u64::from_be_bytes(*len), mtime_ns: i64::from_be_bytes(*mtime_ns) };
+    (stamp.len != NOT_THERE).then_some(stamp)
+}
+
+/// What every version's file has.
+#[derive(Deserialize)]
+struct Format {
+    version: u32,
+}
+
+/// The file. Integers are at most 63 bits in bencode as others read it, so the full 64 are bytes here.
+#[derive(Serialize, Deserialize)]
+struct OnDisk {
+    version: u32,
+    info_hash: ByteBuf,
+    generation: ByteBuf,
+    boot: ByteBuf,
+    saved_ns: i64,
+    had: ByteBuf,
+    stamps: ByteBuf,
+    name: String,
+    total_len: u64,
+    piece_count: u32,
+    private: u8,
+    output: ByteBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<ByteBuf>,
+    downloaded: u64,
+    uploaded: u64,
+    paused: u8,
+    added_s: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completed_s: Option<u64>,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn details() -> Details {
+        Details {
+            name: "näme".into(),
+            total_len: 1 << 40,
+            piece_count: 10,
+            private: true,
+            output: "/srv/down loads".into(),
+            root: Some(OsStr::from_bytes(b"not \xff utf-8").into()),
+            downloaded: u64::MAX >> 1,
+            uploaded: 0,
+            paused: false,
+            added_s: 1_700_000_000,
+            completed_s: None,
+        }
+    }
+
+    fn saved() -> Saved {
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_001);
+        let mut saved = Saved::new(InfoHash::new([3; 20]), details(), now);
+        saved.had = vec![0xff, 0x40];
+        saved.stamps =
+            vec![Some(Stamp { len: 0, mtime_ns: -1 }), None, Some(Stamp { len: 9, mtime_ns: i64::MAX })];
+        saved
+    }
+
+    #[test]
+    fn what_is_saved_is_read() {
+        for (root, completed_s) in [(None, Some(5)), (Some(OsString::from("r")), None)] {
+            let mut saved = saved();
+            saved.details.root = root;
+            saved.details.completed_s = completed_s;
+            saved.generation = u64::MAX;
+            let read = Saved::decode(&saved.encode().unwrap(), saved.info_hash, Path::new("x")).unwrap();
+            assert_eq!(read, saved);
+        }
+        assert_eq!(saved().pieces_had(), 9);
+        assert!(!saved().is_complete());
+    }
+
+    #[test]
+    fn what_was_cut_or_changed_is_refused() {
+        let saved = saved();
+        let bytes = saved.encode().unwrap();
+        let read = |bytes: &[u8]| Saved::decode(bytes, saved.info_hash, Path::new("x"));
+        for len in 0..bytes.len() {
+            assert!(matches!(read(&bytes[..len]), Err(ResumeError::Damaged { .. })), "{len}");
+        }
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            assert!(matches!(read(&bytes), Err(ResumeError::Damaged { .. })), "{at}");
+        }
+        assert!(matches!(
+            Saved::decode(&bytes, InfoHash::new([4; 20]), Path::new("x")),
+            Err(ResumeError::Damaged { .. })
+        ));
+    }
+
+    #[test]
+    fn another_format_is_left_alone() {
+        let mut body = b"d7:versioni2e3:newi1ee".to_vec();
+        let check: [u8; 20] = Sha1::digest(&body).into();
+        body.extend(check);
+        let read = Saved::decode(&body, InfoHash::new([3; 20]), Path::new("x"));
+        assert!(matches!(read, Err(ResumeError::Newer { version: 2, .. })));
+    }
+}

@@ -1,0 +1,178 @@
+//! STATE_DIR.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use torrent_common::ids::InfoHash;
+
+use super::record::{self, Part};
+use super::{ResumeError, Saved};
+
+/// The longest checkpoint read: a million files with their stamps are 16 MB.
+const MAX_CHECKPOINT_LEN: u64 = 256 << 20;
+/// The longest journal read: far more than is written between two checkpoints.
+const MAX_JOURNAL_LEN: u64 = 256 << 20;
+
+/// STATE_DIR, locked for this process.
+#[derive(Debug)]
+pub struct ResumeStore {
+    folder: PathBuf,
+    /// Holds the lock as long as it is open; a killed process lets go of it.
+    _lock: File,
+}
+
+impl ResumeStore {
+    /// Makes the folder if needed, and locks it.
+    ///
+    /// # Errors
+    /// [`ResumeError::InUse`] when another process has it.
+    pub fn open(state_dir: &Path) -> Result<Arc<Self>, ResumeError> {
+        fs::create_dir_all(state_dir).map_err(ResumeError::io(state_dir))?;
+        let path = state_dir.join("lock");
+        let options = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let lock = options.map_err(ResumeError::io(&path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Arc::new(Self { folder: state_dir.into(), _lock: lock })),
+            Err(fs::TryLockError::WouldBlock) => Err(ResumeError::InUse { path: state_dir.into() }),
+            Err(fs::TryLockError::Error(source)) => Err(ResumeError::Io { path, source }),
+        }
+    }
+
+    /// Every checkpoint. One that cannot be read is told with its path; a damaged one is renamed to `*.bad`, so that it is
+    /// told once. What a killed process was writing is cleared away.
+    ///
+    /// # Errors
+    /// [`ResumeError`] when the folder itself cannot be read.
+    #[expect(clippy::type_complexity, reason = "one line more would not say more")]
+    pub fn load_all(&self) -> Result<Vec<Result<Saved, (PathBuf, ResumeError)>>, ResumeError> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(ResumeError::io(&self.folder))? {
+            let path = entry.map_err(ResumeError::io(&self.folder))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.ends_with(".tmp") {
+                drop(fs::remove_file(&path));
+                continue;
+            }
+            let info_hash = name.strip_suffix(".resume").and_then(|hash| hash.parse::<InfoHash>().ok());
+            let Some(info_hash) = info_hash else { continue };
+            let read = read_at_most(&path, MAX_CHECKPOINT_LEN)
+                .and_then(|bytes| Saved::decode(&bytes, info_hash, &path));
+            if let Err(ResumeError::Damaged { .. } | ResumeError::TooLong { .. }) = &read
+                && let Err(error) = fs::rename(&path, path.with_extension("resume.bad"))
+            {
+                log::warn!("{}: {error}", path.display());
+            }
+            all.push(read.map_err(|error| (path, error)));
+        }
+        Ok(all)
+    }
+
+    /// Replaces a torrent's checkpoint, for a torrent that has no live [`Journal`](super::Journal): new, or idle with other
+    /// details.
+    ///
+    /// # Errors
+    /// [`ResumeError`]; the old checkpoint is still there.
+    pub fn save(&self, saved: &Saved) -> Result<(), ResumeError> {
+        let path = self.path(&saved.info_hash, "resume");
+        let damaged = |error: serde_bencode::Error| ResumeError::Damaged {
+            path: path.clone(),
+            what: error.to_string(),
+        };
+        self.replace(&path, &saved.encode().map_err(damaged)?)
+    }
+
+    /// Keeps a copy of a torrent file.
+    ///
+    /// # Errors
+    /// [`ResumeError`]; nothing was kept.
+    pub fn save_torrent(&self, info_hash: &InfoHash, bytes: &[u8]) -> Result<(), ResumeError> {
+        self.replace(&self.torrent_path(info_hash), bytes)
+    }
+
+    /// The copy of a torrent file, at most `max_len` bytes.
+    ///
+    /// # Errors
+    /// [`ResumeError`], also when it is longer.
+    pub fn load_torrent(&self, info_hash: &InfoHash, max_len: usize) -> Result<Vec<u8>, ResumeError> {
+        read_at_most(&self.torrent_path(info_hash), max_len as u64)
+    }
+
+    /// Where the copy of a torrent file is.
+    pub fn torrent_path(&self, info_hash: &InfoHash) -> PathBuf {
+        self.path(info_hash, "torrent")
+    }
+
+    /// Forgets a torrent. What is not there is fine.
+    ///
+    /// # Errors
+    /// [`ResumeError`]; may have forgotten a part of it.
+    pub fn remove(&self, info_hash: &InfoHash) -> Result<(), ResumeError> {
+        // The checkpoint first: without it the others mean nothing.
+        for kind in ["resume", "journal0", "journal1", "torrent"] {
+            let path = self.path(info_hash, kind);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ResumeError::io(path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The journals that continue this checkpoint, in order: its own, and the next if a checkpoint was under way.
+    ///
+    /// # Errors
+    /// [`ResumeError`] when one is there and cannot be read.
+    pub fn journals(&self, saved: &Saved) -> Result<Vec<Part>, ResumeError> {
+        let mut parts = Vec::new();
+        for generation in [saved.generation, saved.generation.wrapping_add(1)] {
+            let bytes = match read_at_most(&self.journal_path(&saved.info_hash, generation), MAX_JOURNAL_LEN)
+            {
+                Err(ResumeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let part = record::decode(&bytes, &saved.info_hash);
+            parts.extend(part.filter(|part| part.header.generation == generation));
+        }
+        Ok(parts)
+    }
+
+    /// The journal file of a generation: two take turns.
+    pub(super) fn journal_path(&self, info_hash: &InfoHash, generation: u64) -> PathBuf {
+        self.path(info_hash, if generation.is_multiple_of(2) { "journal0" } else { "journal1" })
+    }
+
+    fn path(&self, info_hash: &InfoHash, kind: &str) -> PathBuf {
+        self.folder.join(format!("{info_hash}.{kind}"))
+    }
+
+    /// Writes beside, flushes, renames: at any instant there is the old file or the new one.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), ResumeError> {
+        let beside = {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".tmp");
+            PathBuf::from(name)
+        };
+        let write = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&beside, path)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        write().map_err(ResumeError::io(path))
+    }
+}
+
+fn read_at_most(path: &Path, limit_len: u64) -> Result<Vec<u8>, ResumeError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(ResumeError::io(path))?;
+    file.take(limit_len.saturating_add(1)).read_to_end(&mut bytes).map_err(ResumeError::io(path))?;
+    if bytes.len() as u64 > limit_len {
+        return Err(ResumeError::TooLong { path: path.into(), limit_len });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,55 @@
+//! Deleting a torrent's payload.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::StorageError;
+use super::files::Storage;
+use super::tree::Walker;
+
+impl Storage {
+    /// Deletes the torrent's files and then the folders that this left empty; nothing else, nothing through links. What is
+    /// not there, or not a regular file, is passed over. Goes on after an error.
+    ///
+    /// # Errors
+    /// The first [`StorageError`].
+    pub fn remove_data(&self) -> Result<(), StorageError> {
+        self.close();
+        let mut walker = Walker::new(&self.tree, false)?;
+        let mut first_error = None;
+        let mut note = |result: Result<(), StorageError>| {
+            if let Err(error) = result {
+                first_error.get_or_insert(error);
+            }
+        };
+        let mut folders: BTreeSet<Vec<&OsStr>> = BTreeSet::new();
+        for (index, _) in self.layout().files().iter().enumerate().filter(|(_, file)| !file.padding) {
+            note(remove_file(&mut walker, index));
+            let mut above = self.tree.components(index);
+            while above.pop().is_some() && !above.is_empty() && !folders.contains(&above) {
+                folders.insert(above.clone());
+            }
+        }
+        // In reverse order a folder comes after all that is in it.
+        for folder in folders.iter().rev() {
+            note(walker.remove_folder(folder));
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+fn remove_file(walker: &mut Walker<'_>, index: usize) -> Result<(), StorageError> {
+    match walker.stamp(index) {
+        Ok(Some(_)) => {}
+        Ok(None) | Err(StorageError::Link { .. } | StorageError::Kind { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let Some(place) = walker.place(index, false)? else { return Ok(()) };
+    match rustix::fs::unlinkat(place.folder, place.name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(StorageError::io(place.path, errno)),
+    }
+}

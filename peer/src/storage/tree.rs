@@ -1,0 +1,248 @@
+//! From a file's index to an open file, one component at a time and never through a link (promise 4): each folder is
+//! opened relative to the one above it with `O_NOFOLLOW`, so that nobody can swap a link in between look and use.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use torrent_common::metainfo::Metainfo;
+
+use super::StorageError;
+
+/// What a file on disk was when last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes.
+    pub len: u64,
+    /// Nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// Where a torrent's files are on this disk.
+#[derive(Debug)]
+pub(super) struct Tree {
+    metainfo: Arc<Metainfo>,
+    folder: PathBuf,
+    root: Option<OsString>,
+}
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+    /// Write, and make the file and its folders if they are not there.
+    Create,
+}
+
+/// Goes from file to file. Keeps the folder it was in last, so that a look at all files in order costs about one
+/// system call each.
+pub(super) struct Walker<'a> {
+    tree: &'a Tree,
+    /// The download folder; `None` if it is not there.
+    base: Option<OwnedFd>,
+    /// The folders above the last file, below the download folder.
+    last: Vec<&'a OsStr>,
+    /// The innermost of them; `None` if it is not there, or is the download folder itself.
+    inner: Option<OwnedFd>,
+}
+
+/// A file's name, in an open folder.
+pub(super) struct Place<'w, 'a> {
+    pub folder: BorrowedFd<'w>,
+    pub name: &'a OsStr,
+    pub path: PathBuf,
+}
+
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Tree {
+    /// `root` replaces the first component of every path.
+    pub fn new(metainfo: Arc<Metainfo>, folder: &Path, root: Option<&OsStr>) -> Result<Self, StorageError> {
+        if let Some(root) = root {
+            let bytes = root.as_encoded_bytes();
+            let bad = bytes.contains(&b'/') || bytes.contains(&0) || bytes.len() > 255;
+            if bad || matches!(bytes, b"" | b"." | b"..") {
+                return Err(StorageError::RootName { name: root.into() });
+            }
+        }
+        Ok(Self { metainfo, folder: folder.into(), root: root.map(Into::into) })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The components of a file's path below the download folder.
+    pub fn components(&self, file: usize) -> Vec<&OsStr> {
+        let Some(file) = self.metainfo.files.get(file) else { return Vec::new() };
+        let mut components: Vec<&OsStr> = file.path.components().map(OsStr::new).collect();
+        if let (Some(root), Some(first)) = (&self.root, components.first_mut()) {
+            *first = root;
+        }
+        components
+    }
+
+    /// For messages.
+    pub fn path(&self, file: usize) -> PathBuf {
+        let mut path = self.folder.clone();
+        path.extend(self.components(file));
+        path
+    }
+
+    /// Opens a file, with what it was at that moment; `None` if it or a folder above it is not there.
+    pub fn open(&self, file: usize, access: Access) -> Result<Option<(File, Stamp)>, StorageError> {
+        Walker::new(self, access == Access::Create)?.open(file, access)
+    }
+}
+
+impl<'a> Walker<'a> {
+    /// Starts in the download folder, in which links are followed; makes it if `create`.
+    pub fn new(tree: &'a Tree, create: bool) -> Result<Self, StorageError> {
+        let error = |source| StorageError::io(tree.folder.clone(), source);
+        if create {
+            std::fs::create_dir_all(&tree.folder).map_err(error)?;
+        }
+        let base = match rustix::fs::open(&tree.folder, FOLDER, Mode::empty()) {
+            Ok(base) => Some(base),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(error(errno.into())),
+        };
+        Ok(Self { tree, base, last: Vec::new(), inner: None })
+    }
+
+    /// Goes to the folder of a file; `None` if it is not there. Makes the folders on the way if `create`.
+    pub fn place(&mut self, file: usize, create: bool) -> Result<Option<Place<'_, 'a>>, StorageError> {
+        let mut folders = self.tree.components(file);
+        let Some(name) = folders.pop() else { return Ok(None) };
+        let here = self.inner.is_some() || !create;
+        if folders != self.last || !here {
+            self.inner = None;
+            self.last.clear();
+            self.inner = self.descend(&folders, create)?;
+            self.last.clone_from(&folders);
+        }
+        let folder = if folders.is_empty() { &self.base } else { &self.inner };
+        let Some(folder) = folder else { return Ok(None) };
+        Ok(Some(Place { folder: folder.as_fd(), name, path: self.tree.path(file) }))
+    }
+
+    /// The innermost of these folders.
+    fn descend(&self, folders: &[&OsStr], create: bool) -> Result<Option<OwnedFd>, StorageError> {
+        let Some(base) = &self.base else { return Ok(None) };
+        let mut inner: Option<OwnedFd> = None;
+        let mut path = self.tree.folder.clone();
+        for name in folders {
+            path.push(name);
+            let above = inner.as_ref().unwrap_or(base).as_fd();
+            if create {
+                match rustix::fs::mkdirat(above, *name, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(StorageError::io(path, errno)),
+                }
+            }
+            match rustix::fs::openat(above, *name, FOLDER | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(folder) => inner = Some(folder),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(explain(above, name, path, errno, "folder")),
+            }
+        }
+        Ok(inner)
+    }
+
+    /// Opens a file, with what it was at that moment; `None` if it or a folder above it is not there.
+    pub fn open(&mut self, file: usize, access: Access) -> Result<Option<(File, Stamp)>, StorageError> {
+        let flags = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::Write => OFlags::RDWR,
+            Access::Create => OFlags::RDWR | OFlags::CREATE,
+        };
+        let Some(place) = self.place(file, access == Access::Create)? else { return Ok(None) };
+        // O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing for regular files.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = match rustix::fs::openat(place.folder, place.name, flags, Mode::from_raw_mode(0o666)) {
+            Ok(opened) => File::from(opened),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(explain(place.folder, place.name, place.path, errno, "file")),
+        };
+        let stat = rustix::fs::fstat(&opened).map_err(|errno| StorageError::io(place.path.clone(), errno))?;
+        if kind(&stat) != FileType::RegularFile {
+            return Err(StorageError::Kind { path: place.path, wanted: "file" });
+        }
+        Ok(Some((opened, stamp(&stat))))
+    }
+
+    /// What a file is, without opening it; `None` if it or a folder above it is not there.
+    pub fn stamp(&mut self, file: usize) -> Result<Option<Stamp>, StorageError> {
+        let Some(place) = self.place(file, false)? else { return Ok(None) };
+        let stat = match rustix::fs::statat(place.folder, place.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(StorageError::io(place.path, errno)),
+        };
+        match kind(&stat) {
+            FileType::RegularFile => Ok(Some(stamp(&stat))),
+            FileType::Symlink => Err(StorageError::Link { path: place.path }),
+            _ => Err(StorageError::Kind { path: place.path, wanted: "file" }),
+        }
+    }
+
+    /// Removes a folder below the download folder if it is empty.
+    pub fn remove_folder(&mut self, folder: &[&'a OsStr]) -> Result<(), StorageError> {
+        let Some((name, above)) = folder.split_last() else { return Ok(()) };
+        let inner = match self.descend(above, false) {
+            Ok(inner) => inner,
+            Err(StorageError::Link { .. } | StorageError::Kind { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let folder_fd = if above.is_empty() { &self.base } else { &inner };
+        let Some(folder_fd) = folder_fd else { return Ok(()) };
+        match rustix::fs::unlinkat(folder_fd, *name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => Ok(()),
+            Err(errno) => {
+                let mut path = self.tree.folder.clone();
+                path.extend(folder);
+                Err(StorageError::io(path, errno))
+            }
+        }
+    }
+}
+
+/// The stamp of an open file.
+pub(super) fn stamp_of(file: &File) -> Result<Stamp, Errno> {
+    rustix::fs::fstat(file).map(|stat| stamp(&stat))
+}
+
+fn stamp(stat: &Stat) -> Stamp {
+    // The fields' types differ between architectures; they all fit in an i128.
+    let mtime_ns = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    Stamp {
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns: i64::try_from(mtime_ns).unwrap_or(if mtime_ns < 0 { i64::MIN } else { i64::MAX }),
+    }
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// Turns the error of an open into one that says what stands there. The system reports a link as ELOOP or ENOTDIR.
+fn explain(
+    folder: BorrowedFd<'_>,
+    name: &OsStr,
+    path: PathBuf,
+    errno: Errno,
+    wanted: &'static str,
+) -> StorageError {
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| kind(&stat)) {
+        Ok(FileType::Symlink) => StorageError::Link { path },
+        Ok(FileType::Directory) if wanted == "folder" => StorageError::io(path, errno),
+        Ok(FileType::RegularFile) if wanted == "file" => StorageError::io(path, errno),
+        Ok(_) => StorageError::Kind { path, wanted },
+        Err(_) => StorageError::io(path, errno),
+    }
+}
