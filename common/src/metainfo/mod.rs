@@ -10,6 +10,8 @@ mod files;
 pub mod magnet;
 pub mod parse;
 pub mod paths;
+#[cfg(test)]
+mod tests;
 pub mod trackers;
 
 use std::sync::Arc;
