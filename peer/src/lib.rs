@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod connection;
 pub mod control;
+pub mod daemon;
 pub mod http;
 pub mod listen;
 pub mod resume;
@@ -14,3 +15,5 @@ pub mod storage;
 pub mod text;
 pub mod torrent;
 pub mod wake;
+
+pub use daemon::{Daemon, Running, StartError};

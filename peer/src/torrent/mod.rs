@@ -1,6 +1,7 @@
 //! The swarm of one torrent. [`core`] decides and is pure; [`thread`] runs it and carries out what it decided.
 
 pub mod assembly;
+pub mod bans;
 pub mod choker;
 pub mod core;
 pub mod event;
@@ -8,5 +9,67 @@ pub mod have;
 pub mod input;
 pub mod picker;
 pub mod requests;
+pub mod saving;
 pub mod stats;
 pub mod thread;
+
+use std::sync::Arc;
+
+use crossbeam_channel::TrySendError;
+use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::Metainfo;
+
+use self::bans::Bans;
+use self::core::CoreConfig;
+use self::stats::Stats;
+use crate::connection::link::TorrentLink;
+use crate::connection::registry::Connections;
+use crate::storage::blocks::BlockPool;
+use crate::storage::disk::DiskThreads;
+
+/// What all torrents of a daemon share.
+pub struct Room {
+    /// Block buffers, and the budget of pieces in flight.
+    pub pool: Arc<BlockPool>,
+    /// Writes.
+    pub disk: DiskThreads,
+    /// Hashes.
+    pub hashers: rayon::ThreadPool,
+    /// Connection threads.
+    pub connections: Arc<Connections>,
+    /// Whom nobody talks to.
+    pub bans: Bans,
+}
+
+/// What a torrent's thread is given.
+pub struct Active {
+    /// For log lines; safe to print.
+    pub name: String,
+    /// The torrent.
+    pub metainfo: Arc<Metainfo>,
+    /// What its connections share with it.
+    pub link: Arc<TorrentLink>,
+    /// Limits.
+    pub core_config: CoreConfig,
+    /// What it shows of itself.
+    pub stats: Arc<Stats>,
+    /// Where it notes what it has.
+    pub record: Arc<saving::Record>,
+    /// What it shares with other torrents.
+    pub room: Arc<Room>,
+    /// Tells the session. Must not wait: gives the notice back when there is no room.
+    pub notify: Box<dyn Fn(Notice) -> Result<(), TrySendError<Notice>> + Send>,
+}
+
+/// What a torrent tells the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Every piece is had.
+    Completed(InfoHash),
+    /// Complete, and nobody to talk to for a while: its thread may end.
+    Idle(InfoHash),
+    /// The disk failed it. Its thread waits to be stopped.
+    Failed(InfoHash),
+    /// Its trackers are to be asked earlier than planned.
+    WantPeers(InfoHash),
+}

@@ -1,1 +1,390 @@
-//! TODO
+//! Runs [`Core`] for one active torrent: feeds it what happens, and carries out what it decides. It waits for nothing
+//! but its own queue of [`Input`]s, so everybody else may wait for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError};
+use torrent_common::geometry::{Geometry, PieceIndex};
+use torrent_common::ids::PeerId;
+
+use super::assembly::Assembly;
+use super::core::Core;
+use super::event::{BanReason, CloseReason, Command, Effect, Event, PeerEvent, PeerInfo, PeerKey};
+use super::input::Input;
+use super::saving::Saving;
+use super::stats::Moment;
+use super::{Active, Notice};
+use crate::connection::dial;
+use crate::connection::link::ConnectionHandle;
+use crate::control::api::TorrentState;
+use crate::storage::blocks::BlockBuf;
+use crate::storage::check::piece_is_good;
+use crate::storage::files::StorageError;
+
+/// Inputs handled before effects are carried out: many small ones share the rings and the look at the clock.
+const MAX_TURN: usize = 128;
+/// How often the shared numbers are brought up to date while something happens.
+const SHOW: Duration = Duration::from_millis(250);
+/// A complete torrent without a connection gives its thread back after so long.
+const LINGER: Duration = Duration::from_secs(30);
+/// What is in flight when the torrent is stopped has so long to get to disk.
+const WIND_DOWN: Duration = Duration::from_millis(1500);
+
+/// Runs a torrent until it is told to stop.
+pub fn run(active: Active, inputs: &Receiver<Input>) {
+    Runner::new(active).run(inputs);
+}
+
+struct Peer {
+    handle: ConnectionHandle,
+    address: SocketAddr,
+    name: PeerId,
+}
+
+struct Runner {
+    geometry: Geometry,
+    core: Core,
+    peers: HashMap<PeerKey, Peer>,
+    assembly: Assembly,
+    saving: Saving,
+    effects: Vec<Effect>,
+    /// What we caused ourselves, to be handled before anything new.
+    again: VecDeque<Event>,
+    /// Notices that the session had no room for yet.
+    unsaid: VecDeque<Notice>,
+    /// Pieces being hashed.
+    hashing: usize,
+    /// Addresses being dialled.
+    dialling: usize,
+    random: fastrand::Rng,
+    shown: Instant,
+    /// Since when it is of no use to have a thread.
+    idle_since: Option<Instant>,
+    /// New pieces since the connections were last rung.
+    news: bool,
+    stopping: bool,
+    active: Active,
+}
+
+impl Runner {
+    fn new(active: Active) -> Self {
+        let now = Instant::now();
+        let geometry = active.link.geometry;
+        let core = Core::new(geometry, active.link.have.snapshot(), active.core_config.clone(), now);
+        Self {
+            geometry,
+            core,
+            peers: HashMap::new(),
+            assembly: Assembly::default(),
+            saving: Saving::new(&active, now),
+            effects: Vec::new(),
+            again: VecDeque::new(),
+            unsaid: VecDeque::new(),
+            hashing: 0,
+            dialling: 0,
+            random: fastrand::Rng::new(),
+            shown: now,
+            idle_since: None,
+            news: false,
+            stopping: false,
+            active,
+        }
+    }
+
+    fn run(&mut self, inputs: &Receiver<Input>) {
+        while !self.stopping {
+            let next = match self.deadline() {
+                Some(deadline) => inputs.recv_deadline(deadline),
+                None => inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match next {
+                Ok(input) => {
+                    self.take(input);
+                    inputs.try_iter().take(MAX_TURN).for_each(|input| self.take(input));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.turn(Instant::now());
+        }
+        self.wind_down(inputs);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let retry = (!self.unsaid.is_empty()).then(|| Instant::now() + SHOW);
+        let linger = self.idle_since.map(|since| since + LINGER);
+        [self.core.next_wake(), self.saving.next_wake(), retry, linger].into_iter().flatten().min()
+    }
+
+    /// What is to be done after inputs or a deadline.
+    fn turn(&mut self, now: Instant) {
+        if self.core.next_wake().is_some_and(|wake| wake <= now) {
+            self.feed(Event::Tick);
+        }
+        while let Some(event) = self.again.pop_front() {
+            self.feed(event);
+        }
+        if std::mem::take(&mut self.news) {
+            self.peers.values().for_each(|peer| peer.handle.ring());
+        }
+        self.saving.turn(&self.active, now);
+        if now.duration_since(self.shown) >= SHOW {
+            self.show(now);
+        }
+        self.consider_rest(now);
+        self.speak();
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Opened(key, info, handle) => self.opened(key, info, handle),
+            Input::Peer(key, event) => self.heard(key, event),
+            Input::Blocks(key, blocks) => self.received(key, blocks),
+            Input::Gone(key) => {
+                self.peers.remove(&key);
+                self.feed(Event::Gone(key));
+            }
+            Input::DialFailed(address) => {
+                self.dialling = self.dialling.saturating_sub(1);
+                self.feed(Event::DialFailed(address));
+            }
+            Input::Found(mut addresses) => {
+                addresses.retain(|&address| !self.active.room.bans.has_address(address));
+                self.feed(Event::Found(addresses));
+            }
+            Input::Hashed(piece, good, blocks) => self.hashed(piece, good, blocks),
+            Input::Written(piece, outcome) => self.written(piece, outcome),
+            Input::Checkpointed(outcome) => self.saving.done(&self.active, outcome),
+            Input::ReadFailed(error) => self.fail(&error),
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    fn opened(&mut self, key: PeerKey, info: PeerInfo, handle: ConnectionHandle) {
+        if info.direction == super::event::Direction::Outgoing {
+            self.dialling = self.dialling.saturating_sub(1);
+        }
+        if self.active.room.bans.has(info.address, info.peer_id) {
+            handle.send(Command::Close(CloseReason::Banned));
+        }
+        log::debug!("{}: connected: {} ({:?})", info.address, info.peer_id, info.direction);
+        self.peers.insert(key, Peer { handle, address: info.address, name: info.peer_id });
+        self.feed(Event::Connected(key, info));
+    }
+
+    fn heard(&mut self, key: PeerKey, event: PeerEvent) {
+        if let PeerEvent::Uploaded(bytes) = event {
+            self.active.stats.add_uploaded(bytes);
+        }
+        self.feed(Event::Peer(key, event));
+    }
+
+    fn received(&mut self, key: PeerKey, blocks: Vec<(torrent_common::geometry::BlockRef, BlockBuf)>) {
+        let refs = blocks.iter().map(|&(block, _)| block).collect();
+        for (block, bytes) in blocks {
+            if self.core.wants(block) {
+                self.assembly.keep(&self.geometry, block, bytes);
+            }
+        }
+        self.feed(Event::Peer(key, PeerEvent::Blocks(refs)));
+    }
+
+    fn hashed(&mut self, piece: PieceIndex, good: bool, blocks: Vec<BlockBuf>) {
+        self.hashing = self.hashing.saturating_sub(1);
+        if good {
+            self.assembly.keep_verified(piece, blocks);
+        }
+        self.feed(Event::Hashed(piece, good));
+    }
+
+    fn written(&mut self, piece: PieceIndex, outcome: Result<(), StorageError>) {
+        self.saving.written();
+        self.feed(Event::Written(piece, outcome.is_ok()));
+        if let Err(error) = outcome {
+            self.fail(&error);
+        }
+    }
+
+    /// The disk is not as it must be: stand still and say why. The user resumes when it is mended.
+    fn fail(&mut self, error: &StorageError) {
+        if self.active.stats.state() != TorrentState::Error {
+            log::error!("{}: {error}", self.active.name);
+            self.active.stats.fail(error.to_string());
+            self.unsaid.push_back(Notice::Failed(self.active.link.info_hash));
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let now = Instant::now();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.core.handle(event, now, &mut self.random, &*self.active.room.pool, &mut effects);
+        #[cfg(debug_assertions)]
+        if self.geometry.piece_count() <= 64 {
+            self.core.check_invariants();
+        }
+        effects.drain(..).for_each(|effect| self.carry_out(effect, now));
+        self.effects = effects;
+    }
+
+    fn carry_out(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Send(key, command) => self.send(key, command),
+            Effect::Dial(address) => self.dial(address),
+            Effect::Hash(piece) => self.hash(piece),
+            Effect::Write(piece) => {
+                if let Some(blocks) = self.assembly.take_verified(piece) {
+                    self.saving.write(&self.active, piece, blocks, now);
+                }
+            }
+            Effect::Discard(piece) => self.assembly.discard(piece),
+            Effect::Had(piece) => {
+                self.active.link.have.insert(piece);
+                self.active.stats.add_piece(self.geometry.piece_len(piece));
+                self.news = true;
+            }
+            Effect::Completed => self.completed(),
+            Effect::Ban(key, reason) => self.ban(key, reason),
+            Effect::WantPeers => self.unsaid.push_back(Notice::WantPeers(self.active.link.info_hash)),
+        }
+    }
+
+    fn send(&mut self, key: PeerKey, command: Command) {
+        // Dropping the handle ends the connection; its Gone comes by itself.
+        if self.peers.get(&key).is_some_and(|peer| !peer.handle.send(command)) {
+            self.peers.remove(&key);
+        }
+    }
+
+    fn dial(&mut self, address: SocketAddr) {
+        let link = Arc::clone(&self.active.link);
+        match self.active.room.connections.spawn(move |lease| dial::run(lease, &link, address)) {
+            Ok(()) => self.dialling += 1,
+            Err(error) => {
+                log::debug!("{address}: not dialled: {error}");
+                self.again.push_back(Event::DialFailed(address));
+            }
+        }
+    }
+
+    fn hash(&mut self, piece: PieceIndex) {
+        let Some(blocks) = self.assembly.take_whole(piece) else {
+            // Our own books disagree: a bug, but not one that may cost the user the download.
+            log::error!("{}: {piece:?} is incomplete in memory; it is fetched again", self.active.name);
+            self.again.push_back(Event::Hashed(piece, false));
+            return;
+        };
+        let len = blocks.iter().map(|block| block.len() as u64).sum();
+        self.active.stats.add_downloaded(len);
+        let (inputs, metainfo) = (self.active.link.inputs.clone(), Arc::clone(&self.active.metainfo));
+        self.hashing += 1;
+        self.active.room.hashers.spawn(move || {
+            let good = piece_is_good(&blocks, metainfo.piece_hash(piece));
+            // Fails only when the torrent has ended.
+            let _ = inputs.send(Input::Hashed(piece, good, blocks));
+        });
+    }
+
+    fn completed(&mut self) {
+        log::info!("{}: complete, seeding", self.active.name);
+        if self.active.stats.state() == TorrentState::Downloading {
+            self.active.stats.set_state(TorrentState::Seeding);
+        }
+        self.saving.completed();
+        self.unsaid.push_back(Notice::Completed(self.active.link.info_hash));
+    }
+
+    fn ban(&mut self, key: PeerKey, reason: BanReason) {
+        if let Some(peer) = self.peers.get(&key) {
+            log::warn!("{}: banned {} ({}): {reason}", self.active.name, peer.address, peer.name);
+            self.active.room.bans.add(peer.address, peer.name);
+        }
+        self.send(key, Command::Close(CloseReason::Banned));
+    }
+
+    fn show(&mut self, now: Instant) {
+        self.shown = now;
+        let stats = self.core.stats(now);
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        self.active.stats.set_moment(Moment {
+            download_rate: stats.download_rate,
+            upload_rate: stats.upload_rate,
+            peers: count(stats.peers),
+            seeds: count(stats.seeds),
+        });
+    }
+
+    /// A complete torrent that nobody talks to needs no thread: the session ends it, and wakes it when somebody comes.
+    fn consider_rest(&mut self, now: Instant) {
+        let busy = !self.core.is_complete() || !self.peers.is_empty() || self.dialling > 0 || self.saving.is_busy();
+        if busy {
+            self.idle_since = None;
+            return;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        if now.duration_since(since) >= LINGER {
+            self.show(now);
+            self.unsaid.push_back(Notice::Idle(self.active.link.info_hash));
+            self.idle_since = Some(now);
+        }
+    }
+
+    /// Passes notices on. A session that has no room is asked again a little later: it may be waiting for us.
+    fn speak(&mut self) {
+        while let Some(notice) = self.unsaid.pop_front() {
+            match (self.active.notify)(notice) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(notice)) => {
+                    self.unsaid.push_front(notice);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Closes every connection, and lets what is in flight get to disk, within [`WIND_DOWN`].
+    fn wind_down(&mut self, inputs: &Receiver<Input>) {
+        let deadline = Instant::now() + WIND_DOWN;
+        let mut effects = Vec::new();
+        self.core.shutdown(&*self.active.room.pool, &mut effects);
+        for effect in effects {
+            if let Effect::Send(key, command) = effect {
+                self.send(key, command);
+            }
+        }
+        // Handles dropped: even a connection whose queue was full ends.
+        self.peers.clear();
+        let mut checkpoint_begun = false;
+        loop {
+            if self.hashing == 0 && !self.saving.is_busy() {
+                if checkpoint_begun || !self.saving.begin_last(&self.active) {
+                    break;
+                }
+                checkpoint_begun = true;
+            }
+            match inputs.recv_deadline(deadline) {
+                Ok(Input::Hashed(piece, good, blocks)) => {
+                    self.hashing = self.hashing.saturating_sub(1);
+                    if good {
+                        self.saving.write(&self.active, piece, blocks, Instant::now());
+                    }
+                }
+                Ok(Input::Written(piece, outcome)) => {
+                    self.saving.written();
+                    if outcome.is_ok() {
+                        self.active.link.have.insert(piece);
+                        self.active.stats.add_piece(self.geometry.piece_len(piece));
+                    }
+                }
+                Ok(Input::Checkpointed(outcome)) => self.saving.done(&self.active, outcome),
+                Ok(Input::Peer(_, PeerEvent::Uploaded(bytes))) => self.active.stats.add_uploaded(bytes),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+            self.saving.turn(&self.active, Instant::now());
+        }
+        self.active.stats.set_moment(Moment::default());
+    }
+}

@@ -1,0 +1,260 @@
+//! The session's thread: the only one that adds, starts, stops and removes torrents.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use torrent_common::ids::InfoHash;
+
+use super::Shared;
+use super::entry::{Entry, Running};
+use super::gate::Gate;
+use super::start::{self, NewTorrent};
+use crate::control::api::{TorrentState, TorrentStatus};
+use crate::control::engine::Refusal;
+use crate::resume::Saved;
+use crate::torrent::Notice;
+use crate::torrent::input::Input;
+
+/// What the session's thread is asked. Replies never block it: their channels have room.
+pub enum Request {
+    /// Peers can reach us: start what is to run.
+    Open,
+    /// Add a torrent, or show the one that is there.
+    Add(Box<NewTorrent>, Sender<Result<TorrentStatus, Refusal>>),
+    /// Stop it until it is resumed.
+    Pause(InfoHash, Sender<Result<(), Refusal>>),
+    /// Start it again.
+    Resume(InfoHash, Sender<Result<(), Refusal>>),
+    /// Forget it; with `true` delete its payload.
+    Remove(InfoHash, bool, Sender<Result<(), Refusal>>),
+    /// Somebody wants to connect: give the torrent a thread.
+    Wake(InfoHash, Sender<Option<Arc<Gate>>>),
+    /// A tracker named leechers of an idle torrent.
+    Found(InfoHash, Vec<SocketAddr>),
+    /// A torrent has said something.
+    Notice(Notice),
+    /// Stop everything; trackers have so long to hear of it.
+    Stop(Duration),
+}
+
+/// Runs until it is asked to stop.
+pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, saved: Vec<Saved>) {
+    for saved in saved {
+        let entry = start::entry_of(saved);
+        let mut table = shared.table();
+        table.order.push(entry.info_hash);
+        table.entries.insert(entry.info_hash, entry);
+    }
+    for request in requests {
+        match request {
+            Request::Stop(patience) => {
+                stop_all(shared, patience);
+                return;
+            }
+            request => shared.serve(request),
+        }
+    }
+}
+
+fn stop_all(shared: &Arc<Shared>, patience: Duration) {
+    let running: Vec<_> =
+        shared.table().entries.values_mut().filter_map(|entry| entry.running.take()).collect();
+    // All are told before any is waited for.
+    running.iter().for_each(Running::tell_to_stop);
+    if let Some(announcer) = shared.take_announcer() {
+        announcer.stop(patience);
+    }
+    running.into_iter().for_each(Running::join);
+}
+
+impl Running {
+    fn tell_to_stop(&self) {
+        self.cancel.set();
+        self.gate.shut();
+        // A torrent's thread takes what is in its queue, or has ended.
+        let _ = self.inputs.send(Input::Stop);
+    }
+
+    fn join(self) {
+        self.worker.join();
+    }
+}
+
+impl Shared {
+    fn serve(self: &Arc<Self>, request: Request) {
+        match request {
+            Request::Open => self.open(),
+            Request::Add(new, reply) => drop(reply.send(self.add_new(*new))),
+            Request::Pause(info_hash, reply) => drop(reply.send(self.pause_torrent(&info_hash))),
+            Request::Resume(info_hash, reply) => drop(reply.send(self.resume_torrent(&info_hash))),
+            Request::Remove(info_hash, data, reply) => drop(reply.send(self.remove_torrent(&info_hash, data))),
+            Request::Wake(info_hash, reply) => drop(reply.send(self.wake(&info_hash))),
+            Request::Found(info_hash, peers) => {
+                self.wake(&info_hash);
+                let inputs = self.table().entries.get(&info_hash).and_then(Entry::inputs);
+                if let Some(inputs) = inputs {
+                    let _ = inputs.try_send(Input::Found(peers));
+                }
+            }
+            Request::Notice(notice) => self.noticed(notice),
+            Request::Stop(_) => {}
+        }
+    }
+
+    /// Unfinished torrents start; complete ones are only announced, and wait for somebody to come.
+    fn open(self: &Arc<Self>) {
+        let order = self.table().order.clone();
+        for info_hash in order {
+            let state = self.table().entries.get(&info_hash).filter(|entry| !entry.paused).map(|e| e.stats.state());
+            match state {
+                Some(TorrentState::Seeding) => match start::target_of(self, &info_hash) {
+                    Ok(target) => self.with_announcer(|announcer| announcer.add(target, true)),
+                    Err(error) => self.failed(&info_hash, &error.to_string()),
+                },
+                Some(_) => drop(self.wake(&info_hash)),
+                None => {}
+            }
+        }
+    }
+
+    fn add_new(self: &Arc<Self>, new: NewTorrent) -> Result<TorrentStatus, Refusal> {
+        let info_hash = new.metainfo.info_hash;
+        let known = self.table().entries.get(&info_hash).map(|entry| (entry.output.clone(), entry.status()));
+        if let Some((output, status)) = known {
+            if !same_folder(&output, &new.output) {
+                return Err(Refusal::Conflict(format!(
+                    "the torrent is here already, in {}: remove it first, or use that folder",
+                    output.display()
+                )));
+            }
+            return Ok(status);
+        }
+        let entry = start::add(self, new)?;
+        {
+            let mut table = self.table();
+            table.order.push(info_hash);
+            table.entries.insert(info_hash, entry);
+        }
+        self.wake(&info_hash);
+        let status = self.table().entries.get(&info_hash).map(Entry::status);
+        status.ok_or_else(|| Refusal::Internal("the torrent is gone again".into()))
+    }
+
+    fn pause_torrent(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
+        {
+            let mut table = self.table();
+            let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
+            entry.paused = true;
+        }
+        self.halt(info_hash);
+        if let Some(entry) = self.table().entries.get(info_hash) {
+            entry.stats.set_state(TorrentState::Paused);
+        }
+        start::save_paused(self, info_hash, true)
+    }
+
+    fn resume_torrent(self: &Arc<Self>, info_hash: &InfoHash) -> Result<(), Refusal> {
+        {
+            let mut table = self.table();
+            let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
+            if !entry.paused && entry.stats.state() != TorrentState::Error {
+                return Ok(());
+            }
+            entry.paused = false;
+            entry.stats.set_state(TorrentState::Checking);
+        }
+        start::save_paused(self, info_hash, false)?;
+        self.halt(info_hash);
+        self.wake(info_hash);
+        Ok(())
+    }
+
+    fn remove_torrent(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal> {
+        if !self.table().entries.contains_key(info_hash) {
+            return Err(Refusal::NotFound);
+        }
+        self.halt(info_hash);
+        let deleted = if delete_data { start::delete_data(self, info_hash) } else { Ok(()) };
+        let removed = self.store.remove(info_hash).map_err(|error| Refusal::Internal(error.to_string()));
+        let mut table = self.table();
+        table.entries.remove(info_hash);
+        table.order.retain(|other| other != info_hash);
+        deleted.and(removed)
+    }
+
+    /// Ends a torrent's thread and takes leave of its trackers: in this order, since the thread announces itself.
+    fn halt(&self, info_hash: &InfoHash) {
+        self.end_thread(info_hash);
+        self.with_announcer(|announcer| announcer.remove(*info_hash));
+    }
+
+    fn end_thread(&self, info_hash: &InfoHash) {
+        let running = self.table().entries.get_mut(info_hash).and_then(|entry| entry.running.take());
+        if let Some(running) = running {
+            running.tell_to_stop();
+            running.join();
+        }
+    }
+
+    /// Gives a torrent a thread unless it has one, is paused, or stands still for an error.
+    fn wake(self: &Arc<Self>, info_hash: &InfoHash) -> Option<Arc<Gate>> {
+        let finished = {
+            let table = self.table();
+            let entry = table.entries.get(info_hash).filter(|entry| !entry.paused)?;
+            match &entry.running {
+                Some(running) if !running.worker.is_finished() => return Some(Arc::clone(&running.gate)),
+                running => running.is_some(),
+            }
+        };
+        if finished {
+            self.end_thread(info_hash);
+        }
+        match start::spawn(self, info_hash) {
+            Ok(running) => {
+                let gate = Arc::clone(&running.gate);
+                self.table().entries.get_mut(info_hash)?.running = Some(running);
+                Some(gate)
+            }
+            Err(error) => {
+                self.failed(info_hash, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn failed(&self, info_hash: &InfoHash, error: &str) {
+        if let Some(entry) = self.table().entries.get(info_hash) {
+            log::error!("{}: {error}", crate::text::escape_for_log(&entry.name, 80));
+            entry.stats.fail(error.to_owned());
+        }
+    }
+
+    fn noticed(&self, notice: Notice) {
+        match notice {
+            Notice::Completed(info_hash) => {
+                self.with_announcer(|announcer| announcer.completed(info_hash));
+            }
+            Notice::WantPeers(info_hash) => {
+                self.with_announcer(|announcer| announcer.want_peers(info_hash));
+            }
+            Notice::Idle(info_hash) => {
+                let idle = self.table().entries.get(&info_hash).is_some_and(|entry| {
+                    entry.stats.state() == TorrentState::Seeding
+                        && entry.stats.transfer.left.load(Ordering::Relaxed) == 0
+                });
+                if idle {
+                    self.end_thread(&info_hash);
+                }
+            }
+            Notice::Failed(info_hash) => self.halt(&info_hash),
+        }
+    }
+}
+
+fn same_folder(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}

@@ -1,0 +1,93 @@
+//! One torrent, as the session knows it whether it is active or not.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Sender;
+use torrent_common::ids::InfoHash;
+use torrent_common::worker::{Shutdown, Worker};
+
+use super::gate::Gate;
+use crate::control::api::{TorrentState, TorrentStatus};
+use crate::torrent::input::Input;
+use crate::torrent::stats::Stats;
+
+/// A torrent in the table.
+pub struct Entry {
+    /// Which.
+    pub info_hash: InfoHash,
+    /// A stranger's text.
+    pub name: String,
+    /// Bytes of payload.
+    pub total_len: u64,
+    /// The folder that the payload is in.
+    pub output: PathBuf,
+    /// BEP 27.
+    pub private: bool,
+    /// Stopped by the user.
+    pub paused: bool,
+    /// Its numbers.
+    pub stats: Arc<Stats>,
+    /// Its thread, while it has one.
+    pub running: Option<Running>,
+}
+
+/// A torrent's thread, from outside.
+pub struct Running {
+    /// Its queue.
+    pub inputs: Sender<Input>,
+    /// Where its connections enter.
+    pub gate: Arc<Gate>,
+    /// Ends a check early.
+    pub cancel: Shutdown,
+    /// The thread.
+    pub worker: Worker,
+}
+
+impl Entry {
+    /// Its queue, while it is active.
+    pub fn inputs(&self) -> Option<Sender<Input>> {
+        self.running.as_ref().map(|running| running.inputs.clone())
+    }
+
+    /// Where its connections enter, while it is active.
+    pub fn gate(&self) -> Option<Arc<Gate>> {
+        self.running.as_ref().map(|running| Arc::clone(&running.gate))
+    }
+
+    /// For people and scripts.
+    pub fn status(&self) -> TorrentStatus {
+        let stats = &self.stats;
+        let (state, moment) = (stats.state(), stats.moment());
+        let done = match state {
+            TorrentState::Checking => stats.check.done.load(Ordering::Relaxed),
+            _ => stats.bytes_had.load(Ordering::Relaxed),
+        };
+        let left = self.total_len.saturating_sub(stats.bytes_had.load(Ordering::Relaxed));
+        let eta = (state == TorrentState::Downloading && moment.download_rate > 0)
+            .then(|| left.div_ceil(moment.download_rate));
+        TorrentStatus {
+            info_hash: self.info_hash,
+            name: self.name.clone(),
+            state,
+            progress: fraction(done, self.total_len),
+            size: self.total_len,
+            downloaded: stats.downloaded.load(Ordering::Relaxed),
+            uploaded: stats.uploaded.load(Ordering::Relaxed),
+            download_rate: moment.download_rate,
+            upload_rate: moment.upload_rate,
+            peers: moment.peers,
+            seeds: moment.seeds,
+            eta_seconds: eta,
+            error: stats.error(),
+            output: self.output.clone(),
+            private: self.private,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a fraction for people")]
+fn fraction(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 1.0 } else { (part as f64 / whole as f64).min(1.0) }
+}

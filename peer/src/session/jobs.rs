@@ -1,0 +1,205 @@
+//! Making torrents: one thread per job, a few at a time. The hashing itself runs on the hashing threads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use torrent_common::metainfo::create::{self, CreateError, CreateOptions, Created, Progress};
+use torrent_common::metainfo::magnet::magnet_link;
+use torrent_common::metainfo::{Metainfo, MetainfoError};
+use torrent_common::worker::Worker;
+
+use super::Shared;
+use super::start::NewTorrent;
+use crate::catalogue::{CatalogueClient, Publication};
+use crate::control::api::{JobStatus, SeedRequest, SeedResult};
+use crate::control::engine::Refusal;
+use crate::text::escape_for_log;
+
+/// Jobs that hash at a time.
+const MAX_RUNNING: usize = 4;
+/// Jobs remembered, those that are over included.
+const MAX_KEPT: usize = 64;
+/// For talking to the catalogue.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// All jobs of a daemon.
+#[derive(Default)]
+pub struct Jobs(Mutex<List>);
+
+#[derive(Default)]
+struct List {
+    last: u64,
+    jobs: BTreeMap<u64, Job>,
+    stopped: bool,
+}
+
+struct Job {
+    progress: Arc<Progress>,
+    outcome: Option<JobStatus>,
+    worker: Option<Worker>,
+}
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error("the torrent that was made is not valid: {0}")]
+    Metainfo(#[from] MetainfoError),
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Session(#[from] Refusal),
+}
+
+impl Jobs {
+    /// How far a job is.
+    pub fn status(&self, number: u64) -> Option<JobStatus> {
+        let list = self.lock();
+        let job = list.jobs.get(&number)?;
+        let (done, total) = job.progress.get();
+        Some(job.outcome.clone().unwrap_or(JobStatus::Running { done, total }))
+    }
+
+    /// Tells a job to stop; false when there is none of this number.
+    pub fn cancel(&self, number: u64) -> bool {
+        self.lock().jobs.get(&number).is_some_and(|job| {
+            job.progress.cancel.set();
+            true
+        })
+    }
+
+    /// Tells all jobs to stop, and waits for them.
+    pub fn stop(&self) {
+        let workers: Vec<_> = {
+            let mut list = self.lock();
+            list.stopped = true;
+            list.jobs.values_mut().filter_map(|job| job.worker.take().inspect(|_| job.progress.cancel.set())).collect()
+        };
+        workers.into_iter().for_each(Worker::join);
+    }
+
+    /// Begins a job, and gives its number.
+    pub(super) fn start(shared: &Arc<Shared>, request: SeedRequest) -> Result<u64, Refusal> {
+        let progress = Arc::new(Progress::default());
+        let mut list = shared.jobs.lock();
+        let running = list.jobs.values().filter(|job| job.outcome.is_none()).count();
+        if list.stopped || running >= MAX_RUNNING {
+            return Err(Refusal::Unavailable(format!("{running} torrents are being made already: try again later")));
+        }
+        while list.jobs.len() >= MAX_KEPT
+            && let Some(oldest) = list.jobs.iter().find(|(_, job)| job.outcome.is_some()).map(|(&number, _)| number)
+        {
+            list.jobs.remove(&oldest);
+        }
+        list.last += 1;
+        let number = list.last;
+        let (worker_shared, worker_progress) = (Arc::clone(shared), Arc::clone(&progress));
+        let worker = Worker::spawn(format!("make-{number}"), move || {
+            let outcome = run(&worker_shared, request, &worker_progress).map_or_else(
+                |error| JobStatus::Failed { error: error.to_string() },
+                JobStatus::Done,
+            );
+            if let Some(job) = worker_shared.jobs.lock().jobs.get_mut(&number) {
+                job.outcome = Some(outcome);
+            }
+        });
+        let worker = worker.map_err(|error| Refusal::Internal(format!("no room for another thread: {error}")))?;
+        list.jobs.insert(number, Job { progress, outcome: None, worker: Some(worker) });
+        Ok(number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Result<SeedResult, JobError> {
+    let tracker = &shared.config.tracker_url;
+    let trackers = if request.trackers.is_empty() { vec![tracker.clone()] } else { request.trackers };
+    let options = CreateOptions {
+        input: request.path.clone(),
+        name: request.name.clone(),
+        piece_len: request.piece_length,
+        private: request.private,
+        trackers: trackers.into_iter().map(|url| vec![url]).collect(),
+        comment: None,
+        creation_date_s: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_secs()).ok()),
+    };
+    let created = shared.room.hashers.install(|| create::create(&options, progress))?;
+    let metainfo = Arc::new(Metainfo::parse(&created.bytes, &shared.limits())?);
+    let torrent_path = keep_torrent_file(&shared.config.torrent_dir, &metainfo, &created.bytes)?;
+    let published = add_and_publish(shared, &request, &metainfo, created)?;
+    Ok(SeedResult {
+        info_hash: metainfo.info_hash,
+        name: metainfo.name.clone(),
+        torrent_path,
+        magnet: magnet_link(&metainfo),
+        published: !request.private && published.is_ok(),
+        publish_error: published.err(),
+    })
+}
+
+/// The inner result is the catalogue's: a torrent that could not be published is seeded all the same.
+fn add_and_publish(
+    shared: &Arc<Shared>,
+    request: &SeedRequest,
+    metainfo: &Arc<Metainfo>,
+    created: Created,
+) -> Result<Result<(), String>, JobError> {
+    let bytes = created.bytes.clone();
+    let new = NewTorrent::seeding(Arc::clone(metainfo), created, &request.path).ok_or_else(|| {
+        Refusal::BadRequest(format!("{} has no parent folder to seed from", request.path.display()))
+    })?;
+    shared.add(new)?;
+    if request.private {
+        return Ok(Ok(()));
+    }
+    let description = request.description.as_deref().unwrap_or_default();
+    Ok(publish(shared, metainfo, &bytes, description))
+}
+
+fn publish(shared: &Shared, metainfo: &Metainfo, torrent: &[u8], description: &str) -> Result<(), String> {
+    let client = CatalogueClient::new(&shared.config.tracker_url, PUBLISH_TIMEOUT).map_err(|error| error.to_string())?;
+    let publication = Publication {
+        torrent,
+        info_hash: metainfo.info_hash,
+        name: &metainfo.name,
+        description,
+        peer_id: shared.own_peer_id,
+        port: shared.peer_port.get().copied().unwrap_or_default(),
+        key: shared.key,
+        left: 0,
+    };
+    let published = client.publish(&publication).map_err(|error| error.to_string())?;
+    if let Some(warning) = published.warning {
+        log::warn!("the tracker says: {}", escape_for_log(&warning, 200));
+    }
+    Ok(())
+}
+
+/// Puts the torrent file where the user finds it: by temporary file and rename, so that a watcher never sees half of it.
+fn keep_torrent_file(folder: &Path, metainfo: &Metainfo, bytes: &[u8]) -> Result<PathBuf, JobError> {
+    let hash = metainfo.info_hash.to_string();
+    let short = hash.get(..8).unwrap_or_default();
+    let stem: String = metainfo.root.to_string().chars().take(60).collect();
+    let path = folder.join(format!("{stem}-{short}.torrent"));
+    let write = || {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|source| JobError::Write { path: path.clone(), source })?;
+    Ok(path)
+}

@@ -1,0 +1,229 @@
+//! Owns the torrents: what is known, what is active, what survives a restart. One thread changes things (`actor`);
+//! everybody reads the table, and reaches active torrents by their own queues.
+
+mod actor;
+mod entry;
+mod engine;
+mod gate;
+mod jobs;
+mod start;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use torrent_common::config::PeerConfig;
+use torrent_common::ids::{InfoHash, PeerId};
+use torrent_common::metainfo::MetainfoLimits;
+use torrent_common::worker::Worker;
+
+use crate::announcer::{Announcer, Answer};
+use crate::connection::link::{Directory, TorrentLink};
+use crate::resume::{ResumeError, ResumeStore, Saved};
+use crate::storage::files::FileCache;
+use crate::torrent::Room;
+use crate::torrent::input::Input;
+
+use self::actor::Request;
+use self::entry::Entry;
+use self::jobs::Jobs;
+
+/// Requests that may wait for the session's thread.
+const REQUEST_QUEUE_LEN: usize = 1024;
+/// How long a stranger waits for an idle torrent to be woken.
+const WAKE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The session: cheap to share.
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+/// What the session's thread, the control server, the listener and the announcer have in common.
+pub struct Shared {
+    config: PeerConfig,
+    room: Arc<Room>,
+    store: Arc<ResumeStore>,
+    cache: Arc<FileCache>,
+    own_peer_id: PeerId,
+    key: u32,
+    started: Instant,
+    peer_port: OnceLock<u16>,
+    /// There while the session is open. Its calls never wait, so the lock may be held across them.
+    announcer: Mutex<Option<Announcer>>,
+    table: Mutex<Table>,
+    jobs: Jobs,
+    requests: Sender<Request>,
+}
+
+/// Every torrent known.
+#[derive(Default)]
+struct Table {
+    entries: HashMap<InfoHash, Entry>,
+    /// As they were added.
+    order: Vec<InfoHash>,
+}
+
+/// The running session. Stop it: dropping alone leaves its threads to the end of the process.
+pub struct RunningSession {
+    shared: Arc<Shared>,
+    worker: Worker,
+}
+
+/// What a session is made of.
+pub struct SessionParts {
+    /// Settings.
+    pub config: PeerConfig,
+    /// What torrents share.
+    pub room: Arc<Room>,
+    /// STATE_DIR.
+    pub store: Arc<ResumeStore>,
+    /// Our name.
+    pub own_peer_id: PeerId,
+    /// Our proof of identity to trackers.
+    pub key: u32,
+}
+
+impl RunningSession {
+    /// Starts the session with what was saved. Torrents begin to move with [`RunningSession::open`].
+    ///
+    /// # Errors
+    /// The system's, when it has no room for another thread.
+    pub fn start(parts: SessionParts, saved: Vec<Saved>) -> std::io::Result<Self> {
+        let (requests, receiver) = crossbeam_channel::bounded(REQUEST_QUEUE_LEN);
+        let shared = Arc::new(Shared {
+            cache: FileCache::new(parts.config.open_files),
+            config: parts.config,
+            room: parts.room,
+            store: parts.store,
+            own_peer_id: parts.own_peer_id,
+            key: parts.key,
+            started: Instant::now(),
+            peer_port: OnceLock::new(),
+            announcer: Mutex::new(None),
+            table: Mutex::default(),
+            jobs: Jobs::default(),
+            requests,
+        });
+        let actor = Arc::clone(&shared);
+        let worker = Worker::spawn("session", move || actor::run(&actor, &receiver, saved))?;
+        Ok(Self { shared, worker })
+    }
+
+    /// The session is reachable for peers on `peer_port`: torrents may start.
+    pub fn open(&self, peer_port: u16, announcer: Announcer) {
+        // Set once, here.
+        let _ = self.shared.peer_port.set(peer_port);
+        *self.shared.announcer.lock().unwrap_or_else(PoisonError::into_inner) = Some(announcer);
+        self.shared.ask(Request::Open);
+    }
+
+    /// For those who look things up and give orders.
+    pub fn session(&self) -> Session {
+        Session { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Stops all torrents and saves them; says goodbye to trackers within `patience`.
+    pub fn stop(self, patience: Duration) {
+        self.shared.jobs.stop();
+        self.shared.ask(Request::Stop(patience));
+        self.worker.join();
+    }
+}
+
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Session {
+    /// What the announcer has heard. Called on its threads: never waits.
+    pub fn answered(&self, answer: Answer) {
+        match answer {
+            Answer::Peers { info_hash, peers, incomplete, .. } => self.shared.found(info_hash, peers, incomplete),
+            Answer::Failed { info_hash, reason } => log::debug!("{info_hash}: no tracker answered: {reason}"),
+        }
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for room in the queue: not to be called by a torrent's or the announcer's threads.
+    fn ask(&self, request: Request) {
+        // Fails only when the session has ended.
+        let _ = self.requests.send(request);
+    }
+
+    fn limits(&self) -> MetainfoLimits {
+        MetainfoLimits { max_len: self.config.max_torrent_len, block_len: self.config.block_len, ..Default::default() }
+    }
+
+    /// Does something with the announcer, while there is one.
+    fn with_announcer<T>(&self, act: impl FnOnce(&Announcer) -> T) -> Option<T> {
+        self.announcer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(act)
+    }
+
+    fn take_announcer(&self) -> Option<Announcer> {
+        self.announcer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Hands addresses to a torrent; wakes an idle one if somebody may want its pieces.
+    fn found(&self, info_hash: InfoHash, peers: Vec<SocketAddr>, incomplete: u32) {
+        if peers.is_empty() {
+            return;
+        }
+        let inputs = {
+            let table = self.table();
+            let Some(entry) = table.entries.get(&info_hash) else { return };
+            if entry.paused {
+                return;
+            }
+            entry.inputs()
+        };
+        match inputs {
+            // A full queue: the torrent has more to do than to dial.
+            Some(inputs) => drop(inputs.try_send(Input::Found(peers))),
+            None if incomplete > 0 => drop(self.requests.try_send(Request::Found(info_hash, peers))),
+            None => {}
+        }
+    }
+
+    fn torrent_file_path(&self, info_hash: &InfoHash) -> PathBuf {
+        self.store.torrent_path(info_hash)
+    }
+}
+
+impl Directory for Session {
+    fn find(&self, info_hash: &InfoHash, _from: SocketAddr) -> Option<Arc<TorrentLink>> {
+        let gate = {
+            let table = self.shared.table();
+            let entry = table.entries.get(info_hash).filter(|entry| !entry.paused)?;
+            entry.gate()
+        };
+        if let Some(gate) = gate {
+            return gate.wait(WAKE_PATIENCE);
+        }
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.shared.ask(Request::Wake(*info_hash, reply));
+        answer.recv().ok().flatten()?.wait(WAKE_PATIENCE)
+    }
+}
+
+/// Bytes of the pieces in a bitfield.
+fn bytes_of(had: &torrent_common::bitfield::Bitfield, geometry: &torrent_common::geometry::Geometry) -> u64 {
+    let last = geometry.pieces().next_back();
+    let full = u64::from(had.count()) * u64::from(geometry.nominal_piece_len());
+    let missing = last
+        .filter(|&last| had.contains(last))
+        .map_or(0, |last| u64::from(geometry.nominal_piece_len()) - u64::from(geometry.piece_len(last)));
+    full.saturating_sub(missing)
+}
+
+/// What a saved torrent lacks says the error of its folder.
+pub type LoadProblem = (PathBuf, ResumeError);
