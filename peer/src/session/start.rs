@@ -1,0 +1,343 @@
+//! From what is saved, or just made, to a torrent at work.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Receiver;
+use torrent_common::bitfield::Bitfield;
+use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::create::Created;
+use torrent_common::metainfo::{Metainfo, MetainfoError};
+use torrent_common::worker::{Shutdown, Worker};
+
+use super::actor::Request;
+use super::entry::{Entry, Running};
+use super::gate::Gate;
+use super::{Shared, bytes_of};
+use crate::announcer::AnnounceTarget;
+use crate::connection::link::{Timeouts, TorrentLink};
+use crate::control::api::TorrentState;
+use crate::control::engine::Refusal;
+use crate::resume::{Details, Journal, Look, ResumeError, Saved};
+use crate::storage::check::check;
+use crate::storage::files::{Storage, StorageError};
+use crate::text::escape_for_log;
+use crate::torrent::core::CoreConfig;
+use crate::torrent::have::Have;
+use crate::torrent::input::Input;
+use crate::torrent::saving::Record;
+use crate::torrent::stats::Stats;
+use crate::torrent::{Active, thread};
+
+/// Inputs that may wait for a torrent's thread.
+const INPUT_QUEUE_LEN: usize = 256;
+/// Characters of a torrent's name in log lines.
+const LOG_NAME_LEN: usize = 80;
+
+/// A torrent to be added.
+pub struct NewTorrent {
+    /// The torrent.
+    pub metainfo: Arc<Metainfo>,
+    /// The folder that its payload is in, or goes to.
+    pub output: PathBuf,
+    bytes: Vec<u8>,
+    /// The payload's name there, when it is another than the torrent's own.
+    root: Option<OsString>,
+    /// The payload was hashed a moment ago, when its files had these stamps.
+    hashed: Option<Vec<torrent_common::metainfo::create::FileStamp>>,
+}
+
+/// Why a torrent cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// Its record.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// Its payload.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Its torrent file, kept since it was added, is not what it was.
+    #[error("the torrent file kept in STATE_DIR is damaged ({0}): remove the torrent and add it again")]
+    Metainfo(#[from] MetainfoError),
+    /// The system has no room for its thread.
+    #[error("no room for another thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl NewTorrent {
+    /// One that was just made of the file or folder at `path`; `None` if that has no name (`/`, for one).
+    pub fn seeding(metainfo: Arc<Metainfo>, created: Created, path: &Path) -> Option<Self> {
+        // The path may be a link, or end in one; what is below it may not.
+        let path = path.canonicalize().ok()?;
+        let (output, name) = (path.parent()?.to_path_buf(), path.file_name()?.to_os_string());
+        let root = (name.to_str() != Some(metainfo.root.to_string().as_str())).then_some(name);
+        Some(Self { metainfo, output, bytes: created.bytes, root, hashed: Some(created.stamps) })
+    }
+
+    /// One whose payload is to be in `output`; what is there already will be checked.
+    pub const fn leeching(metainfo: Arc<Metainfo>, bytes: Vec<u8>, output: PathBuf) -> Self {
+        Self { metainfo, output, bytes, root: None, hashed: None }
+    }
+}
+
+/// A torrent of an earlier life.
+pub fn entry_of(saved: Saved) -> Entry {
+    let details = &saved.details;
+    let state = match (details.paused, saved.is_complete()) {
+        (true, _) => TorrentState::Paused,
+        (false, true) => TorrentState::Seeding,
+        (false, false) => TorrentState::Downloading,
+    };
+    let bytes_had = if saved.is_complete() {
+        details.total_len
+    } else {
+        // Good enough until its thread has looked: the last piece may be shorter.
+        let pieces = u64::from(details.piece_count.max(1));
+        details.total_len / pieces * u64::from(saved.pieces_had())
+    };
+    let stats = Stats::new(details.total_len, state, saved.pieces_had(), bytes_had);
+    stats.downloaded.store(details.downloaded, Ordering::Relaxed);
+    stats.uploaded.store(details.uploaded, Ordering::Relaxed);
+    Entry {
+        info_hash: saved.info_hash,
+        name: saved.details.name,
+        total_len: saved.details.total_len,
+        output: saved.details.output,
+        private: saved.details.private,
+        paused: saved.details.paused,
+        stats: Arc::new(stats),
+        running: None,
+    }
+}
+
+/// Keeps a new torrent for ever, and makes its entry.
+pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
+    let internal = |error: ResumeError| Refusal::Internal(error.to_string());
+    let metainfo = &new.metainfo;
+    let details = Details {
+        name: metainfo.name.clone(),
+        total_len: metainfo.total_len(),
+        piece_count: metainfo.geometry.piece_count(),
+        private: metainfo.private,
+        output: new.output.clone(),
+        root: new.root.clone(),
+        downloaded: 0,
+        uploaded: 0,
+        paused: false,
+        added_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        completed_s: None,
+    };
+    let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
+    if let Some(hashed) = &new.hashed {
+        let storage = Storage::new(Arc::clone(metainfo), &new.output, new.root.as_deref(), Arc::clone(&shared.cache));
+        let unchanged = storage.stamps().is_ok_and(|stamps| {
+            let now = stamps.iter().flatten().map(|stamp| (stamp.len, i128::from(stamp.mtime_ns)));
+            now.eq(hashed.iter().map(|stamp| (stamp.len, stamp.mtime_ns)))
+        });
+        // If not, the data is checked like anybody's.
+        if unchanged {
+            saved.set_complete(&storage).map_err(|error| Refusal::Internal(error.to_string()))?;
+        }
+    }
+    shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
+    shared.store.save(&saved).map_err(internal)?;
+    Ok(entry_of(saved))
+}
+
+/// What the trackers of an idle torrent are told.
+pub fn target_of(shared: &Shared, info_hash: &InfoHash) -> Result<AnnounceTarget, StartupError> {
+    let metainfo = shared.metainfo(info_hash)?;
+    let table = shared.table();
+    let transfer = table.entries.get(info_hash).map(|entry| Arc::clone(&entry.stats.transfer)).unwrap_or_default();
+    Ok(AnnounceTarget { info_hash: *info_hash, tiers: metainfo.trackers, transfer })
+}
+
+/// Notes for the next start that the user wants it to rest, or to work. Only for a torrent without a thread.
+pub fn save_paused(shared: &Shared, info_hash: &InfoHash, paused: bool) -> Result<(), Refusal> {
+    let change = || {
+        let mut saved = shared.store.load(info_hash)?;
+        saved.details.paused = paused;
+        shared.store.save(&saved)
+    };
+    change().map_err(|error| Refusal::Internal(error.to_string()))
+}
+
+/// Deletes the payload of a torrent without a thread.
+pub fn delete_data(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal> {
+    let delete = || -> Result<(), StartupError> {
+        let saved = shared.store.load(info_hash)?;
+        Ok(shared.storage(&saved)?.remove_data()?)
+    };
+    delete().map_err(|error| Refusal::Internal(error.to_string()))
+}
+
+/// Starts a torrent's thread. What goes wrong on it is told by the torrent's state.
+pub fn spawn(shared: &Arc<Shared>, info_hash: &InfoHash) -> Result<Running, StartupError> {
+    let (inputs, receiver) = crossbeam_channel::bounded(INPUT_QUEUE_LEN);
+    let cancel = Shutdown::new();
+    let gate = Arc::new(Gate::default());
+    let start = Start {
+        shared: Arc::clone(shared),
+        info_hash: *info_hash,
+        inputs: inputs.clone(),
+        gate: Arc::clone(&gate),
+        cancel: cancel.clone(),
+    };
+    let short = info_hash.to_string();
+    let name = format!("torrent-{}", short.get(..7).unwrap_or_default());
+    let worker = Worker::spawn(name, move || start.run(&receiver))?;
+    Ok(Running { inputs, gate, cancel, worker })
+}
+
+/// What a torrent's thread begins with.
+struct Start {
+    shared: Arc<Shared>,
+    info_hash: InfoHash,
+    inputs: crossbeam_channel::Sender<Input>,
+    gate: Arc<Gate>,
+    cancel: Shutdown,
+}
+
+impl Start {
+    fn run(self, receiver: &Receiver<Input>) {
+        let stats = {
+            let table = self.shared.table();
+            let Some(entry) = table.entries.get(&self.info_hash) else { return self.gate.shut() };
+            Arc::clone(&entry.stats)
+        };
+        match self.prepare(&stats) {
+            Ok(Some(active)) => {
+                self.announce(&active);
+                self.gate.open(Arc::clone(&active.link));
+                thread::run(active, receiver);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                log::error!("{}: {error}", self.info_hash);
+                stats.fail(error.to_string());
+            }
+        }
+        self.gate.shut();
+    }
+
+    /// Looks at what is on disk, and hashes what nobody vouches for. `None`: told to stop meanwhile.
+    fn prepare(&self, stats: &Arc<Stats>) -> Result<Option<Active>, StartupError> {
+        let shared = &self.shared;
+        let saved = shared.store.load(&self.info_hash)?;
+        let details = saved.details.clone();
+        let storage = shared.storage(&saved)?;
+        let metainfo = Arc::clone(storage.metainfo());
+        let look = Look::take(&shared.store, saved, &storage)?;
+        let Some(good) = self.check(&look, &metainfo, &storage, stats)? else { return Ok(None) };
+        let (journal, had) = look.settle(&shared.store, &storage, &good, SystemTime::now())?;
+        stats.set_had(had.count(), bytes_of(&had, &metainfo.geometry), metainfo.total_len());
+        stats.set_state(if had.is_full() { TorrentState::Seeding } else { TorrentState::Downloading });
+        Ok(Some(self.active(metainfo, storage, journal, &had, stats, details)))
+    }
+
+    fn check(
+        &self,
+        look: &Look,
+        metainfo: &Metainfo,
+        storage: &Storage,
+        stats: &Stats,
+    ) -> Result<Option<Bitfield>, StartupError> {
+        if look.suspect.is_empty() {
+            return Ok(Some(Bitfield::empty(&metainfo.geometry)));
+        }
+        self.gate.checking();
+        stats.check.done.store(0, Ordering::Relaxed);
+        stats.set_state(TorrentState::Checking);
+        let progress = crate::storage::check::CheckProgress {
+            done: Arc::clone(&stats.check.done),
+            cancel: self.cancel.clone(),
+        };
+        let good = self.shared.room.hashers.install(|| check(metainfo, storage, &look.suspect, &progress))?;
+        if good.is_some() {
+            stats.pieces_checked.fetch_add(look.suspect.count(), Ordering::Relaxed);
+        }
+        Ok(good)
+    }
+
+    fn active(
+        &self,
+        metainfo: Arc<Metainfo>,
+        storage: Arc<Storage>,
+        journal: Arc<Journal>,
+        had: &Bitfield,
+        stats: &Arc<Stats>,
+        details: Details,
+    ) -> Active {
+        let shared = &self.shared;
+        let config = &shared.config;
+        let link = TorrentLink {
+            info_hash: self.info_hash,
+            own_peer_id: shared.own_peer_id,
+            geometry: metainfo.geometry,
+            have: Arc::new(Have::new(metainfo.geometry, had)),
+            storage: Arc::clone(&storage),
+            pool: Arc::clone(&shared.room.pool),
+            inputs: self.inputs.clone(),
+            timeouts: Timeouts {
+                connect: std::time::Duration::from_secs(config.connect_timeout_s.into()),
+                silence: std::time::Duration::from_secs(config.peer_timeout_s.into()),
+            },
+        };
+        let core_config = CoreConfig {
+            upload_slots: config.upload_slots,
+            max_connections: config.max_connections_per_torrent,
+            max_half_open: config.max_half_open,
+            private: metainfo.private,
+            ..CoreConfig::new(shared.own_peer_id)
+        };
+        let requests = shared.requests.clone();
+        Active {
+            name: escape_for_log(&metainfo.name, LOG_NAME_LEN),
+            metainfo,
+            link: Arc::new(link),
+            core_config,
+            stats: Arc::clone(stats),
+            record: Arc::new(Record { journal, storage, details }),
+            room: Arc::clone(&shared.room),
+            notify: Box::new(move |notice| {
+                requests.try_send(Request::Notice(notice)).map_err(|error| match error {
+                    crossbeam_channel::TrySendError::Full(_) => crossbeam_channel::TrySendError::Full(notice),
+                    crossbeam_channel::TrySendError::Disconnected(_) => {
+                        crossbeam_channel::TrySendError::Disconnected(notice)
+                    }
+                })
+            }),
+        }
+    }
+
+    /// An idle seeder that was woken is announced already; saying so again would be a second `started`.
+    fn announce(&self, active: &Active) {
+        let target = AnnounceTarget {
+            info_hash: self.info_hash,
+            tiers: active.metainfo.trackers.clone(),
+            transfer: Arc::clone(&active.stats.transfer),
+        };
+        self.shared.with_announcer(|announcer| {
+            if !announcer.knows(self.info_hash) {
+                announcer.add(target, false);
+            }
+        });
+    }
+}
+
+impl Shared {
+    /// The torrent file kept for a torrent, parsed anew.
+    pub(super) fn metainfo(&self, info_hash: &InfoHash) -> Result<Metainfo, StartupError> {
+        let bytes = self.store.load_torrent(info_hash, self.config.max_torrent_len)?;
+        Ok(Metainfo::parse(&bytes, &self.limits())?)
+    }
+
+    fn storage(&self, saved: &Saved) -> Result<Arc<Storage>, StartupError> {
+        let metainfo = Arc::new(self.metainfo(&saved.info_hash)?);
+        let details = &saved.details;
+        Ok(Storage::new(metainfo, &details.output, details.root.as_deref(), Arc::clone(&self.cache)))
+    }
+}
