@@ -12,7 +12,7 @@ use crate::announcer::{Announcer, AnnouncerConfig};
 use crate::connection::registry::Connections;
 use crate::control::api::Status;
 use crate::control::engine::Engine;
-use crate::control::server::ControlServer;
+use crate::control::server::{ControlError, ControlServer};
 use crate::listen::Listener;
 use crate::resume::{ResumeError, ResumeStore};
 use crate::session::{RunningSession, SessionParts};
@@ -56,15 +56,12 @@ pub enum StartError {
     #[error(transparent)]
     State(#[from] ResumeError),
     /// The control port.
-    #[error("cannot listen on 127.0.0.1:{port} for commands ({source}): is another daemon running? Set PORT or say --port")]
-    Control {
-        /// The port asked for.
-        port: u16,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The port for peers.
-    #[error("cannot listen on port {port} for peers ({source}): is another client running? Set PEER_PORT or say --peer-port")]
+    #[error(
+        "cannot listen on port {port} for peers ({source}): is another client running? Set PEER_PORT or say --peer-port"
+    )]
     Peers {
         /// The port asked for.
         port: u16,
@@ -87,8 +84,11 @@ impl Daemon {
             ("TORRENT_DIR", &config.torrent_dir),
             ("STATE_DIR", &config.state_dir),
         ] {
-            std::fs::create_dir_all(path)
-                .map_err(|source| StartError::Folder { key, path: path.clone(), source })?;
+            std::fs::create_dir_all(path).map_err(|source| StartError::Folder {
+                key,
+                path: path.clone(),
+                source,
+            })?;
         }
         let mut config = config;
         if let Ok(absolute) = std::path::absolute(&config.download_dir) {
@@ -120,24 +120,28 @@ impl Daemon {
         let handle = session.session();
         let patience = Duration::from_secs(config.connect_timeout_s.into());
         let directory = Arc::new(handle.clone());
-        let started =
-            Listener::start(config.peer_host, config.peer_port, Arc::clone(&connections), directory, patience)
-                .map_err(|source| StartError::Peers { port: config.peer_port, source })
-                .and_then(|listener| {
-                    let control = ControlServer::start(config.port, CONTROL_WORKERS, Arc::new(handle.clone()))
-                        .map_err(|source| StartError::Control { port: config.port, source })?;
-                    let announcer_config = AnnouncerConfig {
-                        peer_id: own_peer_id,
-                        key,
-                        listen_port: listener.address().port(),
-                        min_interval: Duration::from_secs(config.interval_s.into()),
-                        timeout: Duration::from_secs(config.announce_timeout_s.into()),
-                        threads: config.announce_threads,
-                    };
-                    let announcer =
-                        Announcer::start(announcer_config, move |answer| handle.answered(answer)).map_err(threads)?;
-                    Ok((listener, control, announcer))
-                });
+        let started = Listener::start(
+            config.peer_host,
+            config.peer_port,
+            Arc::clone(&connections),
+            directory,
+            patience,
+        )
+        .map_err(|source| StartError::Peers { port: config.peer_port, source })
+        .and_then(|listener| {
+            let control = ControlServer::start(config.port, CONTROL_WORKERS, Arc::new(handle.clone()))?;
+            let announcer_config = AnnouncerConfig {
+                peer_id: own_peer_id,
+                key,
+                listen_port: listener.address().port(),
+                min_interval: Duration::from_secs(config.interval_s.into()),
+                timeout: Duration::from_secs(config.announce_timeout_s.into()),
+                threads: config.announce_threads,
+            };
+            let announcer =
+                Announcer::start(announcer_config, move |answer| handle.answered(answer)).map_err(threads)?;
+            Ok((listener, control, announcer))
+        });
         match started {
             Ok((listener, control, announcer)) => {
                 session.open(listener.address().port(), announcer);

@@ -132,6 +132,11 @@ impl Announcer {
         self.pool.change(|queue| queue.remove(info_hash, Instant::now()));
     }
 
+    /// Whether the torrent was added and not removed.
+    pub fn knows(&self, info_hash: InfoHash) -> bool {
+        self.pool.knows(info_hash)
+    }
+
     /// The last answer of the torrent's tracker in words, or why there was none. Safe to print.
     pub fn message(&self, info_hash: InfoHash) -> Option<String> {
         self.pool.message(info_hash)

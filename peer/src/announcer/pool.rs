@@ -87,6 +87,10 @@ impl Pool {
         changed
     }
 
+    pub(super) fn knows(&self, info_hash: InfoHash) -> bool {
+        self.shared.lock().queue.knows(info_hash)
+    }
+
     pub(super) fn message(&self, info_hash: InfoHash) -> Option<String> {
         self.shared.lock().queue.message(info_hash).map(str::to_owned)
     }

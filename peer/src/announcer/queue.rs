@@ -182,6 +182,11 @@ impl Queue {
         }
     }
 
+    /// Whether the torrent was added and not removed.
+    pub fn knows(&self, info_hash: InfoHash) -> bool {
+        self.torrents.contains_key(&info_hash)
+    }
+
     /// What the torrent's tracker said last.
     pub fn message(&self, info_hash: InfoHash) -> Option<&str> {
         self.torrents.get(&info_hash)?.message.as_deref()

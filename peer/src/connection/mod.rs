@@ -16,7 +16,7 @@ use std::io;
 
 use torrent_common::wire::{HandshakeError, WireError};
 
-use crate::storage::files::StorageError;
+use crate::storage::StorageError;
 use crate::torrent::event::CloseReason;
 
 /// Why a connection ended.

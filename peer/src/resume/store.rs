@@ -69,6 +69,16 @@ impl ResumeStore {
         Ok(all)
     }
 
+    /// One torrent's checkpoint.
+    ///
+    /// # Errors
+    /// [`ResumeError`] when it is not there or not whole.
+    pub fn load(&self, info_hash: &InfoHash) -> Result<Saved, ResumeError> {
+        let path = self.path(info_hash, "resume");
+        let bytes = read_at_most(&path, MAX_CHECKPOINT_LEN)?;
+        Saved::decode(&bytes, *info_hash, &path)
+    }
+
     /// Replaces a torrent's checkpoint, for a torrent that has no live [`Journal`](super::Journal): new, or idle with other
     /// details.
     ///

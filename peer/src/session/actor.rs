@@ -91,7 +91,9 @@ impl Shared {
             Request::Add(new, reply) => drop(reply.send(self.add_new(*new))),
             Request::Pause(info_hash, reply) => drop(reply.send(self.pause_torrent(&info_hash))),
             Request::Resume(info_hash, reply) => drop(reply.send(self.resume_torrent(&info_hash))),
-            Request::Remove(info_hash, data, reply) => drop(reply.send(self.remove_torrent(&info_hash, data))),
+            Request::Remove(info_hash, data, reply) => {
+                drop(reply.send(self.remove_torrent(&info_hash, data)))
+            }
             Request::Wake(info_hash, reply) => drop(reply.send(self.wake(&info_hash))),
             Request::Found(info_hash, peers) => {
                 self.wake(&info_hash);
@@ -109,10 +111,11 @@ impl Shared {
     fn open(self: &Arc<Self>) {
         let order = self.table().order.clone();
         for info_hash in order {
-            let state = self.table().entries.get(&info_hash).filter(|entry| !entry.paused).map(|e| e.stats.state());
+            let state =
+                self.table().entries.get(&info_hash).filter(|entry| !entry.paused).map(|e| e.stats.state());
             match state {
                 Some(TorrentState::Seeding) => match start::target_of(self, &info_hash) {
-                    Ok(target) => self.with_announcer(|announcer| announcer.add(target, true)),
+                    Ok(target) => drop(self.with_announcer(|announcer| announcer.add(target, true))),
                     Err(error) => self.failed(&info_hash, &error.to_string()),
                 },
                 Some(_) => drop(self.wake(&info_hash)),

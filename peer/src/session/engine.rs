@@ -41,7 +41,12 @@ impl Engine for Session {
     fn status(&self) -> Status {
         let torrents: Vec<TorrentStatus> = {
             let table = self.shared.table();
-            table.order.iter().filter_map(|info_hash| table.entries.get(info_hash)).map(|e| e.status()).collect()
+            table
+                .order
+                .iter()
+                .filter_map(|info_hash| table.entries.get(info_hash))
+                .map(|e| e.status())
+                .collect()
         };
         Status {
             download_rate: torrents.iter().map(|torrent| torrent.download_rate).sum(),
@@ -83,7 +88,10 @@ impl Engine for Session {
         let metadata = std::fs::metadata(&request.path)
             .map_err(|error| Refusal::BadRequest(format!("{}: {error}", request.path.display())))?;
         if !metadata.is_file() && !metadata.is_dir() {
-            return Err(Refusal::BadRequest(format!("{} is neither a file nor a folder", request.path.display())));
+            return Err(Refusal::BadRequest(format!(
+                "{} is neither a file nor a folder",
+                request.path.display()
+            )));
         }
         Jobs::start(&self.shared, request)
     }
@@ -101,7 +109,11 @@ impl Engine for Session {
         let metainfo = Metainfo::parse(&bytes, &self.shared.limits())
             .map_err(|error| Refusal::BadRequest(format!("not a usable torrent: {error}")))?;
         let output = request.output.unwrap_or_else(|| self.shared.config.download_dir.clone());
-        self.shared.add(NewTorrent::leeching(Arc::new(metainfo), bytes, std::path::absolute(&output).unwrap_or(output)))
+        self.shared.add(NewTorrent::leeching(
+            Arc::new(metainfo),
+            bytes,
+            std::path::absolute(&output).unwrap_or(output),
+        ))
     }
 
     fn pause(&self, info_hash: &InfoHash) -> Result<(), Refusal> {

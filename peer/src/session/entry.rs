@@ -61,7 +61,7 @@ impl Entry {
         let stats = &self.stats;
         let (state, moment) = (stats.state(), stats.moment());
         let done = match state {
-            TorrentState::Checking => stats.check.done.load(Ordering::Relaxed),
+            TorrentState::Checking => stats.checked.load(Ordering::Relaxed),
             _ => stats.bytes_had.load(Ordering::Relaxed),
         };
         let left = self.total_len.saturating_sub(stats.bytes_had.load(Ordering::Relaxed));

@@ -78,7 +78,10 @@ impl Jobs {
         let workers: Vec<_> = {
             let mut list = self.lock();
             list.stopped = true;
-            list.jobs.values_mut().filter_map(|job| job.worker.take().inspect(|_| job.progress.cancel.set())).collect()
+            list.jobs
+                .values_mut()
+                .filter_map(|job| job.worker.take().inspect(|_| job.progress.cancel.set()))
+                .collect()
         };
         workers.into_iter().for_each(Worker::join);
     }
@@ -89,10 +92,13 @@ impl Jobs {
         let mut list = shared.jobs.lock();
         let running = list.jobs.values().filter(|job| job.outcome.is_none()).count();
         if list.stopped || running >= MAX_RUNNING {
-            return Err(Refusal::Unavailable(format!("{running} torrents are being made already: try again later")));
+            return Err(Refusal::Unavailable(format!(
+                "{running} torrents are being made already: try again later"
+            )));
         }
         while list.jobs.len() >= MAX_KEPT
-            && let Some(oldest) = list.jobs.iter().find(|(_, job)| job.outcome.is_some()).map(|(&number, _)| number)
+            && let Some(oldest) =
+                list.jobs.iter().find(|(_, job)| job.outcome.is_some()).map(|(&number, _)| number)
         {
             list.jobs.remove(&oldest);
         }
@@ -100,15 +106,14 @@ impl Jobs {
         let number = list.last;
         let (worker_shared, worker_progress) = (Arc::clone(shared), Arc::clone(&progress));
         let worker = Worker::spawn(format!("make-{number}"), move || {
-            let outcome = run(&worker_shared, request, &worker_progress).map_or_else(
-                |error| JobStatus::Failed { error: error.to_string() },
-                JobStatus::Done,
-            );
+            let outcome = run(&worker_shared, request, &worker_progress)
+                .map_or_else(|error| JobStatus::Failed { error: error.to_string() }, JobStatus::Done);
             if let Some(job) = worker_shared.jobs.lock().jobs.get_mut(&number) {
                 job.outcome = Some(outcome);
             }
         });
-        let worker = worker.map_err(|error| Refusal::Internal(format!("no room for another thread: {error}")))?;
+        let worker =
+            worker.map_err(|error| Refusal::Internal(format!("no room for another thread: {error}")))?;
         list.jobs.insert(number, Job { progress, outcome: None, worker: Some(worker) });
         Ok(number)
     }
@@ -119,14 +124,14 @@ impl Jobs {
 }
 
 fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Result<SeedResult, JobError> {
-    let tracker = &shared.config.tracker_url;
-    let trackers = if request.trackers.is_empty() { vec![tracker.clone()] } else { request.trackers };
+    let configured = std::slice::from_ref(&shared.config.tracker_url);
+    let trackers = if request.trackers.is_empty() { configured } else { &request.trackers };
     let options = CreateOptions {
         input: request.path.clone(),
         name: request.name.clone(),
         piece_len: request.piece_length,
         private: request.private,
-        trackers: trackers.into_iter().map(|url| vec![url]).collect(),
+        trackers: trackers.iter().map(|url| vec![url.clone()]).collect(),
         comment: None,
         creation_date_s: SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -167,7 +172,8 @@ fn add_and_publish(
 }
 
 fn publish(shared: &Shared, metainfo: &Metainfo, torrent: &[u8], description: &str) -> Result<(), String> {
-    let client = CatalogueClient::new(&shared.config.tracker_url, PUBLISH_TIMEOUT).map_err(|error| error.to_string())?;
+    let client = CatalogueClient::new(&shared.config.tracker_url, PUBLISH_TIMEOUT)
+        .map_err(|error| error.to_string())?;
     let publication = Publication {
         torrent,
         info_hash: metainfo.info_hash,

@@ -2,8 +2,8 @@
 //! everybody reads the table, and reaches active torrents by their own queues.
 
 mod actor;
-mod entry;
 mod engine;
+mod entry;
 mod gate;
 mod jobs;
 mod start;
@@ -23,7 +23,7 @@ use torrent_common::worker::Worker;
 use crate::announcer::{Announcer, Answer};
 use crate::connection::link::{Directory, TorrentLink};
 use crate::resume::{ResumeError, ResumeStore, Saved};
-use crate::storage::files::FileCache;
+use crate::storage::cache::FileCache;
 use crate::torrent::Room;
 use crate::torrent::input::Input;
 
@@ -143,7 +143,9 @@ impl Session {
     /// What the announcer has heard. Called on its threads: never waits.
     pub fn answered(&self, answer: Answer) {
         match answer {
-            Answer::Peers { info_hash, peers, incomplete, .. } => self.shared.found(info_hash, peers, incomplete),
+            Answer::Peers { info_hash, peers, incomplete, .. } => {
+                self.shared.found(info_hash, peers, incomplete)
+            }
             Answer::Failed { info_hash, reason } => log::debug!("{info_hash}: no tracker answered: {reason}"),
         }
     }
@@ -161,7 +163,11 @@ impl Shared {
     }
 
     fn limits(&self) -> MetainfoLimits {
-        MetainfoLimits { max_len: self.config.max_torrent_len, block_len: self.config.block_len, ..Default::default() }
+        MetainfoLimits {
+            max_len: self.config.max_torrent_len,
+            block_len: self.config.block_len,
+            ..Default::default()
+        }
     }
 
     /// Does something with the announcer, while there is one.

@@ -22,8 +22,9 @@ use crate::connection::link::{Timeouts, TorrentLink};
 use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
 use crate::resume::{Details, Journal, Look, ResumeError, Saved};
+use crate::storage::StorageError;
 use crate::storage::check::check;
-use crate::storage::files::{Storage, StorageError};
+use crate::storage::files::Storage;
 use crate::text::escape_for_log;
 use crate::torrent::core::CoreConfig;
 use crate::torrent::have::Have;
@@ -132,7 +133,9 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
     if let Some(hashed) = &new.hashed {
-        let storage = Storage::new(Arc::clone(metainfo), &new.output, new.root.as_deref(), Arc::clone(&shared.cache));
+        let storage =
+            Storage::new(Arc::clone(metainfo), &new.output, new.root.as_deref(), Arc::clone(&shared.cache))
+                .map_err(|error| Refusal::BadRequest(error.to_string()))?;
         let unchanged = storage.stamps().is_ok_and(|stamps| {
             let now = stamps.iter().flatten().map(|stamp| (stamp.len, i128::from(stamp.mtime_ns)));
             now.eq(hashed.iter().map(|stamp| (stamp.len, stamp.mtime_ns)))
@@ -151,7 +154,8 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
 pub fn target_of(shared: &Shared, info_hash: &InfoHash) -> Result<AnnounceTarget, StartupError> {
     let metainfo = shared.metainfo(info_hash)?;
     let table = shared.table();
-    let transfer = table.entries.get(info_hash).map(|entry| Arc::clone(&entry.stats.transfer)).unwrap_or_default();
+    let transfer =
+        table.entries.get(info_hash).map(|entry| Arc::clone(&entry.stats.transfer)).unwrap_or_default();
     Ok(AnnounceTarget { info_hash: *info_hash, tiers: metainfo.trackers, transfer })
 }
 
@@ -249,13 +253,13 @@ impl Start {
             return Ok(Some(Bitfield::empty(&metainfo.geometry)));
         }
         self.gate.checking();
-        stats.check.done.store(0, Ordering::Relaxed);
+        stats.checked.store(0, Ordering::Relaxed);
         stats.set_state(TorrentState::Checking);
         let progress = crate::storage::check::CheckProgress {
-            done: Arc::clone(&stats.check.done),
+            done: Arc::clone(&stats.checked),
             cancel: self.cancel.clone(),
         };
-        let good = self.shared.room.hashers.install(|| check(metainfo, storage, &look.suspect, &progress))?;
+        let good = self.shared.room.hashers.install(|| check(storage, &look.suspect, &progress))?;
         if good.is_some() {
             stats.pieces_checked.fetch_add(look.suspect.count(), Ordering::Relaxed);
         }
@@ -338,6 +342,6 @@ impl Shared {
     fn storage(&self, saved: &Saved) -> Result<Arc<Storage>, StartupError> {
         let metainfo = Arc::new(self.metainfo(&saved.info_hash)?);
         let details = &saved.details;
-        Ok(Storage::new(metainfo, &details.output, details.root.as_deref(), Arc::clone(&self.cache)))
+        Ok(Storage::new(metainfo, &details.output, details.root.as_deref(), Arc::clone(&self.cache))?)
     }
 }

@@ -1,6 +1,7 @@
 //! Hashing what is on disk.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +28,7 @@ const STRETCH_LEN: u64 = 32 << 20;
 #[derive(Debug, Default)]
 pub struct CheckProgress {
     /// Bytes looked at so far.
-    pub done: AtomicU64,
+    pub done: Arc<AtomicU64>,
     /// Set to stop early.
     pub cancel: Shutdown,
 }

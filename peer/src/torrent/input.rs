@@ -6,8 +6,8 @@ use torrent_common::geometry::{BlockRef, PieceIndex};
 
 use super::event::{PeerEvent, PeerInfo, PeerKey};
 use crate::connection::link::ConnectionHandle;
+use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
-use crate::storage::files::StorageError;
 
 /// One thing for a torrent's thread to look at.
 #[derive(Debug)]

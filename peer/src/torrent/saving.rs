@@ -1,19 +1,17 @@
 //! Gets verified pieces to disk and keeps the record of them: write jobs, and a checkpoint now and then.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use torrent_common::geometry::PieceIndex;
 
 use super::Active;
-use super::have::Have;
 use super::input::Input;
-use super::stats::Stats;
-use crate::resume::{Journal, ResumeError, ResumeStore, Saved};
+use crate::resume::{Details, Journal};
 use crate::storage::blocks::BlockBuf;
-use crate::storage::disk::DiskJob;
+use crate::storage::disk::{CheckpointJob, DiskJob, WriteJob};
 use crate::storage::files::Storage;
 
 /// Between two checkpoints while pieces come in: what a power cut makes us hash again at the most.
@@ -26,46 +24,12 @@ const RETRY: Duration = Duration::from_millis(20);
 /// The durable side of one torrent.
 #[derive(Debug)]
 pub struct Record {
-    /// STATE_DIR.
-    pub store: Arc<ResumeStore>,
-    /// What was saved last, and what does not change.
-    pub saved: Mutex<Saved>,
-    /// Notes each write.
+    /// Notes each write, and makes checkpoints.
     pub journal: Arc<Journal>,
     /// The payload.
     pub storage: Arc<Storage>,
-}
-
-impl Record {
-    /// Flushes the payload, then saves what is had. Blocks for as long as the disk takes.
-    ///
-    /// # Errors
-    /// The disk's, in words.
-    pub fn checkpoint(&self, have: &Have, stats: &Stats) -> Result<(), CheckpointError> {
-        // In this order: every piece in the snapshot was written before it, so the sync covers it.
-        let had = have.snapshot();
-        self.storage.sync()?;
-        let stamps = self.storage.stamps()?;
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        saved.had = had;
-        saved.stamps = stamps;
-        saved.downloaded = stats.downloaded.load(Ordering::Relaxed);
-        saved.uploaded = stats.uploaded.load(Ordering::Relaxed);
-        let saved = self.store.save(saved, &self.journal)?;
-        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = saved;
-        Ok(())
-    }
-}
-
-/// Why nothing was saved.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// The payload.
-    #[error(transparent)]
-    Storage(#[from] crate::storage::files::StorageError),
-    /// The record of it.
-    #[error(transparent)]
-    Resume(#[from] ResumeError),
+    /// What was saved when the torrent became active.
+    pub details: Details,
 }
 
 /// What the torrent's thread knows of the disk.
@@ -79,7 +43,8 @@ pub struct Saving {
     /// A checkpoint is wanted at once.
     urgent: bool,
     due: Instant,
-    have: Arc<Have>,
+    /// What the next checkpoint says of the torrent.
+    details: Details,
 }
 
 impl Saving {
@@ -92,7 +57,7 @@ impl Saving {
             checkpointing: false,
             urgent: false,
             due: now + CHECKPOINT_EVERY,
-            have: Arc::clone(&active.link.have),
+            details: active.record.details.clone(),
         }
     }
 
@@ -106,7 +71,7 @@ impl Saving {
         }
         self.submit(
             active,
-            DiskJob::Write {
+            DiskJob::Write(WriteJob {
                 storage: Arc::clone(&active.record.storage),
                 journal: Arc::clone(&active.record.journal),
                 piece,
@@ -115,7 +80,7 @@ impl Saving {
                     // Fails only when the torrent has ended.
                     let _ = inputs.send(Input::Written(piece, outcome));
                 }),
-            },
+            }),
         );
     }
 
@@ -127,6 +92,8 @@ impl Saving {
     /// The torrent is complete: worth a checkpoint at once.
     pub fn completed(&mut self) {
         (self.dirty, self.urgent) = (true, true);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.details.completed_s.get_or_insert(now);
     }
 
     /// A checkpoint is over.
@@ -166,11 +133,8 @@ impl Saving {
 
     /// A last checkpoint, if one is needed; true if it was begun.
     pub fn begin_last(&mut self, active: &Active) -> bool {
-        let saved = active.record.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        let (uploaded, downloaded) = (saved.uploaded, saved.downloaded);
-        drop(saved);
-        let moved = uploaded != active.stats.uploaded.load(Ordering::Relaxed)
-            || downloaded != active.stats.downloaded.load(Ordering::Relaxed);
+        let moved = self.details.uploaded != active.stats.uploaded.load(Ordering::Relaxed)
+            || self.details.downloaded != active.stats.downloaded.load(Ordering::Relaxed);
         if !self.dirty && !moved {
             return false;
         }
@@ -181,14 +145,19 @@ impl Saving {
     fn begin_checkpoint(&mut self, active: &Active, now: Instant) {
         (self.dirty, self.urgent, self.checkpointing) = (false, false, true);
         self.due = now + CHECKPOINT_EVERY;
-        let (record, have) = (Arc::clone(&active.record), Arc::clone(&self.have));
-        let (stats, inputs) = (Arc::clone(&active.stats), active.link.inputs.clone());
+        self.details.uploaded = active.stats.uploaded.load(Ordering::Relaxed);
+        self.details.downloaded = active.stats.downloaded.load(Ordering::Relaxed);
+        let inputs = active.link.inputs.clone();
         self.submit(
             active,
-            DiskJob::Run(Box::new(move || {
-                let outcome = record.checkpoint(&have, &stats).map_err(|error| error.to_string());
-                let _ = inputs.send(Input::Checkpointed(outcome));
-            })),
+            DiskJob::Checkpoint(CheckpointJob {
+                storage: Arc::clone(&active.record.storage),
+                journal: Arc::clone(&active.record.journal),
+                details: self.details.clone(),
+                reply: Box::new(move |outcome| {
+                    let _ = inputs.send(Input::Checkpointed(outcome.map_err(|error| error.to_string())));
+                }),
+            }),
         );
     }
 

@@ -4,11 +4,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use torrent_common::geometry::Geometry;
-
 use crate::announcer::Transfer;
 use crate::control::api::TorrentState;
-use crate::storage::check::CheckProgress;
 
 /// Rates older than this are no rates: the torrent's thread sleeps when nothing moves.
 const STALE: Duration = Duration::from_secs(3);
@@ -30,8 +27,8 @@ pub struct Stats {
     pub uploaded: AtomicU64,
     /// What announces tell.
     pub transfer: Arc<Transfer>,
-    /// How far a check is.
-    pub check: Arc<CheckProgress>,
+    /// Bytes looked at by a check.
+    pub checked: Arc<AtomicU64>,
     live: Live,
     error: Mutex<Option<String>>,
 }
@@ -60,7 +57,7 @@ pub struct Moment {
 
 impl Stats {
     /// A torrent of which `bytes_had` bytes in `pieces_had` pieces are there.
-    pub fn new(geometry: &Geometry, state: TorrentState, pieces_had: u32, bytes_had: u64) -> Self {
+    pub fn new(total_len: u64, state: TorrentState, pieces_had: u32, bytes_had: u64) -> Self {
         Self {
             started: Instant::now(),
             state: AtomicU8::new(state as u8),
@@ -69,8 +66,8 @@ impl Stats {
             pieces_checked: AtomicU32::new(0),
             downloaded: AtomicU64::new(0),
             uploaded: AtomicU64::new(0),
-            transfer: Arc::new(Transfer::new(geometry.total_len().saturating_sub(bytes_had))),
-            check: Arc::new(CheckProgress::default()),
+            transfer: Arc::new(Transfer::new(total_len.saturating_sub(bytes_had))),
+            checked: Arc::default(),
             live: Live::default(),
             error: Mutex::new(None),
         }
@@ -168,8 +165,7 @@ mod tests {
 
     #[test]
     fn every_state_survives_the_atomic() {
-        let geometry = Geometry::new(10, 5, 5).unwrap();
-        let stats = Stats::new(&geometry, TorrentState::Checking, 0, 0);
+        let stats = Stats::new(10, TorrentState::Checking, 0, 0);
         for state in [
             TorrentState::Checking,
             TorrentState::Downloading,
@@ -188,8 +184,7 @@ mod tests {
 
     #[test]
     fn left_goes_down_with_every_piece() {
-        let geometry = Geometry::new(10, 5, 5).unwrap();
-        let stats = Stats::new(&geometry, TorrentState::Downloading, 0, 0);
+        let stats = Stats::new(10, TorrentState::Downloading, 0, 0);
         stats.add_piece(5);
         assert_eq!(stats.transfer.read().2, 5);
         assert_eq!(stats.bytes_had.load(Ordering::Relaxed), 5);

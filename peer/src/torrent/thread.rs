@@ -20,9 +20,9 @@ use super::{Active, Notice};
 use crate::connection::dial;
 use crate::connection::link::ConnectionHandle;
 use crate::control::api::TorrentState;
+use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
 use crate::storage::check::piece_is_good;
-use crate::storage::files::StorageError;
 
 /// Inputs handled before effects are carried out: many small ones share the rings and the look at the clock.
 const MAX_TURN: usize = 128;
@@ -318,7 +318,8 @@ impl Runner {
 
     /// A complete torrent that nobody talks to needs no thread: the session ends it, and wakes it when somebody comes.
     fn consider_rest(&mut self, now: Instant) {
-        let busy = !self.core.is_complete() || !self.peers.is_empty() || self.dialling > 0 || self.saving.is_busy();
+        let busy =
+            !self.core.is_complete() || !self.peers.is_empty() || self.dialling > 0 || self.saving.is_busy();
         if busy {
             self.idle_since = None;
             return;

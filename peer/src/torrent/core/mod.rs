@@ -36,6 +36,11 @@ impl Core {
     ) {
     }
 
+    /// Whether this block belongs to a begun piece and has not arrived.
+    pub fn wants(&self, _block: torrent_common::geometry::BlockRef) -> bool {
+        false
+    }
+
     /// When [`Event::Tick`] is due; None when there is nothing to wait for.
     pub fn next_wake(&self) -> Option<Instant> {
         None
