@@ -1,6 +1,7 @@
 //! From a file's index to an open file, one component at a time and never through a link (promise 4): each folder is
 //! opened relative to the one above it with `O_NOFOLLOW`, so that nobody can swap a link in between look and use.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use torrent_common::metainfo::Metainfo;
+use torrent_common::metainfo::{Metainfo, TorrentPath};
 
 use super::StorageError;
 
@@ -28,6 +29,9 @@ pub(super) struct Tree {
     metainfo: Arc<Metainfo>,
     folder: PathBuf,
     root: Option<OsString>,
+    /// The files that are here under the name that the torrent gives them, not under the one made safe for all systems:
+    /// a seeder's own `12:30.log`. Mostly none.
+    as_given: HashSet<usize>,
 }
 
 /// What a file is opened for.
@@ -70,7 +74,22 @@ impl Tree {
                 return Err(StorageError::RootName { name: root.into() });
             }
         }
-        Ok(Self { metainfo, folder: folder.into(), root: root.map(Into::into) })
+        let root = root.map(Into::into);
+        let mut tree = Self { metainfo, folder: folder.into(), root, as_given: HashSet::new() };
+        tree.as_given = tree.find_as_given();
+        Ok(tree)
+    }
+
+    /// Looks for files under the names as given. That is a look only: opening them refuses links like anywhere else.
+    fn find_as_given(&self) -> HashSet<usize> {
+        let candidates = self.metainfo.files.iter().enumerate();
+        let candidates = candidates.filter_map(|(index, file)| Some((index, file.given.as_ref()?)));
+        let here = candidates.filter(|(_, given)| {
+            let mut path = self.folder.clone();
+            path.extend(self.rooted(given));
+            std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+        });
+        here.map(|(index, _)| index).collect()
     }
 
     pub fn folder(&self) -> &Path {
@@ -78,9 +97,15 @@ impl Tree {
     }
 
     /// The components of a file's path below the download folder.
-    pub fn components(&self, file: usize) -> Vec<&OsStr> {
-        let Some(file) = self.metainfo.files.get(file) else { return Vec::new() };
-        let mut components: Vec<&OsStr> = file.path.components().map(OsStr::new).collect();
+    pub fn components(&self, index: usize) -> Vec<&OsStr> {
+        let Some(file) = self.metainfo.files.get(index) else { return Vec::new() };
+        let given = if self.as_given.contains(&index) { file.given.as_ref() } else { None };
+        self.rooted(given.unwrap_or(&file.path))
+    }
+
+    /// The components of a path, the first replaced by the root if that was chosen.
+    fn rooted<'p>(&'p self, path: &'p TorrentPath) -> Vec<&'p OsStr> {
+        let mut components: Vec<&OsStr> = path.components().map(OsStr::new).collect();
         if let (Some(root), Some(first)) = (&self.root, components.first_mut()) {
             *first = root;
         }
@@ -244,5 +269,31 @@ fn explain(
         Ok(FileType::RegularFile) if wanted == "file" => StorageError::io(path, errno),
         Ok(_) => StorageError::Kind { path, wanted },
         Err(_) => StorageError::io(path, errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::testing::{TestFile, torrent};
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_here_under_its_own_name_is_used_under_it() {
+        let file = |path: &str| TestFile { path: path.into(), len: 1, padding: false };
+        let metainfo =
+            torrent("root", &[file("12:30.log"), file("a?/x"), file("b?"), file("plain")], 16_384, None);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("own")).unwrap();
+        std::fs::write(folder.path().join("own/12:30.log"), "x").unwrap();
+        symlink("12:30.log", folder.path().join("own/b?")).unwrap();
+        let paths = |root: Option<&str>| -> Vec<PathBuf> {
+            let tree = Tree::new(metainfo.clone(), folder.path(), root.map(OsStr::new)).unwrap();
+            (0..4).map(|file| tree.path(file).strip_prefix(folder.path()).unwrap().to_owned()).collect()
+        };
+        let expected = ["own/12:30.log", "own/a_/x", "own/b_", "own/plain"].map(PathBuf::from);
+        assert_eq!(paths(Some("own")), expected);
+        assert_eq!(paths(None), ["root/12_30.log", "root/a_/x", "root/b_", "root/plain"].map(PathBuf::from));
     }
 }
