@@ -34,7 +34,7 @@ fn connect(lease: Lease, link: &Arc<TorrentLink>, address: SocketAddr) -> Result
     let greeter = Greeter::new(&stream, &lease, Instant::now() + link.timeouts.connect);
     greeter.say(link.info_hash, link.own_peer_id)?;
     let head = greeter.hear_head()?;
-    if head.info_hash().map_err(Violation::from)? != link.info_hash {
+    if head.info_hash != link.info_hash {
         return Err(Violation::UnknownTorrent.into());
     }
     let theirs = greeter.hear_rest(&head)?;

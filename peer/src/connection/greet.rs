@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::wire::handshake::{HANDSHAKE_HEAD_LEN, HANDSHAKE_LEN};
-use torrent_common::wire::{Handshake, HandshakeError};
+use torrent_common::wire::Handshake;
 
 use super::registry::Lease;
 use super::{End, Violation};
@@ -22,7 +22,12 @@ pub struct Greeter<'a> {
 }
 
 /// The part of a handshake that names the torrent.
-pub struct Head([u8; HANDSHAKE_HEAD_LEN]);
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    reserved: [u8; 8],
+    /// Which torrent.
+    pub info_hash: InfoHash,
+}
 
 impl<'a> Greeter<'a> {
     /// `stream` does not block. Everything must be over by `deadline`: a peer that drips gains nothing.
@@ -53,14 +58,10 @@ impl<'a> Greeter<'a> {
     /// # Errors
     /// [`End`]: another protocol, or the network's.
     pub fn hear_head(&self) -> Result<Head, End> {
-        let mut head = [0; HANDSHAKE_HEAD_LEN];
-        self.hear(&mut head)?;
-        let mut whole = [0; HANDSHAKE_LEN];
-        for (to, from) in whole.iter_mut().zip(head) {
-            *to = from;
-        }
-        Handshake::decode(&whole).map_err(Violation::from)?;
-        Ok(Head(head))
+        let mut bytes = [0; HANDSHAKE_HEAD_LEN];
+        self.hear(&mut bytes)?;
+        let (reserved, info_hash) = Handshake::decode_head(&bytes).map_err(Violation::from)?;
+        Ok(Head { reserved, info_hash })
     }
 
     /// Receives the rest of theirs.
@@ -70,11 +71,7 @@ impl<'a> Greeter<'a> {
     pub fn hear_rest(&self, head: &Head) -> Result<Handshake, End> {
         let mut peer_id = [0; HANDSHAKE_LEN - HANDSHAKE_HEAD_LEN];
         self.hear(&mut peer_id)?;
-        let mut whole = [0; HANDSHAKE_LEN];
-        for (to, from) in whole.iter_mut().zip(head.0.iter().chain(&peer_id)) {
-            *to = *from;
-        }
-        Ok(Handshake::decode(&whole).map_err(Violation::from)?)
+        Ok(Handshake { reserved: head.reserved, info_hash: head.info_hash, peer_id: PeerId::new(peer_id) })
     }
 
     fn hear(&self, buffer: &mut [u8]) -> Result<(), End> {
@@ -116,16 +113,5 @@ impl<'a> Greeter<'a> {
                 return Err(End::TimedOut);
             }
         }
-    }
-}
-
-impl Head {
-    /// The torrent it names.
-    ///
-    /// # Errors
-    /// Never in practice: the head was decoded before.
-    pub fn info_hash(&self) -> Result<InfoHash, HandshakeError> {
-        let bytes = self.0.last_chunk::<20>().ok_or(HandshakeError::Protocol)?;
-        Ok(InfoHash::new(*bytes))
     }
 }

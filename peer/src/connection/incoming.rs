@@ -35,9 +35,8 @@ fn accept(
     stream.set_nonblocking(true)?;
     let greeter = Greeter::new(&stream, &lease, Instant::now() + patience);
     let head = greeter.hear_head()?;
-    let info_hash = head.info_hash().map_err(Violation::from)?;
-    let link = directory.find(&info_hash, address).ok_or(Violation::UnknownTorrent)?;
-    greeter.say(info_hash, link.own_peer_id)?;
+    let link = directory.find(&head.info_hash, address).ok_or(Violation::UnknownTorrent)?;
+    greeter.say(link.info_hash, link.own_peer_id)?;
     let theirs = greeter.hear_rest(&head)?;
     Connection::open(stream, lease, &link, address, Direction::Incoming, &theirs)
 }

@@ -11,6 +11,8 @@ pub mod outbox;
 pub mod protocol;
 pub mod registry;
 pub mod run;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
