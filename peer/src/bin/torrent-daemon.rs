@@ -1,2 +1,5 @@
-//! torrent-daemon
-fn main() {}
+//! Seeds and leeches torrents.
+
+fn main() -> std::process::ExitCode {
+    torrent_peer::cli::daemon::main()
+}

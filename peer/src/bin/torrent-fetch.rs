@@ -1,2 +1,5 @@
-//! torrent-fetch
-fn main() {}
+//! Lists the catalogue and takes torrent files from it.
+
+fn main() -> std::process::ExitCode {
+    torrent_peer::cli::fetch::main()
+}

@@ -1,2 +1,5 @@
-//! torrent-leech
-fn main() {}
+//! Downloads a torrent.
+
+fn main() -> std::process::ExitCode {
+    torrent_peer::cli::leech::main()
+}

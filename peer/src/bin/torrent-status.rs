@@ -1,2 +1,5 @@
-//! torrent-status
-fn main() {}
+//! Shows the daemon's torrents.
+
+fn main() -> std::process::ExitCode {
+    torrent_peer::cli::status::main()
+}

@@ -1,2 +1,5 @@
-//! torrent-test
-fn main() {}
+//! Tests whether daemon and tracker answer.
+
+fn main() -> std::process::ExitCode {
+    torrent_peer::cli::test::main()
+}

@@ -1,0 +1,129 @@
+//! Arguments by argh, with our exit codes.
+
+use std::ffi::OsString;
+
+use argh::TopLevelCommand;
+
+/// What the arguments ask for.
+#[derive(Debug)]
+pub enum Parsed<T> {
+    /// Do it.
+    Run(T),
+    /// Print this and be done: --help, --version.
+    Print(String),
+    /// They make no sense; why, and how to learn more.
+    Wrong(String),
+}
+
+/// Reads the arguments of the program `name`, which itself is not among them.
+pub fn parse<T: TopLevelCommand>(name: &str, arguments: impl Iterator<Item = OsString>) -> Parsed<T> {
+    let more = format!("run {name} --help for more");
+    let arguments: Result<Vec<String>, OsString> = arguments.map(OsString::into_string).collect();
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        Err(argument) => return Parsed::Wrong(format!("{argument:?} is not UTF-8\n{more}")),
+    };
+    if matches!(arguments.as_slice(), [only] if only == "--version" || only == "-V") {
+        return Parsed::Print(format!("{name} {}", env!("CARGO_PKG_VERSION")));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match T::from_args(&[name], &arguments) {
+        Ok(arguments) => Parsed::Run(arguments),
+        Err(exit) if exit.status.is_ok() => {
+            Parsed::Print(format!("{}\n\n  --version         print the version", exit.output.trim_end()))
+        }
+        Err(exit) => Parsed::Wrong(format!("{}\n{more}", exit.output.trim())),
+    }
+}
+
+/// For options that are a port: 1 to 65535.
+///
+/// # Errors
+/// In words for the user.
+pub fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{text:?} is not a port: a number from 1 to 65535")),
+    }
+}
+
+/// For options that are a port to listen on: 0 lets the system choose.
+///
+/// # Errors
+/// In words for the user.
+pub fn listen_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a port: a number from 0 (any) to 65535"))
+}
+
+/// For options that are a piece length: bytes, or with K or M after it KiB or MiB; a power of two, at least 16 KiB.
+///
+/// # Errors
+/// In words for the user.
+pub fn piece_length(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (text.get(..text.len() - 1), 1 << 10),
+        Some(b'm' | b'M') => (text.get(..text.len() - 1), 1 << 20),
+        _ => (Some(text), 1_u64),
+    };
+    let bytes = number.and_then(|number| number.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
+    match bytes {
+        Some(bytes) if bytes.is_power_of_two() && bytes >= 16 << 10 => Ok(bytes),
+        _ => Err(format!("{text:?} is not a piece length: a power of two of at least 16K, such as 262144, 256K or 1M")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does something
+    #[derive(argh::FromArgs, Debug)]
+    struct Example {
+        /// a port
+        #[argh(option, from_str_fn(port))]
+        port: Option<u16>,
+        /// needed
+        #[argh(option)]
+        input: String,
+    }
+
+    fn parse_all(arguments: &[&str]) -> Parsed<Example> {
+        parse("example", arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn each_kind() {
+        let Parsed::Run(run) = parse_all(&["--input", "x", "--port", "5"]) else { panic!() };
+        assert_eq!((run.input.as_str(), run.port), ("x", Some(5)));
+        assert!(matches!(parse_all(&["--help"]), Parsed::Print(text) if text.contains("--input")));
+        assert!(matches!(parse_all(&["--version"]), Parsed::Print(text) if text.starts_with("example ")));
+        for wrong in [&["--input"][..], &[], &["--input", "x", "--port", "0"], &["--what"], &["--input", "x", "y"]] {
+            let Parsed::Wrong(message) = parse_all(wrong) else { panic!("{wrong:?}") };
+            assert!(message.ends_with("run example --help for more"), "{message}");
+        }
+        let Parsed::Run(run) = parse_all(&["--input", "--version"]) else { panic!() };
+        assert_eq!(run.input, "--version");
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_a_usage_error() {
+        use std::os::unix::ffi::OsStringExt;
+        let arguments = [OsString::from("--input"), OsString::from_vec(vec![0xff])];
+        assert!(matches!(parse::<Example>("example", arguments.into_iter()), Parsed::Wrong(_)));
+    }
+
+    #[test]
+    fn ports_and_piece_lengths() {
+        assert_eq!(port("65535"), Ok(65535));
+        for bad in ["0", "65536", "-1", "", "x"] {
+            assert!(port(bad).is_err(), "{bad}");
+        }
+        assert_eq!(listen_port("0"), Ok(0));
+        assert_eq!(piece_length("16384"), Ok(16384));
+        assert_eq!(piece_length("256k"), Ok(256 << 10));
+        assert_eq!(piece_length("4M"), Ok(4 << 20));
+        for bad in ["", "K", "M", "0", "1000", "8192", "3M", "-1M", "é", "18014398509481984M", "1G"] {
+            assert!(piece_length(bad).is_err(), "{bad}");
+        }
+    }
+}

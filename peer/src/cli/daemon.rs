@@ -1,0 +1,102 @@
+//! torrent-daemon: runs in the foreground until it is told to stop.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use argh::FromArgs;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use torrent_common::config::PeerConfig;
+
+use super::interrupt::Interrupt;
+use super::live::{Live, Screen};
+use super::{Failure, Out, arguments, settings};
+use crate::{Daemon, Running};
+
+/// Between two looks of the live lines, on a terminal only.
+const LIVE: Duration = Duration::from_secs(1);
+
+/// Seeds and leeches torrents until Ctrl-C or SIGTERM; the other commands tell it what to do
+#[derive(FromArgs, Debug)]
+struct Arguments {
+    /// the configuration file
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// the control port, on 127.0.0.1 (PORT in config.ini; 5000); 0: any
+    #[argh(option, from_str_fn(arguments::listen_port))]
+    port: Option<u16>,
+    /// the port that peers connect to (PEER_PORT in config.ini); 0: any
+    #[argh(option, from_str_fn(arguments::listen_port))]
+    peer_port: Option<u16>,
+    /// where downloads go unless told otherwise (DOWNLOAD_DIR in config.ini)
+    #[argh(option)]
+    download_dir: Option<PathBuf>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    super::run("torrent-daemon", command)
+}
+
+fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
+    let config = configure(arguments)?;
+    let screen = Screen::stderr();
+    screen.init_log();
+    raise_descriptor_limit();
+    // Before anything is started, so that a signal in between is not lost.
+    let interrupt = Interrupt::new()?;
+    let running = Daemon::start(config).map_err(|error| Failure::failed(error.to_string()))?;
+    announce_ready(out, &running);
+    if screen.is_terminal() {
+        let mut live = Live::new(screen);
+        live.show(&running.status());
+        while !interrupt.wait(LIVE) {
+            live.show(&running.status());
+        }
+    } else {
+        interrupt.wait_for_ever();
+    }
+    log::info!("stopping; a second signal ends the process at once");
+    running.stop();
+    Ok(())
+}
+
+/// The configuration with what the command line says instead.
+fn configure(arguments: Arguments) -> Result<PeerConfig, Failure> {
+    let mut config = settings::load(arguments.config.as_deref())?;
+    if let Some(port) = arguments.port {
+        config.port = port;
+    }
+    if let Some(port) = arguments.peer_port {
+        config.peer_port = port;
+    }
+    if let Some(folder) = arguments.download_dir {
+        config.download_dir = folder;
+    }
+    for folder in [&mut config.download_dir, &mut config.torrent_dir, &mut config.state_dir] {
+        *folder = settings::absolute(folder)?;
+    }
+    Ok(config)
+}
+
+/// One line for whoever started us and needs the ports: `ready control=127.0.0.1:5000 peers=[::]:6881`.
+fn announce_ready(out: &mut Out, running: &Running) {
+    let line = format!("ready control={} peers={}", running.control_address(), running.peer_address());
+    if out.line(&line).and_then(|()| out.flush()).is_err() {
+        // A closed standard output is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+/// Connections and files need descriptors, and the usual soft limit of 1024 is there for the sake of select(2), which we
+/// do not use. (tiny_http stops accepting when it finds none left.)
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}

@@ -1,0 +1,224 @@
+//! torrent-fetch: the tracker's catalogue, and torrent files from it.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use argh::FromArgs;
+use serde_json::{Value, json};
+use torrent_common::config::PeerConfig;
+use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::{Metainfo, MetainfoLimits};
+
+use super::picker::pick;
+use super::table::{Align, lines};
+use super::{Failure, Out, arguments, format, settings};
+use crate::catalogue::{CatalogueClient, Entry};
+
+/// For one request to the tracker.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Torrents asked for at once.
+const PAGE: u32 = 100;
+
+/// Torrents listed at most.
+const LISTED_MAX: usize = 1000;
+
+/// Lists the torrents published to the tracker's catalogue; on a terminal the arrow keys choose one. Saves the chosen torrent file and prints its path
+#[derive(FromArgs, Debug)]
+struct Arguments {
+    /// list only torrents that match these words
+    #[argh(option)]
+    search: Option<String>,
+    /// fetch this torrent without asking
+    #[argh(option)]
+    info_hash: Option<InfoHash>,
+    /// save the torrent file here; in TORRENT_DIR, by its name, unless given
+    #[argh(option)]
+    output: Option<PathBuf>,
+    /// print JSON, and do not ask
+    #[argh(switch)]
+    json: bool,
+    /// the tracker's announce address (TRACKER_URL in config.ini)
+    #[argh(option)]
+    tracker: Option<String>,
+    /// the daemon's control port: taken like those of the other commands, but the catalogue is the tracker's
+    #[argh(option, from_str_fn(arguments::port))]
+    #[allow(dead_code, reason = "every command takes --port")]
+    port: Option<u16>,
+    /// the configuration file
+    #[argh(option)]
+    config: Option<PathBuf>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    super::run("torrent-fetch", command)
+}
+
+fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
+    if arguments.info_hash.is_some() && arguments.search.is_some() {
+        return Err(Failure::Usage("say either --search or --info-hash".into()));
+    }
+    let config = settings::load(arguments.config.as_deref())?;
+    let tracker = arguments.tracker.as_deref().unwrap_or(&config.tracker_url);
+    let catalogue = CatalogueClient::new(tracker, TIMEOUT)?;
+    if let Some(info_hash) = arguments.info_hash {
+        let path = fetch(&catalogue, info_hash, arguments.output.as_deref(), &config)?;
+        return if arguments.json {
+            out.json(&json!({ "info_hash": info_hash, "path": path }))
+        } else {
+            out.line(path.display())
+        };
+    }
+    let interactive = !arguments.json && out.is_terminal() && std::io::stdin().is_terminal();
+    if arguments.output.is_some() && !interactive {
+        return Err(Failure::Usage("--output needs --info-hash when there is no terminal to choose on".into()));
+    }
+    let (total, entries) = list(&catalogue, arguments.search.as_deref())?;
+    if arguments.json {
+        return out.json(&json!({ "total": total, "torrents": entries.iter().map(as_json).collect::<Vec<_>>() }));
+    }
+    if entries.is_empty() {
+        return out.line("no torrents found");
+    }
+    let lines = table(&entries);
+    let shown = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    let more = total.saturating_sub(shown);
+    if !interactive {
+        lines.iter().try_for_each(|line| out.line(line))?;
+        return if more > 0 { out.line(format_args!("… and {more} more: use --search")) } else { Ok(()) };
+    }
+    let Some(chosen) = pick(lines)? else { return Ok(()) };
+    let Some(entry) = entries.get(chosen) else { return Ok(()) };
+    let path = fetch(&catalogue, entry.info_hash, arguments.output.as_deref(), &config)?;
+    out.line(path.display())
+}
+
+/// How many there are, and the first of them.
+fn list(catalogue: &CatalogueClient, query: Option<&str>) -> Result<(u64, Vec<Entry>), Failure> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let offset = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        let page = catalogue.search(query, offset, PAGE)?;
+        let is_last = page.torrents.is_empty();
+        entries.extend(page.torrents);
+        entries.truncate(LISTED_MAX);
+        let have = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        if is_last || have >= page.total || entries.len() >= LISTED_MAX {
+            return Ok((page.total.max(have), entries));
+        }
+    }
+}
+
+fn as_json(entry: &Entry) -> Value {
+    json!({
+        "info_hash": entry.info_hash,
+        "name": entry.name,
+        "description": entry.description,
+        "size": entry.size,
+        "files": entry.files,
+        "seeders": entry.seeders,
+        "leechers": entry.leechers,
+        "completed": entry.completed,
+        "created": entry.created,
+    })
+}
+
+fn table(entries: &[Entry]) -> Vec<String> {
+    let columns = [
+        ("Name", Align::Left),
+        ("Size", Align::Right),
+        ("Files", Align::Right),
+        ("Seeders", Align::Right),
+        ("Leechers", Align::Right),
+        ("Info-hash", Align::Left),
+        ("Description", Align::Left),
+    ];
+    let row = |entry: &Entry| {
+        vec![
+            format::text(&entry.name, 40),
+            format::size(entry.size),
+            entry.files.to_string(),
+            entry.seeders.to_string(),
+            entry.leechers.to_string(),
+            entry.info_hash.to_string(),
+            format::text(&entry.description, 60),
+        ]
+    };
+    lines(&columns, entries.iter().map(row))
+}
+
+/// Takes a torrent file from the catalogue and saves it.
+fn fetch(
+    catalogue: &CatalogueClient,
+    info_hash: InfoHash,
+    output: Option<&Path>,
+    config: &PeerConfig,
+) -> Result<PathBuf, Failure> {
+    let torrent = catalogue.fetch(info_hash)?;
+    let path = match output {
+        Some(path) => path.to_owned(),
+        None => config.torrent_dir.join(file_name(&torrent, info_hash)),
+    };
+    let path = settings::absolute(&path)?;
+    save(&torrent, &path, output.is_none())
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
+    Ok(path)
+}
+
+/// The torrent's name as far as it is harmless, and enough of the info-hash to tell torrents of one name apart.
+fn file_name(torrent: &[u8], info_hash: InfoHash) -> String {
+    let name = Metainfo::parse(torrent, &MetainfoLimits::default()).map(|metainfo| metainfo.name).unwrap_or_default();
+    let hash = info_hash.to_string();
+    match (format::file_stem(&name), hash.get(..8)) {
+        (stem, Some(short)) if !stem.is_empty() => format!("{stem}-{short}.torrent"),
+        _ => format!("{hash}.torrent"),
+    }
+}
+
+/// All of it or nothing, also when interrupted.
+fn save(torrent: &[u8], path: &Path, make_folder: bool) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if make_folder {
+        std::fs::create_dir_all(folder)?;
+    }
+    // A device or pipe is written to, not replaced.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return std::fs::File::options().write(true).open(path)?.write_all(torrent);
+    }
+    let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(folder)?;
+    file.write_all(torrent)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// As for any new file: what the user's umask leaves of it.
+fn readable() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::Permissions::from_mode(0o666)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_nothing_harmless_is_the_hash() {
+        let hash = InfoHash::new([0xab; 20]);
+        assert_eq!(file_name(b"nonsense", hash), format!("{}.torrent", "ab".repeat(20)));
+    }
+
+    #[test]
+    fn saving_replaces_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("below").join("x.torrent");
+        assert!(save(b"one", &path, false).is_err());
+        save(b"one", &path, true).unwrap();
+        save(b"two", &path, false).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(path.parent().unwrap().read_dir().unwrap().count(), 1);
+        save(b"to nowhere", Path::new("/dev/null"), false).unwrap();
+    }
+}

@@ -1,0 +1,175 @@
+//! torrent-leech: gives a torrent file to the daemon, which downloads it, and seeds it once it is complete.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use torrent_common::ids::InfoHash;
+
+use super::interrupt::Interrupt;
+use super::progress::{Bar, Pace};
+use super::{Failure, Out, arguments, format, out, settings};
+use crate::control::api::{LeechRequest, TorrentState, TorrentStatus};
+use crate::control::{ClientError, ControlClient};
+
+/// Between two looks at the torrent: short at first, for what is small or there already.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+/// Later.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A daemon that is being restarted is waited for this long.
+const ABSENT_MAX: Duration = Duration::from_secs(30);
+
+/// Downloads a torrent with torrent-daemon, which seeds it once it is complete. Data already in the folder is checked and kept, so the same command seeds an existing copy
+#[derive(FromArgs, Debug)]
+struct Arguments {
+    /// the torrent file
+    #[argh(option)]
+    torrent: PathBuf,
+    /// the folder to put it in; the daemon's DOWNLOAD_DIR unless given
+    #[argh(option)]
+    output: Option<PathBuf>,
+    /// wait until it is complete, and show the progress; Ctrl-C ends the waiting, not the download
+    #[argh(switch)]
+    wait: bool,
+    /// print the torrent's status as JSON in the end
+    #[argh(switch)]
+    json: bool,
+    /// the daemon's control port (PORT in config.ini; 5000)
+    #[argh(option, from_str_fn(arguments::port))]
+    port: Option<u16>,
+    /// the configuration file
+    #[argh(option)]
+    config: Option<PathBuf>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    super::run("torrent-leech", command)
+}
+
+fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
+    let config = settings::load(arguments.config.as_deref())?;
+    let client = settings::client(&config, arguments.port)?;
+    let torrent = read(&arguments.torrent, config.max_torrent_len)?;
+    let request = LeechRequest {
+        torrent_base64: Some(STANDARD.encode(torrent)),
+        torrent_path: None,
+        output: arguments.output.as_deref().map(settings::absolute).transpose()?,
+    };
+    let added = client.leech(&request)?;
+    if arguments.wait {
+        let done = wait(&client, added.info_hash, arguments.json)?;
+        if arguments.json {
+            return out.json(&done);
+        }
+        return out.line(format_args!("complete: {}", place(&done)));
+    }
+    if arguments.json {
+        return out.json(&added);
+    }
+    out.line(format_args!("{}: {}", format::state(added.state), place(&added)))
+}
+
+/// What it is and where.
+fn place(status: &TorrentStatus) -> String {
+    format!("{} ({}) in {}", format::text(&status.name, 100), format::size(status.size), status.output.display())
+}
+
+fn read(path: &Path, max_len: usize) -> Result<Vec<u8>, Failure> {
+    let cannot = |error: std::io::Error| Failure::failed(format!("cannot read {}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(max_len).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path).map_err(cannot)?.take(limit).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() > max_len {
+        return Err(Failure::failed(format!(
+            "{} has more than {}, too much for a torrent file (MAX_TORRENT_SIZE_KIB)",
+            path.display(),
+            format::size(limit.saturating_sub(1))
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Waits until the torrent is complete.
+fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<TorrentStatus, Failure> {
+    let interrupt = Interrupt::new()?;
+    let mut watch = Watch::new(quiet);
+    let mut look = FIRST_LOOK;
+    let mut absent_since: Option<Instant> = None;
+    loop {
+        match client.details(&info_hash) {
+            Ok(details) => {
+                absent_since = None;
+                match details.status.state {
+                    TorrentState::Seeding => return Ok(details.status),
+                    TorrentState::Error => {
+                        let error = details.status.error.as_deref().unwrap_or("torrent-daemon does not say why");
+                        return Err(Failure::failed(format!("stopped: {}", format::text(error, 1000))));
+                    }
+                    // Complete and paused is complete.
+                    TorrentState::Paused if details.status.progress >= 1.0 => return Ok(details.status),
+                    TorrentState::Checking | TorrentState::Downloading | TorrentState::Paused => {
+                        watch.show(&details.status);
+                    }
+                }
+            }
+            Err(ClientError::Refused { status: 404, .. }) => {
+                return Err(Failure::failed("the torrent was removed from torrent-daemon"));
+            }
+            Err(error @ (ClientError::NotRunning(_) | ClientError::Broken { .. })) => {
+                let since = *absent_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > ABSENT_MAX {
+                    return Err(error.into());
+                }
+                watch.absent();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if interrupt.wait(look) {
+            return Err(Failure::failed("not complete yet; torrent-daemon goes on with it: torrent-status shows it"));
+        }
+        look = (look * 2).min(LOOK);
+    }
+}
+
+/// Shows the progress, one way or the other.
+struct Watch {
+    bar: Bar,
+    pace: Pace,
+    last_state: Option<TorrentState>,
+    quiet: bool,
+}
+
+impl Watch {
+    fn new(quiet: bool) -> Self {
+        Self { bar: Bar::new(), pace: Pace::default(), last_state: None, quiet }
+    }
+
+    fn show(&mut self, status: &TorrentStatus) {
+        let changed = self.last_state.replace(status.state) != Some(status.state);
+        let mut line = format::progress_line(status);
+        if status.state == TorrentState::Paused {
+            line.push_str(", waiting until it is resumed");
+        }
+        if !self.bar.is_hidden() {
+            self.bar.show(status.progress, line);
+        } else if !self.quiet && (self.pace.is_due(Instant::now(), status.progress) || changed) {
+            out::complain(&format!("{}: {line}", format::text(&status.name, 60)));
+        }
+    }
+
+    fn absent(&mut self) {
+        let message = "torrent-daemon does not answer, waiting for it";
+        if !self.bar.is_hidden() {
+            self.bar.show(0.0, message.into());
+        } else if self.last_state.take().is_some() && !self.quiet {
+            out::complain(message);
+        }
+    }
+}

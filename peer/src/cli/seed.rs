@@ -1,0 +1,145 @@
+//! torrent-seed: makes a torrent of a file or folder, seeds it, and publishes it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+
+use super::interrupt::Interrupt;
+use super::progress::Bar;
+use super::{Failure, Out, arguments, format, settings};
+use crate::control::ControlClient;
+use crate::control::api::{JobStatus, SeedRequest, SeedResult};
+
+/// Between two looks at the job: short at first, for what is small.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// Later.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Makes a torrent of a file or folder, seeds it with torrent-daemon, and publishes it to the tracker's catalogue. Prints the info-hash, the torrent file's path and the magnet link
+#[derive(FromArgs, Debug)]
+struct Arguments {
+    /// the file or folder
+    #[argh(option)]
+    input: PathBuf,
+    /// do not publish it, and set the torrent's private flag: peers come from its trackers alone
+    #[argh(switch)]
+    private: bool,
+    /// bytes in a piece, such as 262144, 256K or 1M: a power of two of at least 16K; chosen by size unless given
+    #[argh(option, from_str_fn(arguments::piece_length))]
+    piece_length: Option<u64>,
+    /// a tracker's announce address; may be repeated; the configured tracker (TRACKER_URL) unless given
+    #[argh(option)]
+    tracker: Vec<String>,
+    /// also save the torrent file here
+    #[argh(option)]
+    torrent: Option<PathBuf>,
+    /// the torrent's name; the input's own unless given
+    #[argh(option)]
+    name: Option<String>,
+    /// a description for the catalogue
+    #[argh(option)]
+    description: Option<String>,
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// the daemon's control port (PORT in config.ini; 5000)
+    #[argh(option, from_str_fn(arguments::port))]
+    port: Option<u16>,
+    /// the configuration file
+    #[argh(option)]
+    config: Option<PathBuf>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    super::run("torrent-seed", command)
+}
+
+fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
+    let config = settings::load(arguments.config.as_deref())?;
+    let client = settings::client(&config, arguments.port)?;
+    let path = settings::absolute(&arguments.input)?;
+    if let Err(error) = path.symlink_metadata() {
+        return Err(Failure::failed(format!("cannot seed {}: {error}", path.display())));
+    }
+    let interrupt = Interrupt::new()?;
+    let job = client.seed(&SeedRequest {
+        path,
+        private: arguments.private,
+        piece_length: arguments.piece_length,
+        trackers: arguments.tracker,
+        name: arguments.name,
+        description: arguments.description,
+    })?;
+    let mut result = wait(&client, job, &interrupt)?;
+    if let Some(copy) = &arguments.torrent {
+        result.torrent_path = save_copy(&result.torrent_path, copy)?;
+    }
+    if arguments.json {
+        out.json(&result)?;
+    } else {
+        print(out, &result)?;
+    }
+    out.flush()?;
+    match &result.publish_error {
+        None => Ok(()),
+        Some(error) => {
+            Err(Failure::failed(format!("it is seeded, but not in the catalogue: {}", format::text(error, 500))))
+        }
+    }
+}
+
+fn print(out: &mut Out, result: &SeedResult) -> Result<(), Failure> {
+    out.line(format_args!("info-hash  {}", result.info_hash))?;
+    out.line(format_args!("torrent    {}", result.torrent_path.display()))?;
+    out.line(format_args!("magnet     {}", result.magnet))
+}
+
+/// Shows the job's progress until it is over.
+fn wait(client: &ControlClient, job: u64, interrupt: &Interrupt) -> Result<SeedResult, Failure> {
+    let bar = Bar::new();
+    let start = Instant::now();
+    let mut look = FIRST_LOOK;
+    loop {
+        match client.job(job)? {
+            JobStatus::Done(result) => return Ok(result),
+            JobStatus::Failed { error } => return Err(Failure::failed(format::text(&error, 1000))),
+            JobStatus::Running { done, total } => show(&bar, done, total, start.elapsed()),
+        }
+        if interrupt.wait(look) {
+            drop(bar);
+            client.cancel_job(job)?;
+            return Err(Failure::failed("cancelled: nothing is seeded"));
+        }
+        look = (look * 2).min(LOOK);
+    }
+}
+
+fn show(bar: &Bar, done: u64, total: u64, elapsed: Duration) {
+    let progress = if total == 0 { 0.0 } else { done as f64 / total as f64 };
+    let rate = done.checked_div(elapsed.as_millis().try_into().unwrap_or(u64::MAX)).unwrap_or(0).saturating_mul(1000);
+    let left = total.saturating_sub(done).checked_div(rate);
+    let message = format!(
+        "hashing {}  {} of {}  {}  ETA {}",
+        format::percent(progress),
+        format::size(done),
+        format::size(total),
+        format::rate(rate),
+        format::duration(left)
+    );
+    bar.show(progress, message);
+}
+
+fn save_copy(from: &Path, to: &Path) -> Result<PathBuf, Failure> {
+    let to = settings::absolute(to)?;
+    std::fs::copy(from, &to).map_err(|error| {
+        Failure::failed(format!(
+            "it is seeded, but {} could not be copied to {}: {error}",
+            from.display(),
+            to.display()
+        ))
+    })?;
+    Ok(to)
+}
