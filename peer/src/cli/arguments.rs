@@ -65,10 +65,13 @@ pub fn piece_length(text: &str) -> Result<u64, String> {
         Some(b'm' | b'M') => (text.get(..text.len() - 1), 1 << 20),
         _ => (Some(text), 1_u64),
     };
-    let bytes = number.and_then(|number| number.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
+    let bytes =
+        number.and_then(|number| number.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
     match bytes {
         Some(bytes) if bytes.is_power_of_two() && bytes >= 16 << 10 => Ok(bytes),
-        _ => Err(format!("{text:?} is not a piece length: a power of two of at least 16K, such as 262144, 256K or 1M")),
+        _ => Err(format!(
+            "{text:?} is not a piece length: a power of two of at least 16K, such as 262144, 256K or 1M"
+        )),
     }
 }
 
@@ -97,7 +100,9 @@ mod tests {
         assert_eq!((run.input.as_str(), run.port), ("x", Some(5)));
         assert!(matches!(parse_all(&["--help"]), Parsed::Print(text) if text.contains("--input")));
         assert!(matches!(parse_all(&["--version"]), Parsed::Print(text) if text.starts_with("example ")));
-        for wrong in [&["--input"][..], &[], &["--input", "x", "--port", "0"], &["--what"], &["--input", "x", "y"]] {
+        for wrong in
+            [&["--input"][..], &[], &["--input", "x", "--port", "0"], &["--what"], &["--input", "x", "y"]]
+        {
             let Parsed::Wrong(message) = parse_all(wrong) else { panic!("{wrong:?}") };
             assert!(message.ends_with("run example --help for more"), "{message}");
         }

@@ -74,11 +74,14 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     }
     let interactive = !arguments.json && out.is_terminal() && std::io::stdin().is_terminal();
     if arguments.output.is_some() && !interactive {
-        return Err(Failure::Usage("--output needs --info-hash when there is no terminal to choose on".into()));
+        return Err(Failure::Usage(
+            "--output needs --info-hash when there is no terminal to choose on".into(),
+        ));
     }
     let (total, entries) = list(&catalogue, arguments.search.as_deref())?;
     if arguments.json {
-        return out.json(&json!({ "total": total, "torrents": entries.iter().map(as_json).collect::<Vec<_>>() }));
+        return out
+            .json(&json!({ "total": total, "torrents": entries.iter().map(as_json).collect::<Vec<_>>() }));
     }
     if entries.is_empty() {
         return out.line("no torrents found");
@@ -170,7 +173,9 @@ fn fetch(
 
 /// The torrent's name as far as it is harmless, and enough of the info-hash to tell torrents of one name apart.
 fn file_name(torrent: &[u8], info_hash: InfoHash) -> String {
-    let name = Metainfo::parse(torrent, &MetainfoLimits::default()).map(|metainfo| metainfo.name).unwrap_or_default();
+    let name = Metainfo::parse(torrent, &MetainfoLimits::default())
+        .map(|metainfo| metainfo.name)
+        .unwrap_or_default();
     let hash = info_hash.to_string();
     match (format::file_stem(&name), hash.get(..8)) {
         (stem, Some(short)) if !stem.is_empty() => format!("{stem}-{short}.torrent"),

@@ -102,7 +102,8 @@ pub fn text(text: &str, max_chars: usize) -> String {
 pub fn file_stem(name: &str) -> String {
     let mut stem = String::new();
     for character in name.chars() {
-        let safe = if character.is_alphanumeric() || matches!(character, '.' | '-' | '_') { character } else { '_' };
+        let safe =
+            if character.is_alphanumeric() || matches!(character, '.' | '-' | '_') { character } else { '_' };
         if stem.len() + safe.len_utf8() > 80 {
             break;
         }
@@ -141,8 +142,16 @@ mod tests {
     #[test]
     fn sizes() {
         for (bytes, shown) in [
-            (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1_048_524, "1023.9 KiB"),
-            (1_048_575, "1.0 MiB"), (1 << 20, "1.0 MiB"), (1 << 30, "1.0 GiB"), (1 << 50, "1.0 PiB"), (u64::MAX, "16.0 EiB"),
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1_048_524, "1023.9 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (1 << 20, "1.0 MiB"),
+            (1 << 30, "1.0 GiB"),
+            (1 << 50, "1.0 PiB"),
+            (u64::MAX, "16.0 EiB"),
         ] {
             assert_eq!(size(bytes), shown);
         }
@@ -153,8 +162,15 @@ mod tests {
     #[test]
     fn durations() {
         for (seconds, shown) in [
-            (0, "0s"), (59, "59s"), (60, "1m00s"), (185, "3m05s"), (3599, "59m59s"), (3720, "1h02m"), (86399, "23h59m"),
-            (97200, "1d03h"), (u64::MAX, "-"),
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m00s"),
+            (185, "3m05s"),
+            (3599, "59m59s"),
+            (3720, "1h02m"),
+            (86399, "23h59m"),
+            (97200, "1d03h"),
+            (u64::MAX, "-"),
         ] {
             assert_eq!(duration(Some(seconds)), shown);
         }
@@ -164,8 +180,15 @@ mod tests {
     #[test]
     fn percents() {
         for (progress, shown) in [
-            (0.0, "0.0%"), (0.29, "29.0%"), (0.12345, "12.3%"), (0.9999, "99.9%"), (0.999_999_999_999, "99.9%"),
-            (1.0, "100.0%"), (2.0, "100.0%"), (-1.0, "0.0%"), (f64::NAN, "0.0%"),
+            (0.0, "0.0%"),
+            (0.29, "29.0%"),
+            (0.12345, "12.3%"),
+            (0.9999, "99.9%"),
+            (0.999_999_999_999, "99.9%"),
+            (1.0, "100.0%"),
+            (2.0, "100.0%"),
+            (-1.0, "0.0%"),
+            (f64::NAN, "0.0%"),
         ] {
             assert_eq!(percent(progress), shown, "{progress}");
         }
@@ -180,7 +203,10 @@ mod tests {
 
     #[test]
     fn progress_lines() {
-        assert_eq!(progress_line(&status(TorrentState::Downloading)), "50.0% of 10.0 MiB  1.0 MiB/s  2 peers  ETA 1m02s");
+        assert_eq!(
+            progress_line(&status(TorrentState::Downloading)),
+            "50.0% of 10.0 MiB  1.0 MiB/s  2 peers  ETA 1m02s"
+        );
         let error = TorrentStatus { error: Some("\u{1b}[2J".into()), ..status(TorrentState::Error) };
         assert!(!progress_line(&error).contains('\u{1b}'));
     }
@@ -188,8 +214,13 @@ mod tests {
     #[test]
     fn file_stems() {
         for (name, stem) in [
-            ("holiday pictures", "holiday_pictures"), ("../../etc/passwd", "etc_passwd"), (".hidden", "hidden"), ("..", ""),
-            ("a/b\\c\0d", "a_b_c_d"), ("Größe 3", "Größe_3"), ("-rf", "rf"),
+            ("holiday pictures", "holiday_pictures"),
+            ("../../etc/passwd", "etc_passwd"),
+            (".hidden", "hidden"),
+            ("..", ""),
+            ("a/b\\c\0d", "a_b_c_d"),
+            ("Größe 3", "Größe_3"),
+            ("-rf", "rf"),
         ] {
             assert_eq!(file_stem(name), stem);
         }

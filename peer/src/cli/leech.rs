@@ -78,7 +78,12 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
 
 /// What it is and where.
 fn place(status: &TorrentStatus) -> String {
-    format!("{} ({}) in {}", format::text(&status.name, 100), format::size(status.size), status.output.display())
+    format!(
+        "{} ({}) in {}",
+        format::text(&status.name, 100),
+        format::size(status.size),
+        status.output.display()
+    )
 }
 
 fn read(path: &Path, max_len: usize) -> Result<Vec<u8>, Failure> {
@@ -109,7 +114,8 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
                 match details.status.state {
                     TorrentState::Seeding => return Ok(details.status),
                     TorrentState::Error => {
-                        let error = details.status.error.as_deref().unwrap_or("torrent-daemon does not say why");
+                        let error =
+                            details.status.error.as_deref().unwrap_or("torrent-daemon does not say why");
                         return Err(Failure::failed(format!("stopped: {}", format::text(error, 1000))));
                     }
                     // Complete and paused is complete.
@@ -132,7 +138,9 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
             Err(error) => return Err(error.into()),
         }
         if interrupt.wait(look) {
-            return Err(Failure::failed("not complete yet; torrent-daemon goes on with it: torrent-status shows it"));
+            return Err(Failure::failed(
+                "not complete yet; torrent-daemon goes on with it: torrent-status shows it",
+            ));
         }
         look = (look * 2).min(LOOK);
     }

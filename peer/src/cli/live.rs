@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn only_active_torrents_and_not_too_many() {
         let status = |torrents| Status { torrents, download_rate: 0, upload_rate: 0, peers: 0 };
-        let idle = [TorrentState::Seeding, TorrentState::Paused, TorrentState::Error].map(|state| torrent(state, 0));
+        let idle =
+            [TorrentState::Seeding, TorrentState::Paused, TorrentState::Error].map(|state| torrent(state, 0));
         assert!(live_lines(&status(idle.to_vec())).is_empty());
         assert_eq!(live_lines(&status(vec![torrent(TorrentState::Seeding, 1)])).len(), 1);
         let ten = live_lines(&status(vec![torrent(TorrentState::Downloading, 0); 10]));

@@ -37,8 +37,13 @@ impl Bar {
 
     /// Shows `progress` (0 to 1) and a message, which must be safe to print.
     pub fn show(&self, progress: f64, message: String) {
-        let wanted = progress * STEPS as f64;
-        self.bar.set_position((0..STEPS).take_while(|step| (*step as f64) < wanted.floor()).count() as u64);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 0 and STEPS"
+        )]
+        let position = (progress.clamp(0.0, 1.0) * STEPS as f64) as u64;
+        self.bar.set_position(position);
         self.bar.set_message(message);
     }
 }

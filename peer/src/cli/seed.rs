@@ -85,9 +85,10 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     out.flush()?;
     match &result.publish_error {
         None => Ok(()),
-        Some(error) => {
-            Err(Failure::failed(format!("it is seeded, but not in the catalogue: {}", format::text(error, 500))))
-        }
+        Some(error) => Err(Failure::failed(format!(
+            "it is seeded, but not in the catalogue: {}",
+            format::text(error, 500)
+        ))),
     }
 }
 
@@ -119,7 +120,10 @@ fn wait(client: &ControlClient, job: u64, interrupt: &Interrupt) -> Result<SeedR
 
 fn show(bar: &Bar, done: u64, total: u64, elapsed: Duration) {
     let progress = if total == 0 { 0.0 } else { done as f64 / total as f64 };
-    let rate = done.checked_div(elapsed.as_millis().try_into().unwrap_or(u64::MAX)).unwrap_or(0).saturating_mul(1000);
+    let rate = done
+        .checked_div(elapsed.as_millis().try_into().unwrap_or(u64::MAX))
+        .unwrap_or(0)
+        .saturating_mul(1000);
     let left = total.saturating_sub(done).checked_div(rate);
     let message = format!(
         "hashing {}  {} of {}  {}  ETA {}",

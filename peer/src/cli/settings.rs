@@ -13,8 +13,8 @@ use crate::control::ControlClient;
 /// [`Failure::Failed`] names the file and the line.
 pub fn load(config: Option<&Path>) -> Result<PeerConfig, Failure> {
     let env = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let (config, _) =
-        Config::load(config, env, |path| std::fs::read_to_string(path)).map_err(|error| Failure::failed(error.to_string()))?;
+    let (config, _) = Config::load(config, env, |path| std::fs::read_to_string(path))
+        .map_err(|error| Failure::failed(error.to_string()))?;
     Ok(config.peer)
 }
 
@@ -24,7 +24,9 @@ pub fn load(config: Option<&Path>) -> Result<PeerConfig, Failure> {
 /// [`Failure::Failed`] when the configuration leaves the port to the system.
 pub fn client(config: &PeerConfig, port: Option<u16>) -> Result<ControlClient, Failure> {
     match port.unwrap_or(config.port) {
-        0 => Err(Failure::failed("PORT is 0 in the configuration, so only torrent-daemon knows it: say --port")),
+        0 => Err(Failure::failed(
+            "PORT is 0 in the configuration, so only torrent-daemon knows it: say --port",
+        )),
         port => Ok(ControlClient::new(port)),
     }
 }
@@ -34,5 +36,6 @@ pub fn client(config: &PeerConfig, port: Option<u16>) -> Result<ControlClient, F
 /// # Errors
 /// [`Failure::Failed`] when the working folder is gone.
 pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::failed(format!("cannot find {}: {error}", path.display())))
+    std::path::absolute(path)
+        .map_err(|error| Failure::failed(format!("cannot find {}: {error}", path.display())))
 }

@@ -60,7 +60,10 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     let mut daemon_tracker = None;
     let daemon = answer(format!("127.0.0.1:{}", client.port()), || match client.info() {
         Ok(info) => {
-            let words = format!("{} {}, peers on port {}, {} torrents", info.name, info.version, info.peer_port, info.torrents);
+            let words = format!(
+                "{} {}, peers on port {}, {} torrents",
+                info.name, info.version, info.peer_port, info.torrents
+            );
             daemon_tracker = Some(info.tracker_url);
             Ok((info.version, words))
         }
@@ -83,7 +86,10 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     } else {
         for (name, answer) in [("daemon ", &report.daemon), ("tracker", &report.tracker)] {
             if answer.ok {
-                out.line(format_args!("{name}  {}  {:.1} ms  {}", answer.address, answer.time_ms, answer.words))?;
+                out.line(format_args!(
+                    "{name}  {}  {:.1} ms  {}",
+                    answer.address, answer.time_ms, answer.words
+                ))?;
             }
         }
     }
@@ -97,7 +103,11 @@ fn answer(address: String, ask: impl FnOnce() -> Result<(String, String), String
     let result = ask();
     let time_ms = (start.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
     match result {
-        Ok((version, words)) => Answer { ok: true, address, time_ms, version: Some(version), error: None, words },
-        Err(error) => Answer { ok: false, address, time_ms, version: None, error: Some(error), words: String::new() },
+        Ok((version, words)) => {
+            Answer { ok: true, address, time_ms, version: Some(version), error: None, words }
+        }
+        Err(error) => {
+            Answer { ok: false, address, time_ms, version: None, error: Some(error), words: String::new() }
+        }
     }
 }
