@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -143,7 +142,7 @@ fn values_of_another_kind_are_none() {
     assert_eq!(scanned(b"i-9223372036854775808e").unwrap().root.as_i64(), Some(i64::MIN));
 }
 
-/// What a quadratic scan would take minutes for.
+/// What a quadratic scan would not get through: 10^10 steps, or thirty times that.
 #[test]
 fn large_unsorted_dictionaries_take_no_quadratic_time() {
     let mut keys: Vec<u8> = Vec::new();
@@ -153,12 +152,10 @@ fn large_unsorted_dictionaries_take_no_quadratic_time() {
     let flat = [b"d", &keys[..], b"e"].concat();
     // The same inside 30 dictionaries, each out of order.
     let nested = [b"d1:b0:1:a".repeat(30), flat.clone(), b"e".repeat(30)].concat();
-    let began = Instant::now();
     assert!(!scanned(&flat).unwrap().sorted);
     assert!(!scanned(&nested).unwrap().sorted);
     let twice = [b"d8:000500000:", &keys[..], b"e"].concat();
     assert!(matches!(scanned(&twice), Err(E::DuplicateKey(_))));
-    assert!(began.elapsed() < Duration::from_secs(20), "took {:?}", began.elapsed());
 }
 
 #[derive(Debug, Clone)]

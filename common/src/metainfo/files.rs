@@ -1,10 +1,8 @@
 //! The `files` list of a torrent: lengths, attributes (BEP 47), paths, and that no two of them want the same place.
 
-use std::cmp::Ordering;
-
 use super::File;
 use super::parse::{MetainfoError, MetainfoLimits};
-use super::paths::SafePath;
+use super::paths::{SafePath, TorrentPath};
 use crate::bencode::{List, Value};
 
 /// The most that the paths of a torrent may take together, in bytes. 500,000 files with paths of 250 bytes fit.
@@ -59,7 +57,7 @@ pub(super) fn list(
         return Err(MetainfoError::NoFiles);
     }
     files.shrink_to_fit();
-    check_places(&files, root.path.as_str().len())?;
+    check_places(files.iter().filter(|file| !file.padding).map(|file| &file.path))?;
     Ok(files)
 }
 
@@ -102,37 +100,24 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// That no two files have the same path, and that no file is where another needs a folder. All paths begin with a root of
-/// `root_len` bytes.
-fn check_places(files: &[File], root_len: usize) -> Result<(), MetainfoError> {
-    let mut sorted: Vec<&File> = files.iter().filter(|file| !file.padding).collect();
-    sorted.sort_unstable_by(|a, b| by_component(below(a, root_len), below(b, root_len)));
+/// That no two files have the same path, and that no file is where another needs a folder.
+pub(super) fn check_places<'a>(paths: impl Iterator<Item = &'a TorrentPath>) -> Result<(), MetainfoError> {
+    let mut sorted: Vec<&TorrentPath> = paths.collect();
+    sorted.sort_unstable();
     for pair in sorted.windows(2) {
-        let &[first, second] = pair else { continue };
-        match second.path.as_str().strip_prefix(first.path.as_str()) {
-            Some("") => return Err(MetainfoError::DuplicateFile(first.path.clone())),
-            Some(rest) if rest.starts_with('/') => {
-                return Err(MetainfoError::FileIsFolder {
-                    file: first.path.clone(),
-                    below: second.path.clone(),
-                });
+        let &[file, next] = pair else { continue };
+        // What begins like `file` comes directly after it, but `a-b` comes before `a/b`.
+        match next.as_str().strip_prefix(file.as_str()) {
+            None => {}
+            Some("") => return Err(MetainfoError::DuplicateFile(file.clone())),
+            Some(_) => {
+                let folder = format!("{file}/");
+                let at = sorted.partition_point(|path| path.as_str() < folder.as_str());
+                if let Some(&below) = sorted.get(at).filter(|path| path.as_str().starts_with(&folder)) {
+                    return Err(MetainfoError::FileIsFolder { file: file.clone(), below: below.clone() });
+                }
             }
-            _ => {}
         }
     }
     Ok(())
-}
-
-/// The path without its first `root_len` bytes.
-fn below(file: &File, root_len: usize) -> &[u8] {
-    file.path.as_str().as_bytes().get(root_len..).unwrap_or_default()
-}
-
-/// Orders paths so that what is below a folder comes directly after it: `/` sorts before every other byte.
-fn by_component(a: &[u8], b: &[u8]) -> Ordering {
-    let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
-    match a.iter().zip(b).find(|(a, b)| a != b) {
-        Some((&a, &b)) => rank(a).cmp(&rank(b)),
-        None => a.len().cmp(&b.len()),
-    }
 }

@@ -116,6 +116,9 @@ pub enum CreateError {
         /// What clients have against it.
         source: PathError,
     },
+    /// Names that differ only in what other systems do not take.
+    #[error("rename a file, for other systems take two names for the same: {0}")]
+    SameName(MetainfoError),
     /// Neither file nor folder.
     #[error("{0:?} is neither a file nor a folder (a pipe, a socket or a device): move it elsewhere")]
     Special(PathBuf),

@@ -167,7 +167,10 @@ fn links_inside_are_left_out_and_the_input_may_be_one() {
 fn what_cannot_be_shared_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    write_files(folder.path(), &[("zero/a", 0), ("back/a\\b", 1), ("ok/x", 1)]);
+    write_files(
+        folder.path(),
+        &[("zero/a", 0), ("back/a\\b", 1), ("ok/x", 1), ("same/a*", 1), ("same/a?", 1)],
+    );
     fs::create_dir(path("empty")).unwrap();
     fs::create_dir(path("bytes")).unwrap();
     fs::write(path("bytes").join(std::ffi::OsStr::from_bytes(b"\xff")), "x").unwrap();
@@ -190,6 +193,11 @@ fn what_cannot_be_shared_is_named() {
     for special in ["pipe", "pipe/fifo"] {
         assert!(matches!(error(&options(&path(special))), CreateError::Special(p) if p == path("pipe/fifo")));
     }
+    let same = error(&options(&path("same")));
+    assert!(
+        matches!(&same, CreateError::SameName(MetainfoError::DuplicateFile(p)) if p.as_str() == "same/a_"),
+        "{same}"
+    );
     let named = |name: &str| CreateOptions { name: Some(name.into()), ..options(&path("ok")) };
     for name in ["", "..", "a/b"] {
         assert!(matches!(error(&named(name)), CreateError::Name { .. }), "{name:?}");
@@ -410,7 +418,7 @@ proptest! {
             Ok(created) => created,
             Err(CreateError::Empty(_)) => return Ok(()),
             // `a:` and `a_`, say, are the same file elsewhere.
-            Err(CreateError::Invalid(MetainfoError::DuplicateFile(_) | MetainfoError::FileIsFolder { .. })) => return Ok(()),
+            Err(CreateError::SameName(_)) => return Ok(()),
             // `c:`.
             Err(CreateError::Name { .. }) => return Ok(()),
             Err(other) => panic!("{other}"),

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::MetainfoLimits;
-use super::super::paths::SafePath;
+use super::super::files::check_places;
+use super::super::paths::{SafePath, TorrentPath};
 use super::{CreateError, CreateOptions, FileStamp, Progress};
 
 /// What is going to be hashed.
@@ -27,6 +28,8 @@ pub(super) struct Payload {
 pub(super) struct Found {
     /// Below the root, with `/`; empty for a single file.
     pub relative: String,
+    /// Where others will put it.
+    pub safe: TorrentPath,
     /// As it was when it was found.
     pub stamp: FileStamp,
     /// Where it begins in the payload, in bytes.
@@ -51,9 +54,11 @@ impl Payload {
         let metadata = fs::symlink_metadata(&root).map_err(|e| CreateError::io(&root, e))?;
         let single_file = !metadata.is_dir();
         let mut files = if single_file {
-            vec![found(&root, String::new(), &metadata)?]
+            vec![found(&root, String::new(), safe_root.path, &metadata)?]
         } else {
-            walk(&root, &safe_root, progress)?
+            let files = walk(&root, &safe_root, progress)?;
+            check_places(files.iter().map(|file| &file.safe)).map_err(CreateError::SameName)?;
+            files
         };
         files.sort_unstable_by(|a, b| a.relative.cmp(&b.relative));
         let mut total_len = 0_u64;
@@ -130,9 +135,10 @@ fn walk(root: &Path, safe_root: &SafePath, progress: &Progress) -> Result<Vec<Fo
             let name = entry.file_name();
             let name = name.to_str().ok_or_else(|| CreateError::NameNotText(path.clone()))?;
             let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-            if let Err(source) = safe_root.join(relative.split('/').map(str::as_bytes)) {
-                return Err(CreateError::Name { path, source });
-            }
+            let safe = match safe_root.join(relative.split('/').map(str::as_bytes)) {
+                Ok(safe) => safe.path,
+                Err(source) => return Err(CreateError::Name { path, source }),
+            };
             if metadata.is_dir() {
                 folders.push(relative);
                 continue;
@@ -140,17 +146,22 @@ fn walk(root: &Path, safe_root: &SafePath, progress: &Progress) -> Result<Vec<Fo
             if files.len() == MetainfoLimits::DEFAULT_MAX_FILES {
                 return Err(CreateError::TooManyFiles { path: root.to_owned() });
             }
-            files.push(found(&path, relative, &metadata)?);
+            files.push(found(&path, relative, safe, &metadata)?);
         }
     }
     Ok(files)
 }
 
 /// Checks that the file can be read now, rather than after an hour of hashing others.
-fn found(path: &Path, relative: String, metadata: &Metadata) -> Result<Found, CreateError> {
+fn found(
+    path: &Path,
+    relative: String,
+    safe: TorrentPath,
+    metadata: &Metadata,
+) -> Result<Found, CreateError> {
     if !metadata.is_file() {
         return Err(CreateError::Special(path.to_owned()));
     }
     rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(|e| CreateError::io(path, e.into()))?;
-    Ok(Found { relative, stamp: FileStamp::of(metadata), offset: 0 })
+    Ok(Found { relative, safe, stamp: FileStamp::of(metadata), offset: 0 })
 }
