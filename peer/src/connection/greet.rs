@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 use torrent_common::ids::{InfoHash, PeerId};
-use torrent_common::wire::handshake::{HANDSHAKE_HEAD_LEN, HANDSHAKE_LEN};
 use torrent_common::wire::Handshake;
+use torrent_common::wire::handshake::{HANDSHAKE_HEAD_LEN, HANDSHAKE_LEN};
 
 use super::registry::Lease;
 use super::{End, Violation};

@@ -91,7 +91,9 @@ impl World {
     fn accept(&self, reserved: [u8; 8]) -> (Peer, ConnectionHandle) {
         let (stream, ours, address) = pair();
         let directory = One(Arc::clone(&self.link));
-        self.connections.spawn(move |lease| incoming::run(lease, ours, address, &directory, PATIENCE)).unwrap();
+        self.connections
+            .spawn(move |lease| incoming::run(lease, ours, address, &directory, PATIENCE))
+            .unwrap();
         let mut peer = Peer { stream, buffer: Vec::new() };
         peer.greet(reserved, self.metainfo.info_hash);
         let handle = self.opened(Direction::Incoming);
@@ -237,7 +239,8 @@ fn what_breaks_the_protocol_ends_the_connection() {
         act(&mut peer);
         let over = std::iter::repeat_with(|| peer.hear()).take(4).any(|heard| heard == Heard::Closed);
         assert!(over, "{what}");
-        let gone = std::iter::repeat_with(|| world.next()).take(4).any(|input| matches!(input, Input::Gone(_)));
+        let gone =
+            std::iter::repeat_with(|| world.next()).take(4).any(|input| matches!(input, Input::Gone(_)));
         assert!(gone, "{what}");
         world.finish();
     }

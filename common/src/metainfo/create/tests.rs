@@ -266,6 +266,19 @@ fn a_file_that_changes_is_an_error() {
     assert_eq!(changed(link).as_deref(), Some("b"));
 }
 
+/// Not only when the last file was hashed, which may be an hour later.
+#[test]
+fn a_change_is_seen_when_the_file_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    write_files(&root, &[("a", 20_000)]);
+    let progress = Progress::default();
+    let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
+    File::options().append(true).open(root.join("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(matches!(hash::hash(&payload, MIN_PIECE_LEN, &progress), Err(CreateError::Changed(_))));
+    assert_eq!(progress.get().0, 0);
+}
+
 #[test]
 fn a_change_after_the_last_byte_was_read_is_seen() {
     let folder = tempfile::tempdir().unwrap();
