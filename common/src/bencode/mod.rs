@@ -1,4 +1,4 @@
-//! A bounded reader of bencode (BEP 3): [`scan`] checks a whole input once, without recursion and without copying;
+//! A bounded reader of bencode (BEP 3): [`scan()`] checks a whole input once, without recursion and without copying;
 //! nothing else may see a stranger's bencode before (serde_bencode recurses without limit). What passed is read as
 //! [`Value`]s, in place. [`write`](mod@write) is the other direction.
 
