@@ -112,8 +112,15 @@ impl Bitfield {
     }
 
     /// The pieces in the set, in order. `geometry` is the torrent's.
-    pub fn iter(&self, geometry: &Geometry) -> impl Iterator<Item = PieceIndex> + '_ {
-        geometry.pieces().filter(|&piece| self.contains(piece))
+    pub fn iter(&self, geometry: &Geometry) -> impl Iterator<Item = PieceIndex> + use<'_> {
+        let geometry = *geometry;
+        // Byte by byte: a set with few pieces of a large torrent is gone through fast.
+        let bytes = self.bytes.iter().zip((0..).step_by(8)).filter(|&(&byte, _)| byte != 0);
+        bytes
+            .flat_map(|(&byte, first)| {
+                (0..8).filter(move |bit| byte & 0x80 >> bit != 0).map(move |bit| first + bit)
+            })
+            .filter_map(move |index| geometry.piece(index))
     }
 }
 

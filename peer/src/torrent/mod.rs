@@ -4,13 +4,17 @@ pub mod assembly;
 pub mod bans;
 pub mod choker;
 pub mod core;
+pub mod dial;
 pub mod event;
 pub mod have;
 pub mod input;
+pub mod peers;
 pub mod picker;
+pub mod rate;
 pub mod requests;
 pub mod saving;
 pub mod stats;
+pub mod suspects;
 pub mod thread;
 
 use std::sync::Arc;

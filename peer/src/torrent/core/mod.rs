@@ -1,68 +1,165 @@
 //! Decides for one torrent: whom to ask for what, whom to answer, whom to dial, whom to drop. A pure function of
 //! (state, event, time, random source): it opens nothing and never sleeps, so a swarm of them runs on a virtual clock.
+//!
+//! One file per concern, one function per event:
+//! - `connect`: peers come and go, addresses are dialled;
+//! - `messages`: what peers say;
+//! - `download`: blocks arrive, pieces are hashed and written;
+//! - `pieces`: which blocks to ask a peer for;
+//! - `endgame`: the last blocks, asked of several peers;
+//! - `slots`: who is unchoked;
+//! - `timers`: what happens because time passed.
 
 mod config;
+mod connect;
+mod download;
+mod endgame;
+#[cfg(any(test, debug_assertions))]
+mod invariants;
+mod messages;
+mod pieces;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod timers;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use torrent_common::bitfield::Bitfield;
-use torrent_common::geometry::Geometry;
+use torrent_common::geometry::{BlockRef, Geometry};
+use torrent_common::ids::PeerId;
 
 pub use config::{Budget, CoreConfig, CoreStats};
 
-use super::event::{Effect, Event};
+use self::connect::Departed;
+use self::pieces::Pieces;
+use self::slots::Slots;
+use self::timers::Timers;
+use super::dial::Dialler;
+use super::event::{CloseReason, Command, Effect, Event, PeerKey};
+use super::peers::Peers;
+use super::suspects::Suspects;
 
 /// The state of one torrent's swarm.
+#[derive(Debug)]
 pub struct Core {
-    geometry: Geometry,
-    had: Bitfield,
     config: CoreConfig,
+    pieces: Pieces,
+    peers: Peers,
+    by_id: BTreeMap<PeerId, PeerKey>,
+    departed: Departed,
+    dialler: Dialler,
+    suspects: Suspects,
+    slots: Slots,
+    timers: Timers,
+    totals: Totals,
+    /// Blocks or budget became free: every peer that wants for requests is looked at.
+    refill_all: bool,
+}
+
+/// Bytes of peers that are gone, and of what was of no use.
+#[derive(Debug, Default)]
+struct Totals {
+    downloaded: u64,
+    uploaded: u64,
+    wasted: u64,
+}
+
+/// What an event is handled with.
+struct Context<'a> {
+    now: Instant,
+    random: &'a mut fastrand::Rng,
+    budget: &'a dyn Budget,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Context<'_> {
+    fn send(&mut self, key: PeerKey, command: Command) {
+        self.effects.push(Effect::Send(key, command));
+    }
 }
 
 impl Core {
     /// A torrent that has the pieces `had` and knows nobody.
-    pub fn new(geometry: Geometry, had: Bitfield, config: CoreConfig, _now: Instant) -> Self {
-        Self { geometry, had, config }
+    pub fn new(geometry: Geometry, had: Bitfield, config: CoreConfig, now: Instant) -> Self {
+        Self {
+            config,
+            pieces: Pieces::new(geometry, had),
+            peers: Peers::new(),
+            by_id: BTreeMap::new(),
+            departed: Departed::default(),
+            dialler: Dialler::default(),
+            suspects: Suspects::default(),
+            slots: Slots::default(),
+            timers: Timers::new(now),
+            totals: Totals::default(),
+            refill_all: false,
+        }
     }
 
-    /// Takes one event at time `now` and appends what is to be done about it, in order.
+    /// Takes one event at time `now` and appends what is to be done about it, in order. Timers that are due run too,
+    /// whatever the event: a busy torrent need not send itself ticks.
     pub fn handle(
         &mut self,
-        _event: Event,
-        _now: Instant,
-        _random: &mut fastrand::Rng,
-        _budget: &dyn Budget,
-        _effects: &mut Vec<Effect>,
+        event: Event,
+        now: Instant,
+        random: &mut fastrand::Rng,
+        budget: &dyn Budget,
+        effects: &mut Vec<Effect>,
     ) {
+        let cx = &mut Context { now, random, budget, effects };
+        match event {
+            Event::Connected(key, info) => self.connected(key, info, cx),
+            Event::Peer(key, event) => self.message(key, event, cx),
+            Event::Gone(key) => self.gone(key, cx),
+            Event::DialFailed(address) => self.dialler.failed(address, cx.now, cx.random),
+            Event::Found(addresses) => self.found(addresses, cx),
+            Event::Hashed(piece, good) => self.hashed(piece, good, cx),
+            Event::Written(piece, ok) => self.written(piece, ok, cx),
+            Event::Tick => {}
+        }
+        self.run_timers(cx);
+        if std::mem::take(&mut self.refill_all) {
+            self.refill_everybody(cx);
+        }
     }
 
-    /// Whether this block belongs to a begun piece and has not arrived.
-    pub fn wants(&self, _block: torrent_common::geometry::BlockRef) -> bool {
-        false
-    }
-
-    /// When [`Event::Tick`] is due; None when there is nothing to wait for.
-    pub fn next_wake(&self) -> Option<Instant> {
-        None
+    /// Whether this block belongs to a begun piece and has not arrived: its bytes are to be kept.
+    pub fn wants(&self, block: BlockRef) -> bool {
+        self.pieces.requests.wants(block)
     }
 
     /// The torrent at a glance.
-    pub fn stats(&self, _now: Instant) -> CoreStats {
-        CoreStats::default()
+    pub fn stats(&self, now: Instant) -> CoreStats {
+        let sum = |of: fn(&super::peers::Peer, Instant) -> u64| -> u64 {
+            self.peers.values().map(|peer| of(peer, now)).fold(0, u64::saturating_add)
+        };
+        CoreStats {
+            peers: self.peers.len(),
+            seeds: self.peers.values().filter(|peer| peer.have.is_full()).count(),
+            download_rate: sum(|peer, now| peer.down.at(now)),
+            upload_rate: sum(|peer, now| peer.up.at(now)),
+            pieces_had: self.pieces.had().count(),
+            bytes_left: self.pieces.bytes_left(),
+            downloaded: self.totals.downloaded.saturating_add(sum(|peer, _| peer.down.total())),
+            uploaded: self.totals.uploaded.saturating_add(sum(|peer, _| peer.up.total())),
+            wasted: self.totals.wasted,
+        }
     }
 
     /// Every piece is had.
     pub fn is_complete(&self) -> bool {
-        self.had.is_full()
+        self.pieces.had().is_full()
     }
 
     /// Closes every peer and gives back what is reserved. The core is of no use afterwards.
-    pub fn shutdown(&mut self, _budget: &dyn Budget, _effects: &mut Vec<Effect>) {}
-
-    /// Checks the books against each other. For tests.
-    #[cfg(any(test, debug_assertions))]
-    pub fn check_invariants(&self) {
-        assert!(self.config.upload_slots > 0);
-        assert_eq!(self.had.len(), self.geometry.piece_count());
+    pub fn shutdown(&mut self, budget: &dyn Budget, effects: &mut Vec<Effect>) {
+        effects.extend(self.peers.keys().map(|&key| Effect::Send(key, Command::Close(CloseReason::Stopped))));
+        self.peers.clear();
+        self.by_id.clear();
+        self.slots = Slots::default();
+        self.pieces.end_all(budget, effects);
+        self.timers.stop();
     }
 }

@@ -1,0 +1,191 @@
+//! Blocks arrive, pieces are hashed and written.
+
+use std::collections::BTreeMap;
+
+use torrent_common::geometry::{BlockRef, PieceIndex};
+
+use super::{Context, Core};
+use crate::torrent::event::{BanReason, CloseReason, Command, Effect, PeerKey};
+use crate::torrent::requests::{Arrival, Stage};
+use crate::torrent::suspects::{Identity, Verdict};
+
+impl Core {
+    /// Blocks came. Those of peers closed meanwhile count too: the torrent's thread keeps the first buffer of each
+    /// block of a begun piece, whoever sent it, and the books must say the same.
+    pub(super) fn blocks(&mut self, key: PeerKey, blocks: &[BlockRef], cx: &mut Context<'_>) {
+        let mut cancel: BTreeMap<PeerKey, Vec<BlockRef>> = BTreeMap::new();
+        for &block in blocks {
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.active = cx.now;
+                peer.snubbed = false;
+                let asked_at = peer.settle(block);
+                peer.answered = peer.answered.max(asked_at);
+            }
+            match self.pieces.requests.arrived(block, key) {
+                Arrival::Useless => {
+                    self.totals.wasted = self.totals.wasted.saturating_add(block.len().into())
+                }
+                Arrival::Counted { cancel: others, complete } => {
+                    others.into_iter().for_each(|other| cancel.entry(other).or_default().push(block));
+                    if complete {
+                        cx.effects.push(Effect::Hash(block.piece()));
+                    }
+                }
+            }
+        }
+        for (other, blocks) in cancel {
+            self.cancel(other, blocks, cx);
+            self.refill(other, cx);
+        }
+        self.refill(key, cx);
+    }
+
+    /// Takes back requests that are off the requests' books already.
+    pub(super) fn take_back(&mut self, asked: Vec<(PeerKey, BlockRef)>, cx: &mut Context<'_>) {
+        let mut cancel: BTreeMap<PeerKey, Vec<BlockRef>> = BTreeMap::new();
+        asked.into_iter().for_each(|(key, block)| cancel.entry(key).or_default().push(block));
+        for (key, blocks) in cancel {
+            self.cancel(key, blocks, cx);
+        }
+        self.refill_all = true;
+    }
+
+    fn cancel(&mut self, key: PeerKey, blocks: Vec<BlockRef>, cx: &mut Context<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        for &block in &blocks {
+            peer.settle(block);
+        }
+        cx.send(key, Command::Cancel(blocks));
+    }
+
+    /// Gives up what a peer owes us. `lost`: it may come yet, so it is not asked again soon.
+    pub(super) fn free_requests(&mut self, key: PeerKey, lost: bool, cx: &mut Context<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        for request in std::mem::take(&mut peer.outstanding) {
+            self.pieces.requests.give_back(request.block, key);
+            if lost {
+                peer.lose(request.block, cx.now);
+            }
+        }
+        self.pieces.requests.disown(key);
+        self.refill_all = true;
+    }
+
+    /// Asks a peer for more, if it has room for more and there is more.
+    pub(super) fn refill(&mut self, key: PeerKey, cx: &mut Context<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let need = peer.refill(self.pieces.geometry().nominal_block_len(), cx.now);
+        if need == 0 {
+            peer.starved = false;
+            return;
+        }
+        let mut batch = self.pieces.assign(key, peer, need, cx);
+        if batch.is_empty() && self.pieces.is_endgame() {
+            batch = self.endgame(key, need, cx);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.starved = batch.len() < need;
+        if !batch.is_empty() {
+            peer.asked(&batch, cx.now);
+            cx.send(key, Command::Request(batch));
+        }
+    }
+
+    pub(super) fn refill_everybody(&mut self, cx: &mut Context<'_>) {
+        for key in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.refill(key, cx);
+        }
+    }
+
+    pub(super) fn hashed(&mut self, piece: PieceIndex, good: bool, cx: &mut Context<'_>) {
+        if self.pieces.requests.get(piece).is_none_or(|begun| begun.stage() != Stage::Hashing) {
+            return;
+        }
+        if good {
+            self.good_piece(piece, cx);
+        } else {
+            self.bad_piece(piece, cx);
+        }
+    }
+
+    fn good_piece(&mut self, piece: PieceIndex, cx: &mut Context<'_>) {
+        self.pieces.requests.advance(piece, Stage::Hashing, Stage::Writing);
+        cx.effects.push(Effect::Write(piece));
+        let senders = self.pieces.requests.contributors(piece);
+        for &key in &senders {
+            if let Some(identity) = self.identity(key) {
+                self.suspects.good(identity, senders.len() == 1);
+                self.update_parole(identity);
+            }
+        }
+    }
+
+    fn bad_piece(&mut self, piece: PieceIndex, cx: &mut Context<'_>) {
+        let len = self.pieces.geometry().piece_len(piece);
+        self.totals.wasted = self.totals.wasted.saturating_add(len.into());
+        let keys = self.pieces.requests.contributors(piece);
+        let unknown = keys.iter().any(|&key| self.identity(key).is_none());
+        let senders: Vec<Identity> = keys.iter().filter_map(|&key| self.identity(key)).collect();
+        self.pieces.failed(piece, senders.iter().copied(), cx);
+        if let ([one], false) = (senders.as_slice(), unknown) {
+            self.ban(*one, BanReason::CorruptPiece, cx);
+        } else {
+            for &sender in &senders {
+                match self.suspects.shared_failure(sender) {
+                    Verdict::Ban => self.ban(sender, BanReason::Suspect, cx),
+                    Verdict::Parole => self.update_parole(sender),
+                }
+            }
+        }
+        self.refill_all = true;
+    }
+
+    fn identity(&self, key: PeerKey) -> Option<Identity> {
+        self.peers.get(&key).map(|peer| peer.identity).or_else(|| self.departed.get(key))
+    }
+
+    fn update_parole(&mut self, who: Identity) {
+        let parole = self.suspects.on_parole(who);
+        for (&key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.identity == who) {
+            if parole && !peer.parole {
+                self.pieces.requests.disown(key);
+            }
+            peer.parole = parole;
+        }
+    }
+
+    pub(super) fn written(&mut self, piece: PieceIndex, ok: bool, cx: &mut Context<'_>) {
+        if self.pieces.requests.get(piece).is_none_or(|begun| begun.stage() != Stage::Writing) {
+            return;
+        }
+        self.refill_all = true;
+        if !ok {
+            self.pieces.not_written(piece, cx);
+            return;
+        }
+        if !self.pieces.written(piece, cx) {
+            return;
+        }
+        cx.effects.push(Effect::Had(piece));
+        for key in self.peers.keys().copied().collect::<Vec<_>>() {
+            if let Some(peer) = self.peers.get_mut(&key)
+                && peer.have.contains(piece)
+            {
+                peer.wanted = peer.wanted.saturating_sub(1);
+                self.update_interest(key, cx);
+            }
+        }
+        if self.is_complete() {
+            self.completed(cx);
+        }
+    }
+
+    fn completed(&mut self, cx: &mut Context<'_>) {
+        cx.effects.push(Effect::Completed);
+        let seeds = self.peers.iter().filter(|(_, peer)| peer.have.is_full()).map(|(&key, _)| key);
+        for key in seeds.collect::<Vec<_>>() {
+            self.close(key, CloseReason::BothSeed, cx);
+        }
+        self.fill_slots(cx);
+    }
+}

@@ -1,0 +1,146 @@
+//! Who is unchoked: the choker's decisions, applied; and what happens between its rounds.
+
+use std::time::Instant;
+
+use super::{Context, Core};
+use crate::torrent::choker::{self, Candidate, ROUND, Round};
+use crate::torrent::event::{Command, PeerKey};
+
+/// While seeding, a turn is at least so many pieces.
+const PIECES_PER_TURN: u64 = 4;
+
+/// The state between two rounds.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// When the next round is; None while nobody is interested.
+    pub(super) next_round: Option<Instant>,
+    round: u64,
+    optimist: Option<PeerKey>,
+    /// Peers with a slot.
+    used: usize,
+}
+
+impl Core {
+    pub(super) fn they_want(&mut self, key: PeerKey, want: bool, cx: &mut Context<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if peer.they_want == want {
+            return;
+        }
+        peer.they_want = want;
+        if want {
+            self.slots.next_round = self.slots.next_round.or(Some(cx.now + ROUND));
+            self.slot_at_once(key, cx);
+        } else {
+            self.fill_slots(cx);
+        }
+    }
+
+    /// A peer that becomes interested gets a slot at once if one is free, or held by one that is not interested.
+    fn slot_at_once(&mut self, key: PeerKey, cx: &mut Context<'_>) {
+        if self.peers.get(&key).is_none_or(|peer| peer.unchoked) {
+            return;
+        }
+        if self.slots.used >= self.config.upload_slots {
+            let idle =
+                self.peers.iter().find(|(_, peer)| peer.unchoked && !peer.they_want).map(|(&key, _)| key);
+            let Some(idle) = idle else { return };
+            self.set_slot(idle, false, cx);
+        }
+        self.set_slot(key, true, cx);
+    }
+
+    /// A peer is off the books; `held` whether it had a slot.
+    pub(super) fn slot_freed(&mut self, held: bool, key: PeerKey, cx: &mut Context<'_>) {
+        if self.slots.optimist == Some(key) {
+            self.slots.optimist = None;
+        }
+        if held {
+            self.slots.used -= 1;
+        }
+        self.fill_slots(cx);
+    }
+
+    /// Gives slots that are free, or held by those not interested, to those who wait.
+    pub(super) fn fill_slots(&mut self, cx: &mut Context<'_>) {
+        let held_for_nothing = self.peers.values().filter(|peer| peer.unchoked && !peer.they_want).count();
+        let free = self.config.upload_slots.saturating_sub(self.slots.used) + held_for_nothing;
+        for _ in 0..free {
+            let mut waiting = self.candidates(cx);
+            waiting.retain(|candidate| !candidate.unchoked);
+            let Some(next) = choker::fill(&waiting, self.is_complete(), cx.random) else { return };
+            self.slot_at_once(next, cx);
+        }
+    }
+
+    fn candidates(&self, cx: &Context<'_>) -> Vec<Candidate> {
+        let interested = self.peers.iter().filter(|(_, peer)| peer.they_want);
+        interested.map(|(&key, peer)| peer.candidate(key, cx.now)).collect()
+    }
+
+    /// Deals the slots anew.
+    pub(super) fn choke_round(&mut self, cx: &mut Context<'_>) {
+        let candidates = self.candidates(cx);
+        if candidates.is_empty() {
+            self.slots.next_round = None;
+            return;
+        }
+        self.slots.next_round = Some(cx.now + ROUND);
+        self.slots.round += 1;
+        let round = Round {
+            number: self.slots.round,
+            seeding: self.is_complete(),
+            optimist: self.slots.optimist,
+            quota: PIECES_PER_TURN * u64::from(self.pieces.geometry().nominal_piece_len()),
+        };
+        let decision = choker::decide(&candidates, self.config.upload_slots, &round, cx.random);
+        self.slots.optimist = decision.optimist;
+        let mut room = self.config.upload_slots.saturating_sub(decision.unchoked.len());
+        let mut losers = Vec::new();
+        for (&key, peer) in self.peers.iter().filter(|(_, peer)| peer.unchoked) {
+            // Who is not interested may stay unchoked while nobody needs the slot: it saves a round trip later.
+            let stays = decision.unchoked.contains(&key) || !peer.they_want && room > 0;
+            if !stays {
+                losers.push(key);
+            } else if !peer.they_want {
+                room -= 1;
+            }
+        }
+        // First out, then in: never more slots than there are.
+        for key in losers {
+            self.set_slot(key, false, cx);
+        }
+        for key in decision.unchoked {
+            self.set_slot(key, true, cx);
+        }
+    }
+
+    fn set_slot(&mut self, key: PeerKey, unchoke: bool, cx: &mut Context<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if peer.unchoked == unchoke {
+            return;
+        }
+        peer.unchoked = unchoke;
+        peer.slot_since = cx.now;
+        peer.turn_bytes = 0;
+        if unchoke {
+            self.slots.used += 1;
+        } else {
+            self.slots.used -= 1;
+        }
+        cx.send(key, if unchoke { Command::Unchoke } else { Command::Choke });
+    }
+
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn check_slots(&self) {
+        let used = self.peers.values().filter(|peer| peer.unchoked).count();
+        assert_eq!(used, self.slots.used);
+        assert!(used <= self.config.upload_slots, "{used} slots used");
+        let waiting = self.peers.values().any(|peer| peer.they_want && !peer.unchoked);
+        let all_used = used == self.config.upload_slots;
+        assert!(!waiting || all_used || !self.is_complete(), "a slot is free and somebody waits");
+        assert!(
+            self.slots.next_round.is_some() || self.peers.values().all(|peer| !peer.they_want),
+            "no round to come"
+        );
+    }
+}
