@@ -272,9 +272,7 @@ mod tests {
         let mut wait = |ending, lived: u64| {
             world.found(address(1));
             world.2 = world.0.next_due().unwrap_or(world.2);
-            if world.next().is_none() {
-                return None;
-            }
+            world.next()?;
             world.0.connected(address(1), ID, world.2);
             assert_eq!(world.0.next_due(), None);
             world.2 += Duration::from_secs(lived);
@@ -308,7 +306,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_tried_give_way_to_the_new() {
         let mut world = World::new();
-        let nth = |n: u16| SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 1));
+        let nth = |n: u16| SocketAddr::from(([10, 1, 0, 0], n + 1));
         (0..2_000).for_each(|n| world.found(nth(n)));
         assert_eq!(world.0.known.len(), MAX_KNOWN);
         let first = world.next().unwrap();

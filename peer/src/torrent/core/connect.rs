@@ -88,7 +88,7 @@ impl Core {
     }
 
     fn is_useless(&self, peer: &Peer, now: Instant) -> bool {
-        let idle = !peer.we_want && !peer.they_want || peer.snubbed && !peer.they_want;
+        let idle = !peer.they_want && (!peer.we_want || peer.snubbed);
         idle && now.saturating_duration_since(peer.since) > USELESS
     }
 
