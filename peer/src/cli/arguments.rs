@@ -30,7 +30,7 @@ pub fn parse<T: TopLevelCommand>(name: &str, arguments: impl Iterator<Item = OsS
     match T::from_args(&[name], &arguments) {
         Ok(arguments) => Parsed::Run(arguments),
         Err(exit) if exit.status.is_ok() => {
-            Parsed::Print(format!("{}\n\n  --version         print the version", exit.output.trim_end()))
+            Parsed::Print(format!("{}\n  --version         print the version", exit.output.trim_end()))
         }
         Err(exit) => Parsed::Wrong(format!("{}\n{more}", exit.output.trim())),
     }

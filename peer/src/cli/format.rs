@@ -64,6 +64,14 @@ pub fn ratio(status: &TorrentStatus) -> String {
     }
 }
 
+/// `1 peer`, `2 peers`.
+pub fn count(number: impl Into<u64>, noun: &str) -> String {
+    match number.into() {
+        1 => format!("1 {noun}"),
+        many => format!("{many} {noun}s"),
+    }
+}
+
 /// What a torrent does, in a word.
 pub const fn state(state: TorrentState) -> &'static str {
     match state {
@@ -81,13 +89,15 @@ pub fn progress_line(status: &TorrentStatus) -> String {
     match status.state {
         TorrentState::Checking => format!("checking {percent}"),
         TorrentState::Downloading => format!(
-            "{percent} of {}  {}  {} peers  ETA {}",
+            "{percent} of {}  {}  {}  ETA {}",
             size(status.size),
             rate(status.download_rate),
-            status.peers,
+            count(status.peers, "peer"),
             duration(status.eta_seconds)
         ),
-        TorrentState::Seeding => format!("seeding  up {}  {} peers", rate(status.upload_rate), status.peers),
+        TorrentState::Seeding => {
+            format!("seeding  up {}  {}", rate(status.upload_rate), count(status.peers, "peer"))
+        }
         TorrentState::Paused => format!("paused at {percent}"),
         TorrentState::Error => format!("error: {}", text(status.error.as_deref().unwrap_or("not told"), 200)),
     }

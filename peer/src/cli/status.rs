@@ -129,11 +129,11 @@ fn table(status: &Status) -> Vec<String> {
     ];
     let mut shown = lines(&columns, status.torrents.iter().map(row));
     shown.push(format!(
-        "{} torrents, down {}, up {}, {} peers",
-        status.torrents.len(),
+        "{}, down {}, up {}, {}",
+        format::count(status.torrents.len() as u64, "torrent"),
         format::rate(status.download_rate),
         format::rate(status.upload_rate),
-        status.peers
+        format::count(status.peers, "peer")
     ));
     for torrent in &status.torrents {
         if let Some(error) = &torrent.error {

@@ -60,10 +60,9 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     let mut daemon_tracker = None;
     let daemon = answer(format!("127.0.0.1:{}", client.port()), || match client.info() {
         Ok(info) => {
-            let words = format!(
-                "{} {}, peers on port {}, {} torrents",
-                info.name, info.version, info.peer_port, info.torrents
-            );
+            let torrents = format::count(info.torrents as u64, "torrent");
+            let words =
+                format!("{} {}, peers on port {}, {torrents}", info.name, info.version, info.peer_port);
             daemon_tracker = Some(info.tracker_url);
             Ok((info.version, words))
         }
@@ -74,7 +73,9 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         match CatalogueClient::new(&url, TIMEOUT).and_then(|catalogue| catalogue.ping()) {
             Ok(info) => {
                 let (name, version) = (format::text(&info.name, 40), format::text(&info.version, 40));
-                let words = format!("{name} {version}, {} torrents, {} peers", info.torrents, info.peers);
+                let (torrents, peers) =
+                    (format::count(info.torrents, "torrent"), format::count(info.peers, "peer"));
+                let words = format!("{name} {version}, {torrents}, {peers}");
                 Ok((version, words))
             }
             Err(error) => Err(error.to_string()),
