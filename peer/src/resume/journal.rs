@@ -13,7 +13,7 @@ use torrent_common::geometry::PieceIndex;
 use torrent_common::ids::InfoHash;
 
 use super::record::{HEADER_LEN, Header, RECORD_LEN, Record};
-use super::{BootId, Details, ResumeError, ResumeStore, Saved, nanos};
+use super::{Details, ResumeError, ResumeStore, Saved, nanos};
 use crate::storage::files::Storage;
 use crate::storage::{Stamp, StorageError};
 
@@ -164,7 +164,7 @@ impl Journal {
     }
 
     /// Step 1 of a checkpoint: enters in it what was written, and lets new records go to the other file.
-    fn rotate(&self, saved: &mut Saved, storage: &Storage) -> Result<(), ResumeError> {
+    pub(super) fn rotate(&self, saved: &mut Saved, storage: &Storage) -> Result<(), ResumeError> {
         let geometry = storage.metainfo().geometry;
         let mut state = self.state();
         if state.doubtful {
@@ -199,7 +199,7 @@ impl Journal {
         }
         saved.had = had.as_bytes().into();
         saved.generation = state.generation;
-        saved.boot = BootId::now();
+        saved.boot = self.store.boot;
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Journal {
     /// Begins the journal of a generation. What was in the file is of a generation that nobody needs any more.
     fn create(&self, generation: u64, records: &[Record]) -> (PathBuf, io::Result<Writer>) {
         let path = self.store.journal_path(&self.info_hash, generation);
-        let header = Header { info_hash: self.info_hash, boot: BootId::now(), generation }.encode();
+        let header = Header { info_hash: self.info_hash, boot: self.store.boot, generation }.encode();
         let create = || {
             let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
             file.set_len(0)?;

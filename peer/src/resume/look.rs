@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use torrent_common::bitfield::Bitfield;
 
 use super::reconcile::reconcile;
-use super::{BootId, Journal, ResumeError, ResumeStore, Saved, nanos};
+use super::{Journal, ResumeError, ResumeStore, Saved, nanos};
 use crate::storage::files::Storage;
 use crate::storage::{Stamp, StorageError};
 
@@ -33,7 +33,7 @@ impl Look {
     pub fn take(store: &ResumeStore, saved: Saved, storage: &Storage) -> Result<Self, ResumeError> {
         let parts = store.journals(&saved)?;
         let stamps = storage.stamps()?;
-        let verdict = reconcile(&saved, &parts, &stamps, storage.layout(), BootId::now());
+        let verdict = reconcile(&saved, &parts, &stamps, storage.layout(), store.boot);
         let journalled = parts.iter().any(|part| !part.records.is_empty());
         Ok(Self { had: verdict.had, suspect: verdict.suspect, stamps, saved, journalled })
     }
@@ -57,14 +57,16 @@ impl Look {
         self.prepare(storage)?;
         let mut saved = self.saved;
         let same = saved.had == self.had.as_bytes() && saved.stamps == self.stamps;
-        if !same || self.journalled {
+        // In a new boot the old checkpoint would be taken for one before a power cut again and again.
+        let other_boot = saved.boot != store.boot && !self.had.is_full();
+        if !same || self.journalled || other_boot {
             if !self.had.is_empty() {
                 storage.mark_all_unsynced();
                 storage.sync()?;
             }
             // Above both journals that may be there.
             saved.generation = saved.generation.wrapping_add(2);
-            saved.boot = BootId::now();
+            saved.boot = store.boot;
             saved.saved_ns = nanos(now);
             saved.had = self.had.as_bytes().into();
             saved.stamps = self.stamps;

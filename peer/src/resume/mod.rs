@@ -28,6 +28,9 @@ pub mod reconcile;
 mod record;
 pub mod saved;
 pub mod store;
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;

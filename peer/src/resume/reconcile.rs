@@ -170,3 +170,160 @@ impl Touched {
         [self.last_ns, self.latest_ns].contains(&Some(mtime_ns)) || self.begun_ns.iter().any(unfinished)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use torrent_common::geometry::PieceIndex;
+
+    use super::super::record::Header;
+    use super::super::saved::tests::details;
+    use super::*;
+    use crate::storage::testing::{TestFile, torrent};
+
+    const BOOT: Option<BootId> = Some(BootId::new(1));
+    const OTHER: Option<BootId> = Some(BootId::new(2));
+    /// When the checkpoint was made; the files' mtimes are a day older.
+    const SAVED_NS: i64 = 1_700_000_000_000_000_000;
+    const OLD_NS: i64 = SAVED_NS - 86_400 * SECOND_NS;
+    const SECOND_NS: i64 = 1_000_000_000;
+    /// A time after the checkpoint.
+    const T_NS: i64 = SAVED_NS + 1000 * SECOND_NS;
+
+    const WRITTEN: Record = Record::Written { piece: 2 };
+    const BEGIN: Record = Record::Begin { piece: 2, at_ns: T_NS };
+    const STAMP: Record = Record::Stamp { file: 0, mtime_ns: T_NS };
+
+    /// Pieces 0 to 2 in file 0, 2 to 4 in file 1. 0 and 4 are had at the checkpoint, in `BOOT`. Gives back what is had and
+    /// what is suspect, file 0 having this mtime now.
+    fn judge(
+        records: &[(Option<BootId>, &[Record])],
+        mtime_ns: i64,
+        now: Option<BootId>,
+    ) -> (Vec<u32>, Vec<u32>) {
+        judge_of(&[0, 4], records, Some(Stamp { len: 250, mtime_ns }), now)
+    }
+
+    fn judge_of(
+        had: &[u32],
+        records: &[(Option<BootId>, &[Record])],
+        file: Option<Stamp>,
+        now: Option<BootId>,
+    ) -> (Vec<u32>, Vec<u32>) {
+        let metainfo = torrent("t", &TestFile::list(&[("a", 250), ("b", 250)]), 100, None);
+        let geometry = metainfo.geometry;
+        let layout = Layout::new(metainfo.clone());
+        let mut saved = Saved::new(metainfo.info_hash, details(), SystemTime::UNIX_EPOCH);
+        saved.details.piece_count = 5;
+        saved.boot = BOOT;
+        saved.saved_ns = SAVED_NS;
+        let stamp = Stamp { len: 250, mtime_ns: OLD_NS };
+        saved.stamps = vec![Some(stamp); 2];
+        let mut bits = Bitfield::empty(&geometry);
+        for &index in had {
+            bits.insert(geometry.piece(index).unwrap());
+        }
+        saved.had = bits.as_bytes().into();
+        let part = |&(boot, records): &(Option<BootId>, &[Record])| Part {
+            header: Header { info_hash: saved.info_hash, boot, generation: 0 },
+            records: records.to_vec(),
+        };
+        let parts: Vec<Part> = records.iter().map(part).collect();
+        let verdict = reconcile(&saved, &parts, &[file, Some(stamp)], &layout, now);
+        let list = |bits: &Bitfield| bits.iter(&geometry).map(PieceIndex::get).collect();
+        (list(&verdict.had), list(&verdict.suspect))
+    }
+
+    fn had(had: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        (had.to_vec(), vec![])
+    }
+
+    /// File 0 is hashed again.
+    fn tainted() -> (Vec<u32>, Vec<u32>) {
+        (vec![4], vec![0, 1, 2])
+    }
+
+    #[test]
+    fn without_records_only_the_same_stamp_is_believed() {
+        assert_eq!(judge(&[], OLD_NS, BOOT), had(&[0, 4]));
+        assert_eq!(judge(&[], OLD_NS, OTHER), had(&[0, 4]));
+        for mtime_ns in [OLD_NS - 1, OLD_NS + 1, SAVED_NS, T_NS] {
+            assert_eq!(judge(&[], mtime_ns, BOOT), tainted(), "{mtime_ns}");
+        }
+        assert_eq!(judge_of(&[0, 4], &[], None, BOOT), tainted());
+        assert_eq!(judge_of(&[0, 4], &[], Some(Stamp { len: 249, mtime_ns: OLD_NS }), BOOT), tainted());
+        // Where the system tells no boot, everything is as after a power cut.
+        assert_eq!(judge(&[(None, &[BEGIN, STAMP, WRITTEN])], T_NS, None), (vec![0, 4], vec![2]));
+    }
+
+    #[test]
+    fn written_pieces_are_had_with_the_mtime_that_was_seen() {
+        let records: &[Record] = &[BEGIN, STAMP, WRITTEN];
+        assert_eq!(judge(&[(BOOT, records)], T_NS, BOOT), had(&[0, 2, 4]));
+        // Also not the old one: somebody put an old copy back.
+        for mtime_ns in [T_NS - 1, T_NS + 1, OLD_NS] {
+            assert_eq!(judge(&[(BOOT, records)], mtime_ns, BOOT), tainted(), "{mtime_ns}");
+        }
+        // Two threads overtook each other, or the clock was set back: the latest or the last.
+        let earlier = Record::Stamp { file: 0, mtime_ns: T_NS - 9 };
+        let records: &[Record] = &[BEGIN, STAMP, earlier, WRITTEN];
+        assert_eq!(judge(&[(BOOT, records)], T_NS, BOOT), had(&[0, 2, 4]));
+        assert_eq!(judge(&[(BOOT, records)], T_NS - 9, BOOT), had(&[0, 2, 4]));
+        assert_eq!(judge(&[(BOOT, records)], T_NS - 8, BOOT), tainted());
+    }
+
+    #[test]
+    fn an_unfinished_piece_explains_a_minute() {
+        for (records, gone_on) in [(&[BEGIN] as &[Record], false), (&[STAMP, BEGIN], true)] {
+            for mtime_ns in [T_NS - SECOND_NS, T_NS, T_NS + 59 * SECOND_NS] {
+                assert_eq!(judge(&[(BOOT, records)], mtime_ns, BOOT), had(&[0, 4]), "{mtime_ns}");
+            }
+            for mtime_ns in [T_NS - 3 * SECOND_NS, T_NS + 61 * SECOND_NS] {
+                assert_eq!(judge(&[(BOOT, records)], mtime_ns, BOOT), tainted(), "{mtime_ns}");
+            }
+            assert_eq!(judge(&[(BOOT, records)], OLD_NS, BOOT) == had(&[0, 4]), !gone_on);
+        }
+        // What was had and is begun again is not had.
+        let again: &[Record] = &[Record::Begin { piece: 0, at_ns: T_NS }];
+        assert_eq!(judge(&[(BOOT, again)], T_NS, BOOT), had(&[4]));
+        // Finished in the other journal.
+        assert_eq!(judge(&[(BOOT, &[BEGIN]), (BOOT, &[STAMP, WRITTEN])], T_NS, BOOT), had(&[0, 2, 4]));
+        assert_eq!(judge(&[(BOOT, &[BEGIN]), (BOOT, &[STAMP, WRITTEN])], T_NS + 1, BOOT), tainted());
+    }
+
+    #[test]
+    fn after_a_power_cut_any_of_our_times_is_believed_and_the_journal_is_not() {
+        for records in [&[BEGIN, STAMP, WRITTEN] as &[Record], &[BEGIN], &[WRITTEN]] {
+            assert_eq!(judge(&[(BOOT, records)], OLD_NS, OTHER), (vec![0, 4], vec![2]));
+        }
+        let records: &[Record] = &[BEGIN, STAMP, WRITTEN];
+        for mtime_ns in [SAVED_NS, SAVED_NS + 9, T_NS + 59 * SECOND_NS] {
+            assert_eq!(judge(&[(BOOT, records)], mtime_ns, OTHER), (vec![0, 4], vec![2]), "{mtime_ns}");
+        }
+        for mtime_ns in [OLD_NS + 1, SAVED_NS - 3 * SECOND_NS, T_NS + 61 * SECOND_NS] {
+            assert_eq!(judge(&[(BOOT, records)], mtime_ns, OTHER), tainted(), "{mtime_ns}");
+        }
+        assert_eq!(judge(&[], SAVED_NS + SECOND_NS, OTHER), had(&[0, 4]));
+        assert_eq!(judge(&[], SAVED_NS + 61 * SECOND_NS, OTHER), tainted());
+        // Nothing of ours was written to a complete torrent.
+        let changed = Some(Stamp { len: 250, mtime_ns: SAVED_NS });
+        assert_eq!(judge_of(&[0, 1, 2, 3, 4], &[], changed, OTHER), (vec![3, 4], vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn after_a_failed_flush_nothing_since_the_checkpoint_is_believed() {
+        let records: &[Record] = &[BEGIN, STAMP, WRITTEN];
+        assert_eq!(judge(&[(BOOT, records), (BOOT, &[Record::Doubt])], T_NS, BOOT), (vec![0, 4], vec![2]));
+    }
+
+    #[test]
+    fn records_of_what_is_not_there_are_harmless() {
+        let records: &[Record] = &[
+            Record::Written { piece: 5 },
+            Record::Begin { piece: u32::MAX, at_ns: i64::MAX },
+            Record::Stamp { file: u32::MAX, mtime_ns: i64::MIN },
+        ];
+        assert_eq!(judge(&[(BOOT, records)], OLD_NS, BOOT), had(&[0, 4]));
+    }
+}

@@ -61,7 +61,7 @@ pub struct Saved {
     /// Free to be changed.
     pub details: Details,
     pub(super) generation: u64,
-    /// When the machine was started.
+    /// When the machine was started; `None` until the first checkpoint.
     pub(super) boot: Option<BootId>,
     /// Nanoseconds since 1970.
     pub(super) saved_ns: i64,
@@ -77,15 +77,7 @@ impl Saved {
     pub fn new(info_hash: InfoHash, details: Details, now: SystemTime) -> Self {
         let saved_ns = nanos(now);
         let generation = saved_ns.unsigned_abs();
-        Self {
-            info_hash,
-            details,
-            generation,
-            boot: BootId::now(),
-            saved_ns,
-            had: Vec::new(),
-            stamps: Vec::new(),
-        }
+        Self { info_hash, details, generation, boot: None, saved_ns, had: Vec::new(), stamps: Vec::new() }
     }
 
     /// Enters that all is there, as after making a torrent of it: every byte was hashed a moment ago. False, and nothing

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use torrent_common::ids::InfoHash;
 
 use super::record::{self, Part};
-use super::{ResumeError, Saved};
+use super::{BootId, ResumeError, Saved};
 
 /// The longest checkpoint read: a million files with their stamps are 16 MB.
 const MAX_CHECKPOINT_LEN: u64 = 256 << 20;
@@ -19,6 +19,8 @@ const MAX_JOURNAL_LEN: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct ResumeStore {
     folder: PathBuf,
+    /// This start of the machine.
+    pub(super) boot: Option<BootId>,
     /// Holds the lock as long as it is open; a killed process lets go of it.
     _lock: File,
 }
@@ -29,12 +31,17 @@ impl ResumeStore {
     /// # Errors
     /// [`ResumeError::InUse`] when another process has it.
     pub fn open(state_dir: &Path) -> Result<Arc<Self>, ResumeError> {
+        Self::open_in(state_dir, BootId::now())
+    }
+
+    /// The same as if in this start of the machine.
+    pub(super) fn open_in(state_dir: &Path, boot: Option<BootId>) -> Result<Arc<Self>, ResumeError> {
         fs::create_dir_all(state_dir).map_err(ResumeError::io(state_dir))?;
         let path = state_dir.join("lock");
         let options = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let lock = options.map_err(ResumeError::io(&path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Arc::new(Self { folder: state_dir.into(), _lock: lock })),
+            Ok(()) => Ok(Arc::new(Self { folder: state_dir.into(), boot, _lock: lock })),
             Err(fs::TryLockError::WouldBlock) => Err(ResumeError::InUse { path: state_dir.into() }),
             Err(fs::TryLockError::Error(source)) => Err(ResumeError::Io { path, source }),
         }

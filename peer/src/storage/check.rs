@@ -214,3 +214,111 @@ impl Opened {
         end <= self.hole.end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use torrent_common::geometry::PieceIndex;
+
+    use super::super::cache::FileCache;
+    use super::super::testing::{TestFile, blocks, payload, torrent};
+    use super::*;
+
+    fn good(metainfo: &Arc<Metainfo>, folder: &std::path::Path) -> Vec<u32> {
+        let storage = Storage::new(Arc::clone(metainfo), folder, None, FileCache::new(1)).unwrap();
+        let all = Bitfield::full(&metainfo.geometry);
+        let progress = CheckProgress::default();
+        let good = check(&storage, &all, &progress).unwrap().unwrap();
+        assert_eq!(progress.done.load(Ordering::Relaxed), metainfo.total_len());
+        good.iter(&metainfo.geometry).map(PieceIndex::get).collect()
+    }
+
+    #[test]
+    fn only_right_pieces_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = TestFile::list(&[("a", 100), ("none", 0), ("b", 100), ("gone", 10)]);
+        files.insert(2, TestFile { path: "pad".into(), len: 28, padding: true });
+        let metainfo = torrent("t", &files, 32, None);
+        assert_eq!(good(&metainfo, folder.path()), [0_u32; 0]);
+        let bytes = payload(&files);
+        fs::create_dir(folder.path().join("t")).unwrap();
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join("t").join(name), bytes).unwrap();
+        write("a", &bytes[..100]);
+        write("b", &bytes[128..228]);
+        // 0 to 3 are of `a`, 3 with padding; 4 to 6 of `b`; 7 of `b` and `gone`.
+        assert_eq!(good(&metainfo, folder.path()), [0, 1, 2, 3, 4, 5, 6]);
+        let mut wrong = bytes[..100].to_vec();
+        wrong[40] ^= 1;
+        write("a", &wrong);
+        write("b", &bytes[128..200]);
+        assert_eq!(good(&metainfo, folder.path()), [0, 2, 3, 4, 5]);
+        write("gone", &[7; 99]);
+        assert_eq!(good(&metainfo, folder.path()), [0, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn holes_are_zeros_and_zeros_may_be_right() {
+        const PIECE: usize = 1 << 16;
+        let folder = tempfile::tempdir().unwrap();
+        let files = TestFile::list(&[("", 10 * PIECE as u64 + 5)]);
+        let mut bytes = vec![0; 10 * PIECE + 5];
+        bytes[4 * PIECE + 77] = 1;
+        bytes[7 * PIECE] = 1;
+        let metainfo = torrent("t", &files, PIECE as u64, Some(&bytes));
+        let file = fs::File::create(folder.path().join("t")).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        assert_eq!(good(&metainfo, folder.path()), [0, 1, 2, 3, 5, 6, 8, 9, 10]);
+        fs::write(folder.path().join("t"), &bytes).unwrap();
+        assert_eq!(good(&metainfo, folder.path()), (0..=10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn pieces_longer_than_the_buffer_are_hashed_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let len = BUFFER_LEN as u64 * 5 / 2;
+        let files = TestFile::list(&[("a", len), ("b", len)]);
+        let metainfo = torrent("t", &files, 2 * len - 100, None);
+        let bytes = payload(&files);
+        fs::create_dir(folder.path().join("t")).unwrap();
+        fs::write(folder.path().join("t/a"), &bytes[..len as usize]).unwrap();
+        fs::write(folder.path().join("t/b"), &bytes[len as usize..]).unwrap();
+        assert_eq!(good(&metainfo, folder.path()), [0, 1]);
+    }
+
+    #[test]
+    fn a_cancelled_check_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let metainfo = torrent("t", &TestFile::list(&[("", 100)]), 32, None);
+        let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(1)).unwrap();
+        let progress = CheckProgress::default();
+        progress.cancel.set();
+        assert_eq!(check(&storage, &Bitfield::full(&metainfo.geometry), &progress).unwrap(), None);
+    }
+
+    #[test]
+    fn only_suspect_pieces_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TestFile::list(&[("", 100)]);
+        let metainfo = torrent("t", &files, 32, None);
+        fs::write(folder.path().join("t"), payload(&files)).unwrap();
+        let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(1)).unwrap();
+        let mut suspect = Bitfield::empty(&metainfo.geometry);
+        suspect.insert(metainfo.geometry.piece(3).unwrap());
+        let progress = CheckProgress::default();
+        assert_eq!(check(&storage, &suspect, &progress).unwrap(), Some(suspect));
+        assert_eq!(progress.done.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn blocks_are_judged_by_their_hash() {
+        let files = TestFile::list(&[("", 100)]);
+        let metainfo = torrent("t", &files, 32, None);
+        let mut piece = blocks(&metainfo, 1, &payload(&files));
+        let hash = metainfo.piece_hash(metainfo.geometry.piece(1).unwrap());
+        assert!(piece_is_good(&piece, hash));
+        piece[1][0] ^= 1;
+        assert!(!piece_is_good(&piece, hash));
+    }
+}

@@ -128,3 +128,150 @@ impl CheckpointJob {
         reply(outcome.unwrap_or(Err(ResumeError::Storage(StorageError::Panicked))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{bounded, unbounded};
+    use torrent_common::bitfield::Bitfield;
+
+    use super::super::cache::FileCache;
+    use super::super::testing::{TestFile, blocks, payload, torrent};
+    use super::*;
+    use crate::resume::{Look, ResumeStore, Saved};
+
+    struct World {
+        _folder: tempfile::TempDir,
+        store: Arc<ResumeStore>,
+        storage: Arc<Storage>,
+        journal: Arc<Journal>,
+        bytes: Vec<u8>,
+    }
+
+    fn details() -> Details {
+        Details {
+            name: "t".into(),
+            total_len: 1000,
+            piece_count: 10,
+            private: false,
+            output: "/".into(),
+            root: None,
+            downloaded: 0,
+            uploaded: 0,
+            paused: false,
+            added_s: 0,
+            completed_s: None,
+        }
+    }
+
+    fn world() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TestFile::list(&[("a", 990), ("b", 10)]);
+        let metainfo = torrent("t", &files, 100, None);
+        let store = ResumeStore::open(&folder.path().join("state")).unwrap();
+        let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(2)).unwrap();
+        let saved = Saved::new(metainfo.info_hash, details(), SystemTime::now());
+        let look = Look::take(&store, saved, &storage).unwrap();
+        let none = Bitfield::empty(&metainfo.geometry);
+        let (journal, had) = look.settle(&store, &storage, &none, SystemTime::now()).unwrap();
+        assert!(had.is_empty());
+        World { _folder: folder, store, storage, journal, bytes: payload(&files) }
+    }
+
+    impl World {
+        fn write(
+            &self,
+            index: u32,
+            reply: impl FnOnce(Result<(), StorageError>) + Send + 'static,
+        ) -> DiskJob {
+            let metainfo = self.storage.metainfo();
+            DiskJob::Write(WriteJob {
+                storage: Arc::clone(&self.storage),
+                journal: Arc::clone(&self.journal),
+                piece: metainfo.geometry.piece(index).unwrap(),
+                blocks: blocks(metainfo, index, &self.bytes),
+                reply: Box::new(reply),
+            })
+        }
+
+        /// What a restart would find had.
+        fn had(&self) -> Vec<u32> {
+            let saved = self.store.load_all().unwrap().remove(0).unwrap();
+            let look = Look::take(&self.store, saved, &self.storage).unwrap();
+            assert!(look.suspect.is_empty());
+            look.had.iter(&self.storage.metainfo().geometry).map(PieceIndex::get).collect()
+        }
+    }
+
+    #[test]
+    fn pieces_are_had_when_the_reply_says_so_and_checkpoints_keep_them() {
+        let world = world();
+        let disk = DiskThreads::start(2, 100).unwrap();
+        let (replies, told) = unbounded();
+        for index in 0..10 {
+            let replies = replies.clone();
+            let job = world.write(index, move |outcome| replies.send(outcome.is_ok()).unwrap());
+            assert!(disk.try_submit(job).is_ok());
+        }
+        assert!(told.iter().take(10).all(|ok| ok));
+        assert_eq!(world.had(), (0..10).collect::<Vec<_>>());
+        assert!(world.journal.len_bytes() > 0);
+        let (reply, told) = bounded(1);
+        let job = DiskJob::Checkpoint(CheckpointJob {
+            storage: Arc::clone(&world.storage),
+            journal: Arc::clone(&world.journal),
+            details: Details { paused: true, ..details() },
+            reply: Box::new(move |outcome| reply.send(outcome.is_ok()).unwrap()),
+        });
+        assert!(disk.try_submit(job).is_ok());
+        assert_eq!(told.recv(), Ok(true));
+        assert_eq!(world.journal.len_bytes(), 0);
+        assert_eq!(world.had(), (0..10).collect::<Vec<_>>());
+        assert!(world.store.load_all().unwrap().remove(0).unwrap().details.paused);
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_job_back_and_dropping_finishes_what_is_queued() {
+        let world = world();
+        let disk = DiskThreads::start(1, 1).unwrap();
+        let (started, has_started) = bounded(0);
+        let (go_on, may_go_on) = bounded::<()>(0);
+        let (replies, told) = unbounded();
+        let (first, second) = (replies.clone(), replies);
+        let busy = world.write(0, move |outcome| {
+            started.send(()).unwrap();
+            may_go_on.recv().unwrap();
+            first.send(outcome.is_ok()).unwrap();
+        });
+        assert!(disk.try_submit(busy).is_ok());
+        has_started.recv().unwrap();
+        assert!(
+            disk.try_submit(world.write(1, move |outcome| second.send(outcome.is_ok()).unwrap())).is_ok()
+        );
+        assert!(
+            matches!(disk.try_submit(world.write(2, |_| ())), Err(DiskJob::Write(job)) if job.piece.get() == 2)
+        );
+        go_on.send(()).unwrap();
+        drop(disk);
+        assert_eq!(told.iter().collect::<Vec<_>>(), [true, true]);
+    }
+
+    #[test]
+    fn an_error_is_told_and_a_panic_stops_nobody() {
+        let world = world();
+        let disk = DiskThreads::start(1, 10).unwrap();
+        let (reply, told) = bounded(1);
+        assert!(disk.try_submit(world.write(0, |_| panic!("on purpose"))).is_ok());
+        std::fs::remove_file(world.storage.path(1)).unwrap();
+        let job = world.write(9, move |outcome| reply.send(outcome).unwrap());
+        assert!(disk.try_submit(job).is_ok());
+        assert!(matches!(told.recv().unwrap(), Err(StorageError::Missing { .. })));
+        let mut cut_short = world.write(1, |_| ());
+        let (reply, told) = bounded(1);
+        if let DiskJob::Write(job) = &mut cut_short {
+            job.blocks.pop();
+            job.reply = Box::new(move |outcome| reply.send(outcome).unwrap());
+        }
+        assert!(disk.try_submit(cut_short).is_ok());
+        assert!(matches!(told.recv().unwrap(), Err(StorageError::PieceLength { got: 96, expected: 100 })));
+    }
+}

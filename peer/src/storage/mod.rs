@@ -12,7 +12,11 @@ pub mod files;
 pub mod layout;
 mod remove;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
 pub(crate) mod testing;
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
+mod tests;
 mod tree;
 
 pub use error::StorageError;

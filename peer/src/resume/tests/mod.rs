@@ -1,0 +1,138 @@
+//! Kills and power cuts at every step, on real files.
+
+mod model;
+mod steps;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use torrent_common::bitfield::Bitfield;
+use torrent_common::geometry::{Geometry, PieceIndex};
+use torrent_common::metainfo::Metainfo;
+
+use super::{BootId, Journal, Look, ResumeStore, Saved};
+use crate::storage::cache::FileCache;
+use crate::storage::check::{CheckProgress, check};
+use crate::storage::files::Storage;
+use crate::storage::testing::{TestFile, blocks, payload, torrent};
+
+/// A torrent's folder and STATE_DIR, which outlive the processes that work with them.
+struct Disk {
+    folder: tempfile::TempDir,
+    metainfo: Arc<Metainfo>,
+    bytes: Vec<u8>,
+}
+
+/// One run of the daemon, from start to kill (drop).
+struct Process {
+    store: Arc<ResumeStore>,
+    storage: Arc<Storage>,
+    journal: Arc<Journal>,
+    /// What was had at start, without hashing.
+    had: Vec<u32>,
+    /// What had to be hashed at start.
+    suspect: Vec<u32>,
+    /// What was had when both were settled.
+    settled: Vec<u32>,
+}
+
+impl Disk {
+    fn new(files: &[TestFile], piece_len: u64) -> Self {
+        // In memory where there is such a folder: flushing a thousand times a real disk takes minutes.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self { folder, metainfo: torrent("t", files, piece_len, None), bytes: payload(files) }
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.metainfo.geometry
+    }
+
+    fn piece(&self, index: u32) -> PieceIndex {
+        self.geometry().piece(index).unwrap()
+    }
+
+    fn list(&self, pieces: &Bitfield) -> Vec<u32> {
+        pieces.iter(&self.geometry()).map(PieceIndex::get).collect()
+    }
+
+    fn path(&self, file: usize) -> PathBuf {
+        self.folder.path().join(self.metainfo.files[file].path.to_string())
+    }
+
+    fn state(&self, kind: &str) -> PathBuf {
+        self.folder.path().join("state").join(format!("{}.{kind}", self.metainfo.info_hash))
+    }
+
+    fn storage(&self) -> Arc<Storage> {
+        Storage::new(Arc::clone(&self.metainfo), self.folder.path(), None, FileCache::new(9)).unwrap()
+    }
+
+    /// Starts the daemon: looks, hashes what is suspect, settles.
+    fn start(&self, boot: u64) -> Process {
+        let store = ResumeStore::open_in(&self.folder.path().join("state"), Some(BootId::new(boot))).unwrap();
+        let mut all = store.load_all().unwrap();
+        let saved = match all.pop() {
+            Some(saved) => saved.unwrap(),
+            None => Saved::new(self.metainfo.info_hash, super::saved::tests::details(), SystemTime::now()),
+        };
+        let storage = self.storage();
+        let look = Look::take(&store, saved, &storage).unwrap();
+        let (had, suspect) = (self.list(&look.had), self.list(&look.suspect));
+        assert!(had.iter().all(|piece| !suspect.contains(piece)));
+        let good = check(&storage, &look.suspect, &CheckProgress::default()).unwrap().unwrap();
+        let (journal, settled) = look.settle(&store, &storage, &good, SystemTime::now()).unwrap();
+        Process { store, storage, journal, had, suspect, settled: self.list(&settled) }
+    }
+
+    /// Somebody else writes to a file, and its mtime becomes `later` than it was.
+    fn meddle(&self, file: usize, at: usize, later: Duration) {
+        let path = self.path(file);
+        let mtime = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 0xff;
+        fs::write(&path, bytes).unwrap();
+        set_mtime(&path, mtime + later);
+    }
+}
+
+fn set_mtime(path: &std::path::Path, mtime: SystemTime) {
+    fs::File::options().write(true).open(path).unwrap().set_modified(mtime).unwrap();
+}
+
+impl Process {
+    fn begin(&self, disk: &Disk, piece: u32) {
+        self.journal.begin(disk.piece(piece), SystemTime::now()).unwrap();
+    }
+
+    fn write(&self, disk: &Disk, piece: u32) {
+        self.begin(disk, piece);
+        let blocks = blocks(&disk.metainfo, piece, &disk.bytes);
+        let stamps = self.storage.write_piece(disk.piece(piece), &blocks).unwrap();
+        self.journal.written(disk.piece(piece), &stamps).unwrap();
+    }
+
+    /// Payload alone, as when killed between `begin` and `written`.
+    fn write_payload(&self, disk: &Disk, piece: u32) {
+        let blocks = blocks(&disk.metainfo, piece, &disk.bytes);
+        self.storage.write_piece(disk.piece(piece), &blocks).unwrap();
+    }
+
+    fn checkpoint(&self) {
+        self.journal.checkpoint(&self.storage, super::saved::tests::details(), SystemTime::now()).unwrap();
+    }
+
+    /// A checkpoint that cannot be put on disk.
+    fn failed_checkpoint(&self, disk: &Disk) {
+        fs::create_dir(disk.state("resume.tmp")).unwrap();
+        let details = super::saved::tests::details();
+        assert!(self.journal.checkpoint(&self.storage, details, SystemTime::now()).is_err());
+        fs::remove_dir(disk.state("resume.tmp")).unwrap();
+    }
+
+    /// Step 1 of a checkpoint, and then no more.
+    fn half_a_checkpoint(&self) {
+        self.journal.rotate(&mut self.journal.saved(), &self.storage).unwrap();
+    }
+}

@@ -1,0 +1,213 @@
+//! Any order of writes, checkpoints, kills, power cuts and meddling: no wrong byte is ever vouched for, and after a mere
+//! kill everything written is known without hashing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Later than any write of ours could be explained.
+const LATER: Duration = Duration::from_secs(300);
+const MOMENT: Duration = Duration::from_millis(1);
+
+#[derive(Debug, Clone)]
+enum Op {
+    Write(u32),
+    /// Killed before `written`; with or without the payload.
+    Torn {
+        piece: u32,
+        payload: bool,
+    },
+    Checkpoint,
+    HalfACheckpoint,
+    /// One that cannot be put on disk.
+    FailedCheckpoint,
+    /// Killed and started again in the same boot; before that, somebody else may write to a file.
+    Kill {
+        meddle: Option<(usize, usize)>,
+    },
+    /// The same in another boot. Of what was not flushed, the pieces in this mask are lost, and so many bytes of the journal.
+    PowerCut {
+        lost: u16,
+        cut: u64,
+        meddle: Option<(usize, usize)>,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let piece = 0..12u32;
+    let meddle = || proptest::option::weighted(0.3, (0..4usize, 0..1000usize));
+    prop_oneof![
+        6 => piece.clone().prop_map(Op::Write),
+        1 => (piece, any::<bool>()).prop_map(|(piece, payload)| Op::Torn { piece, payload }),
+        2 => Just(Op::Checkpoint),
+        1 => Just(Op::HalfACheckpoint),
+        1 => Just(Op::FailedCheckpoint),
+        2 => meddle().prop_map(|meddle| Op::Kill { meddle }),
+        1 => (any::<u16>(), 0..200u64, meddle()).prop_map(|(lost, cut, meddle)| Op::PowerCut { lost, cut, meddle }),
+    ]
+}
+
+/// What must hold, kept beside the real thing.
+#[derive(Default)]
+struct Model {
+    /// `written` returned, or found by hashing.
+    had: BTreeSet<u32>,
+    /// Of those, not yet flushed by a checkpoint that succeeded.
+    unflushed: BTreeSet<u32>,
+    /// Begun and never finished since the last start.
+    torn: bool,
+    /// Step 1 of a checkpoint was the last thing this process may do to its journals by the rules.
+    halfway: bool,
+}
+
+fn files() -> Vec<TestFile> {
+    let mut files = TestFile::list(&[("a", 330), ("d/b", 1), ("d/c", 299), ("e", 500)]);
+    files.insert(2, TestFile { path: "pad".into(), len: 69, padding: true });
+    files
+}
+
+/// The pieces that have bytes of a file.
+fn overlapping(disk: &Disk, file: usize) -> BTreeSet<u32> {
+    disk.storage().layout().pieces_of(file).map(PieceIndex::get).collect()
+}
+
+fn meddle(disk: &Disk, meddle: Option<(usize, usize)>, later: Duration) -> BTreeSet<u32> {
+    let Some((file, at)) = meddle else { return BTreeSet::new() };
+    let file = [0, 1, 3, 4][file];
+    let len = disk.metainfo.files[file].len as usize;
+    disk.meddle(file, at % len, later);
+    overlapping(disk, file)
+}
+
+/// Every piece that is had has the right bytes.
+fn vouch_for(disk: &Disk, process: &Process, pieces: &[u32]) {
+    for &index in pieces {
+        let piece = disk.piece(index);
+        let len = disk.geometry().piece_len(piece);
+        let start = disk.geometry().offset(piece) as usize;
+        let mut buffer = vec![0; len as usize];
+        process.storage.read(disk.geometry().span(index, 0, len).unwrap(), &mut buffer).unwrap();
+        assert_eq!(
+            buffer,
+            &disk.bytes[start..start + len as usize],
+            "piece {index} is vouched for and wrong"
+        );
+    }
+}
+
+fn zero(disk: &Disk, index: u32) {
+    for segment in disk.storage().layout().piece_segments(disk.piece(index)) {
+        let Some(file) = segment.file else { continue };
+        let path = disk.path(file);
+        let mtime = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[segment.offset as usize..(segment.offset + segment.len) as usize].fill(0);
+        fs::write(&path, bytes).unwrap();
+        set_mtime(&path, mtime);
+    }
+}
+
+fn run(ops: &[Op]) {
+    let disk = Disk::new(&files(), 100);
+    let mut boot = 1;
+    let mut process = disk.start(boot);
+    let mut model = Model::default();
+    for op in ops {
+        match op {
+            Op::Write(piece) if model.had.contains(piece) => {}
+            Op::Write(piece) => {
+                process.write(&disk, *piece);
+                model.had.insert(*piece);
+                model.unflushed.insert(*piece);
+            }
+            Op::Torn { piece, .. } if model.had.contains(piece) => {}
+            Op::Torn { piece, payload } => {
+                process.begin(&disk, *piece);
+                if *payload {
+                    process.write_payload(&disk, *piece);
+                    zero_half(&disk, *piece);
+                }
+                model.torn = true;
+            }
+            // Nobody goes on after half a checkpoint but with writes: it is under way on another thread.
+            Op::Checkpoint | Op::HalfACheckpoint | Op::FailedCheckpoint if model.halfway => {}
+            Op::FailedCheckpoint => process.failed_checkpoint(&disk),
+            Op::Checkpoint => {
+                process.checkpoint();
+                model.unflushed.clear();
+            }
+            Op::HalfACheckpoint => {
+                process.half_a_checkpoint();
+                model.halfway = true;
+            }
+            Op::Kill { meddle: who } => {
+                drop(process);
+                let touched = meddle(&disk, *who, if model.torn { LATER } else { MOMENT });
+                process = disk.start(boot);
+                vouch_for(&disk, &process, &process.had);
+                for piece in &model.had {
+                    let known = process.had.contains(piece);
+                    assert!(
+                        known || touched.contains(piece),
+                        "piece {piece} was written and would be hashed"
+                    );
+                }
+                assert!(
+                    touched.iter().all(|piece| process.suspect.contains(piece)),
+                    "meddling went unnoticed"
+                );
+                model = restarted(&process);
+            }
+            Op::PowerCut { lost, cut, meddle: who } => {
+                drop(process);
+                boot += 1;
+                model
+                    .unflushed
+                    .iter()
+                    .filter(|&&piece| lost >> piece & 1 == 1)
+                    .for_each(|&piece| zero(&disk, piece));
+                for kind in ["journal0", "journal1"] {
+                    let Ok(journal) = fs::File::options().write(true).open(disk.state(kind)) else {
+                        continue;
+                    };
+                    let len = journal.metadata().unwrap().len();
+                    journal.set_len(len.saturating_sub(*cut)).unwrap();
+                }
+                meddle(&disk, *who, LATER);
+                process = disk.start(boot);
+                vouch_for(&disk, &process, &process.had);
+                model = restarted(&process);
+            }
+        }
+        vouch_for(&disk, &process, &model.had.iter().copied().collect::<Vec<_>>());
+    }
+}
+
+/// The second half of a piece did not make it into the file.
+fn zero_half(disk: &Disk, index: u32) {
+    let segments: Vec<_> = disk.storage().layout().piece_segments(disk.piece(index)).collect();
+    let Some((file, segment)) = segments.iter().rev().find_map(|segment| Some((segment.file?, segment)))
+    else {
+        return;
+    };
+    let path = disk.path(file);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(segment.offset + segment.len / 2) as usize..(segment.offset + segment.len) as usize].fill(0);
+    fs::write(&path, bytes).unwrap();
+}
+
+fn restarted(process: &Process) -> Model {
+    Model { had: process.settled.iter().copied().collect(), ..Model::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn no_wrong_byte_is_vouched_for_and_nothing_written_is_forgotten(ops in proptest::collection::vec(op(), 1..25)) {
+        run(&ops);
+    }
+}

@@ -1,0 +1,317 @@
+//! Reading, writing and making files, and what stands in the way.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use torrent_common::geometry::PieceIndex;
+use torrent_common::metainfo::Metainfo;
+
+use super::StorageError;
+use super::cache::FileCache;
+use super::files::{Source, Storage};
+use super::testing::{BLOCK_LEN, TestFile, blocks, payload, torrent};
+
+fn storage(metainfo: &Arc<Metainfo>, folder: &Path) -> Arc<Storage> {
+    Storage::new(Arc::clone(metainfo), folder, None, FileCache::new(3)).unwrap()
+}
+
+fn write_all(storage: &Storage, bytes: &[u8]) {
+    let metainfo = storage.metainfo();
+    for piece in metainfo.geometry.pieces() {
+        storage.write_piece(piece, &blocks(metainfo, piece.get(), bytes)).unwrap();
+    }
+}
+
+fn piece(metainfo: &Metainfo, index: u32) -> PieceIndex {
+    metainfo.geometry.piece(index).unwrap()
+}
+
+fn mixed() -> (Vec<TestFile>, Arc<Metainfo>) {
+    let mut files = TestFile::list(&[("a/b/one", 70), ("a/empty", 0), ("a/two", 3), ("z", 500), ("end", 0)]);
+    files.insert(3, TestFile { path: ".pad/7".into(), len: 7, padding: true });
+    let metainfo = torrent("root", &files, 80, None);
+    (files, metainfo)
+}
+
+#[test]
+fn what_is_written_is_read_and_lies_in_the_right_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, metainfo) = mixed();
+    let bytes = payload(&files);
+    let storage = storage(&metainfo, folder.path());
+    assert_eq!(storage.prepare().unwrap().len(), 5);
+    assert_eq!(storage.prepare().unwrap(), []);
+    write_all(&storage, &bytes);
+    storage.sync().unwrap();
+    let mut at = 0;
+    for file in &files {
+        let path = folder.path().join("root").join(&file.path);
+        let end = at + file.len as usize;
+        if file.padding {
+            assert!(!path.exists());
+        } else {
+            assert_eq!(fs::read(path).unwrap(), &bytes[at..end], "{}", file.path);
+        }
+        at = end;
+    }
+    for index in 0..metainfo.geometry.piece_count() {
+        let len = metainfo.geometry.piece_len(piece(&metainfo, index));
+        for (begin, len) in [(0, len), (len / 2, len - len / 2), (len - 1, 1)] {
+            let span = metainfo.geometry.span(index, begin, len).unwrap();
+            let start = (u64::from(index) * 80 + u64::from(begin)) as usize;
+            let mut buffer = vec![0xee; len as usize];
+            storage.read(span, &mut buffer).unwrap();
+            assert_eq!(buffer, &bytes[start..start + len as usize], "{span:?}");
+            let lens: u64 = storage
+                .layout()
+                .segments(span)
+                .map(|segment| source_len(&storage.source(segment).unwrap()))
+                .sum();
+            assert_eq!(lens, u64::from(span.len()));
+        }
+    }
+}
+
+fn source_len(source: &Source) -> u64 {
+    match source {
+        Source::File { file, offset, len } => {
+            assert!(offset + len <= file.metadata().unwrap().len());
+            *len
+        }
+        Source::Zeros(len) => *len,
+    }
+}
+
+#[test]
+fn a_single_file_stands_in_the_folder_itself_under_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("", 100)]);
+    let metainfo = torrent("its name", &files, 64, None);
+    let cache = FileCache::new(1);
+    let named = |root: &str| {
+        Storage::new(Arc::clone(&metainfo), folder.path(), Some(OsStr::new(root)), Arc::clone(&cache))
+    };
+    for bad in ["", ".", "..", "a/b", "/", "a\0", &"x".repeat(256)] {
+        assert!(matches!(named(bad), Err(StorageError::RootName { .. })), "{bad:?}");
+    }
+    for storage in [storage(&metainfo, folder.path()), named("another").unwrap()] {
+        storage.prepare().unwrap();
+        write_all(&storage, &payload(&files));
+    }
+    for name in ["its name", "another"] {
+        assert_eq!(fs::read(folder.path().join(name)).unwrap(), payload(&files));
+    }
+}
+
+#[test]
+fn more_slices_than_one_call_takes_are_written_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("a", 9_999), ("b", 1)]);
+    let metainfo = torrent("t", &files, 10_000, None);
+    assert!(metainfo.geometry.block_count(piece(&metainfo, 0)) > 600 && BLOCK_LEN == 16);
+    let storage = storage(&metainfo, folder.path());
+    storage.prepare().unwrap();
+    write_all(&storage, &payload(&files));
+    assert_eq!(fs::read(folder.path().join("t/a")).unwrap(), &payload(&files)[..9_999]);
+    assert_eq!(fs::read(folder.path().join("t/b")).unwrap(), &payload(&files)[9_999..]);
+}
+
+#[test]
+fn a_piece_of_a_wrong_length_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("a", 100)]);
+    let metainfo = torrent("t", &files, 64, None);
+    let storage = storage(&metainfo, folder.path());
+    storage.prepare().unwrap();
+    let short = blocks(&metainfo, 1, &payload(&files));
+    let error = storage.write_piece(piece(&metainfo, 0), &short).unwrap_err();
+    assert!(matches!(error, StorageError::PieceLength { got: 36, expected: 64 }));
+}
+
+#[test]
+fn existing_files_are_extended_but_never_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("short", 10), ("long", 10)]);
+    let metainfo = torrent("t", &files, 64, None);
+    fs::create_dir(folder.path().join("t")).unwrap();
+    fs::write(folder.path().join("t/short"), b"abc").unwrap();
+    fs::write(folder.path().join("t/long"), b"more than ten").unwrap();
+    let storage = storage(&metainfo, folder.path());
+    assert!(matches!(storage.prepare(), Err(StorageError::Longer { len: 13, expected: 10, .. })));
+    assert_eq!(fs::read(folder.path().join("t/short")).unwrap(), b"abc\0\0\0\0\0\0\0");
+    assert_eq!(fs::read(folder.path().join("t/long")).unwrap(), b"more than ten");
+}
+
+#[test]
+fn a_file_that_goes_or_shrinks_is_an_error_and_is_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("a", 64), ("b", 64)]);
+    let metainfo = torrent("t", &files, 64, None);
+    let storage = storage(&metainfo, folder.path());
+    let span = metainfo.geometry.span(0, 0, 1).unwrap();
+    let write = || storage.write_piece(piece(&metainfo, 0), &blocks(&metainfo, 0, &payload(&files)));
+    assert!(matches!(storage.read(span, &mut [0]), Err(StorageError::Missing { .. })));
+    storage.prepare().unwrap();
+    write().unwrap();
+    storage.close();
+    fs::File::options().write(true).open(folder.path().join("t/a")).unwrap().set_len(63).unwrap();
+    assert!(matches!(write(), Err(StorageError::Short { .. })));
+    assert!(matches!(storage.read(span, &mut [0]), Err(StorageError::Short { .. })));
+    fs::remove_dir_all(folder.path().join("t")).unwrap();
+    assert!(matches!(write(), Err(StorageError::Missing { .. })));
+    assert!(!folder.path().join("t").exists());
+}
+
+#[test]
+fn a_read_only_folder_can_be_seeded() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("d/a", 64)]);
+    let metainfo = torrent("t", &files, 64, None);
+    let dir = folder.path().join("t/d");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("a"), payload(&files)).unwrap();
+    fs::set_permissions(dir.join("a"), fs::Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
+    let storage = storage(&metainfo, folder.path());
+    let mut buffer = [0; 64];
+    storage.read(metainfo.geometry.span(0, 0, 64).unwrap(), &mut buffer).unwrap();
+    assert_eq!(buffer, *payload(&files));
+    assert!(storage.stamps().unwrap()[0].is_some());
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A world where every way in goes through a link, and a file outside that must stay as it is.
+#[test]
+fn nothing_goes_through_a_link() {
+    let files = TestFile::list(&[("d/a", 64), ("d/b", 64)]);
+    let metainfo = torrent("t", &files, 64, None);
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("a"), b"precious").unwrap();
+    fs::create_dir(outside.path().join("d")).unwrap();
+    fs::write(outside.path().join("d/a"), [1; 64]).unwrap();
+    for case in ["root", "folder", "file", "dangling"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |below: &str| folder.path().join(below);
+        match case {
+            "root" => symlink(outside.path(), path("t")).unwrap(),
+            "folder" => {
+                fs::create_dir(path("t")).unwrap();
+                symlink(outside.path().join("d"), path("t/d")).unwrap();
+            }
+            _ => {
+                fs::create_dir_all(path("t/d")).unwrap();
+                let target = if case == "file" { "d/a" } else { "new" };
+                symlink(outside.path().join(target), path("t/d/a")).unwrap();
+            }
+        }
+        let storage = storage(&metainfo, folder.path());
+        let is_link = |error: StorageError| matches!(error, StorageError::Link { .. });
+        let span = metainfo.geometry.span(0, 0, 64).unwrap();
+        let bytes = blocks(&metainfo, 0, &payload(&files));
+        assert!(is_link(storage.stamps().unwrap_err()), "{case}");
+        assert!(is_link(storage.prepare().unwrap_err()), "{case}");
+        assert!(is_link(storage.read(span, &mut [0; 64]).unwrap_err()), "{case}");
+        assert!(is_link(storage.write_piece(piece(&metainfo, 0), &bytes).unwrap_err()), "{case}");
+        drop(storage.remove_data());
+        assert_eq!(fs::read(outside.path().join("d/a")).unwrap(), [1; 64], "{case}");
+        assert!(!outside.path().join("new").exists() && !outside.path().join("d/b").exists(), "{case}");
+    }
+    assert_eq!(fs::read(outside.path().join("a")).unwrap(), b"precious");
+}
+
+#[test]
+fn the_download_folder_may_be_a_link() {
+    let real = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link");
+    symlink(real.path(), &link).unwrap();
+    let files = TestFile::list(&[("a", 64)]);
+    let storage = storage(&torrent("t", &files, 64, None), &link);
+    storage.prepare().unwrap();
+    assert!(real.path().join("t/a").exists());
+}
+
+#[test]
+fn what_is_no_file_is_in_the_way() {
+    let files = TestFile::list(&[("d/a", 64)]);
+    let metainfo = torrent("t", &files, 64, None);
+    for case in ["pipe", "folder for file", "file for folder", "file for root"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |below: &str| folder.path().join(below);
+        match case {
+            "pipe" => {
+                fs::create_dir_all(path("t/d")).unwrap();
+                rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    path("t/d/a"),
+                    rustix::fs::FileType::Fifo,
+                    rustix::fs::Mode::from_raw_mode(0o644),
+                    0,
+                )
+                .unwrap();
+            }
+            "folder for file" => fs::create_dir_all(path("t/d/a")).unwrap(),
+            "file for folder" => {
+                fs::create_dir(path("t")).unwrap();
+                fs::write(path("t/d"), b"").unwrap();
+            }
+            _ => fs::write(path("t"), b"").unwrap(),
+        }
+        let storage = storage(&metainfo, folder.path());
+        let span = metainfo.geometry.span(0, 0, 64).unwrap();
+        let in_the_way = |error: &StorageError| matches!(error, StorageError::Kind { .. });
+        let errors = [storage.prepare().unwrap_err(), storage.stamps().unwrap_err()];
+        assert!(errors.iter().all(in_the_way), "{case}: {errors:?}");
+        assert!(in_the_way(&storage.read(span, &mut [0; 64]).unwrap_err()), "{case}");
+        storage.remove_data().unwrap();
+        assert!(path("t").exists(), "{case}");
+    }
+}
+
+#[test]
+fn removing_takes_the_torrents_files_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, metainfo) = mixed();
+    let storage = storage(&metainfo, folder.path());
+    storage.remove_data().unwrap();
+    storage.prepare().unwrap();
+    write_all(&storage, &payload(&files));
+    fs::write(folder.path().join("root/a/mine"), b"").unwrap();
+    storage.remove_data().unwrap();
+    assert!(folder.path().join("root/a/mine").exists());
+    assert!(!folder.path().join("root/a/b").exists() && !folder.path().join("root/z").exists());
+    fs::remove_file(folder.path().join("root/a/mine")).unwrap();
+    storage.remove_data().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn files_are_closed_with_their_torrent_and_when_there_are_too_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, metainfo) = mixed();
+    let cache = FileCache::new(2);
+    let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, Arc::clone(&cache)).unwrap();
+    storage.prepare().unwrap();
+    write_all(&storage, &payload(&files));
+    assert_eq!(cache.len(), 2);
+    drop(storage);
+    assert!(cache.is_empty());
+}
+
+#[test]
+fn stamps_tell_what_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, metainfo) = mixed();
+    let storage = storage(&metainfo, folder.path());
+    assert_eq!(storage.stamps().unwrap(), vec![None; 6]);
+    let made = storage.prepare().unwrap();
+    let stamps = storage.stamps().unwrap();
+    assert_eq!(
+        stamps.iter().map(|stamp| stamp.map(|stamp| stamp.len)).collect::<Vec<_>>(),
+        [Some(70), Some(0), Some(3), None, Some(500), Some(0)]
+    );
+    assert!(made.iter().all(|&(index, stamp)| stamps[index] == Some(stamp)));
+}
