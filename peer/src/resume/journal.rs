@@ -26,7 +26,7 @@ pub struct Journal {
     /// Bytes of records since the last checkpoint.
     len: AtomicU64,
     state: Mutex<State>,
-    /// The next checkpoint in the making. Locked for as long as one is written: they come one after the other.
+    /// The last checkpoint. Locked for as long as the next is made: they come one after the other.
     saved: Mutex<Saved>,
 }
 
@@ -142,9 +142,10 @@ impl Journal {
         now: SystemTime,
     ) -> Result<(), ResumeError> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        self.rotate(&mut saved, storage)?;
-        saved.details = details;
-        saved.saved_ns = nanos(now);
+        let mut next = saved.clone();
+        self.rotate(&mut next, storage)?;
+        next.details = details;
+        next.saved_ns = nanos(now);
         if let Err(error) = storage.sync() {
             let mut state = self.state();
             state.doubtful = true;
@@ -153,12 +154,14 @@ impl Journal {
             }
             return Err(error.into());
         }
+        *saved = next;
         self.store.save(&saved)?;
         self.state().settled = true;
         Ok(())
     }
 
-    /// The checkpoint as last made. Waits for one that is being made.
+    /// The checkpoint as last made, true to what is flushed even if it could not be put on disk: for
+    /// [`ResumeStore::save`] when this journal is done with. Waits for one that is being made.
     pub fn saved(&self) -> Saved {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -58,12 +58,16 @@ impl ResumeStore {
         for entry in fs::read_dir(&self.folder).map_err(ResumeError::io(&self.folder))? {
             let path = entry.map_err(ResumeError::io(&self.folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.ends_with(".tmp") {
-                drop(fs::remove_file(&path));
-                continue;
+            let Some((hash, kind)) = name.split_once('.') else { continue };
+            let Ok(info_hash) = hash.parse::<InfoHash>() else { continue };
+            match kind {
+                "resume" => {}
+                "resume.tmp" | "torrent.tmp" => {
+                    drop(fs::remove_file(&path));
+                    continue;
+                }
+                _ => continue,
             }
-            let info_hash = name.strip_suffix(".resume").and_then(|hash| hash.parse::<InfoHash>().ok());
-            let Some(info_hash) = info_hash else { continue };
             let read = read_at_most(&path, MAX_CHECKPOINT_LEN)
                 .and_then(|bytes| Saved::decode(&bytes, info_hash, &path));
             if let Err(ResumeError::Damaged { .. } | ResumeError::TooLong { .. }) = &read

@@ -302,6 +302,24 @@ fn files_are_closed_with_their_torrent_and_when_there_are_too_many() {
 }
 
 #[test]
+fn many_files_are_made_written_and_flushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..600).map(|i| format!("{}/{i}", i % 7)).collect();
+    let files: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 3)).collect();
+    let files = TestFile::list(&files);
+    let metainfo = torrent("t", &files, 100, None);
+    let storage = storage(&metainfo, folder.path());
+    assert_eq!(storage.prepare().unwrap().len(), 600);
+    write_all(&storage, &payload(&files));
+    storage.sync().unwrap();
+    assert_eq!(fs::read(folder.path().join("t/1/8")).unwrap(), &payload(&files)[24..27]);
+    storage.remove_data().unwrap();
+    storage.mark_all_unsynced();
+    storage.sync().unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn stamps_tell_what_changed() {
     let folder = tempfile::tempdir().unwrap();
     let (_, metainfo) = mixed();

@@ -202,6 +202,31 @@ fn data_that_was_hashed_elsewhere_is_taken_as_it_is() {
 }
 
 #[test]
+fn after_a_failed_flush_there_is_no_checkpoint_and_a_restart_hashes() {
+    let disk = disk();
+    let process = disk.start(1);
+    process.write(&disk, 0);
+    process.checkpoint();
+    process.write(&disk, 1);
+    process.storage.close();
+    let aside = disk.path(0).with_extension("aside");
+    fs::rename(disk.path(0), &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, disk.path(0)).unwrap();
+    let checkpoint = || {
+        process.journal.checkpoint(&process.storage, super::super::saved::tests::details(), SystemTime::now())
+    };
+    assert!(matches!(checkpoint(), Err(ResumeError::Storage(_))));
+    fs::rename(&aside, disk.path(0)).unwrap();
+    assert!(matches!(checkpoint(), Err(ResumeError::Doubtful)));
+    assert_eq!(process.journal.saved().pieces_had(), 1);
+    process.write(&disk, 2);
+    drop(process);
+    let process = disk.start(1);
+    assert_eq!((&process.had, &process.suspect), (&vec![0], &vec![1, 2]));
+    assert_eq!(process.settled, [0, 1, 2]);
+}
+
+#[test]
 fn one_state_folder_serves_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let store = ResumeStore::open(folder.path()).unwrap();
@@ -219,7 +244,9 @@ fn one_damaged_checkpoint_is_set_aside_and_the_others_load() {
     let bad = state.join(format!("{}.resume", "0".repeat(40)));
     fs::write(&bad, b"de").unwrap();
     fs::write(state.join("notes.resume"), b"not ours").unwrap();
-    fs::write(state.join("left.tmp"), b"").unwrap();
+    let left = state.join(format!("{}.torrent.tmp", "0".repeat(40)));
+    fs::write(&left, b"").unwrap();
+    fs::write(state.join("notes.tmp"), b"not ours").unwrap();
     let all = process.store.load_all().unwrap();
     assert_eq!(all.len(), 2);
     assert!(all.iter().any(|saved| matches!(saved, Ok(saved) if saved.info_hash == disk.metainfo.info_hash)));
@@ -227,7 +254,7 @@ fn one_damaged_checkpoint_is_set_aside_and_the_others_load() {
         all.iter().any(|saved| matches!(saved, Err((path, ResumeError::Damaged { .. })) if *path == bad))
     );
     assert!(!bad.exists() && bad.with_extension("resume.bad").exists());
-    assert!(!state.join("left.tmp").exists() && state.join("notes.resume").exists());
+    assert!(!left.exists() && state.join("notes.tmp").exists() && state.join("notes.resume").exists());
     assert_eq!(process.store.load_all().unwrap().len(), 1);
 
     assert_eq!(process.store.load_torrent(&disk.metainfo.info_hash, 5).unwrap(), b"bytes");
