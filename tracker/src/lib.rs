@@ -1,1 +1,3 @@
 //! The tracker: swarms, a catalogue of published torrents, and HTTP in front of both.
+
+pub mod swarm;

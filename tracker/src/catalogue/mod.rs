@@ -1,0 +1,226 @@
+//! Published torrents: rows in SQLite for listing and search, the torrent files in a folder. The only room that names
+//! the database.
+//!
+//! Order of publishing: the file is written beside its place, synced and renamed into it; then the row is committed
+//! with everything a listing shows. So an upload that was acknowledged is whole, and a listing opens no file. What a
+//! crash leaves between the two is put right by [`Catalogue::open`].
+//!
+//! Two connections, each behind its own lock: one writes, one reads. Announces use neither.
+
+mod files;
+mod rows;
+mod schema;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use torrent_common::geometry::DEFAULT_BLOCK_LEN;
+use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::{Metainfo, MetainfoLimits};
+
+use files::Files;
+pub use rows::{Page, Row};
+
+/// The most torrents kept.
+const MAX_TORRENTS: u64 = 200_000;
+/// The most bytes of torrent files kept: 8 GiB.
+const MAX_TOTAL_LEN: u64 = 8 << 30;
+
+/// The longest name kept, in bytes.
+pub const MAX_NAME_LEN: usize = 255;
+/// The longest description kept, in bytes.
+pub const MAX_DESCRIPTION_LEN: usize = 8192;
+
+/// Why the catalogue did not do as asked. Shown to the operator; strangers get less.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    File {
+        /// What was tried: a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The database failed.
+    #[error("the catalogue {path} failed: {source}", path = path.display())]
+    Database {
+        /// Which file.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+    /// The database was made by a newer version.
+    #[error("the catalogue {path} has version {found}, this program knows up to {known}: use a newer version, or another TORRENT_FILE", path = path.display())]
+    TooNew {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// No more torrents are taken.
+    #[error("the catalogue is full")]
+    Full,
+}
+
+/// What publishing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the catalogue now.
+    New,
+    /// It was already: the first entry stays as it is.
+    Known,
+}
+
+/// A torrent to be published, already validated.
+#[derive(Debug, Clone, Copy)]
+pub struct Publication<'a> {
+    /// The original bytes.
+    pub bytes: &'a [u8],
+    /// What they say.
+    pub metainfo: &'a Metainfo,
+    /// What to list it as.
+    pub name: &'a str,
+    /// Free text.
+    pub description: &'a str,
+    /// When, in seconds since 1970.
+    pub created_s: i64,
+}
+
+/// The catalogue.
+pub struct Catalogue {
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+    files: Files,
+    path: PathBuf,
+}
+
+impl Catalogue {
+    /// Opens the catalogue at `database` with its torrent files in `folder`; makes both if they are not there. Torrent
+    /// files without a row (a crash came between, or somebody put them there) are taken into the catalogue if they are
+    /// valid, public, and named by their info-hash; `now_s` is then when they were published.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] names the path.
+    pub fn open(database: &Path, folder: &Path, max_torrent_len: usize, now_s: i64) -> Result<Self, CatalogueError> {
+        if let Some(parent) = database.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            files::make_folder(parent)?;
+        }
+        let files = Files::open(folder)?;
+        let writer = schema::open(database)?;
+        let reader = schema::open(database)?;
+        let this =
+            Self { writer: Mutex::new(writer), reader: Mutex::new(reader), files, path: database.to_path_buf() };
+        this.adopt(max_torrent_len, now_s)?;
+        Ok(this)
+    }
+
+    /// Publishes a torrent, durably: when this returns it survives whatever happens.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; then nothing was published.
+    pub fn publish(&self, publication: &Publication<'_>) -> Result<Published, CatalogueError> {
+        let info_hash = publication.metainfo.info_hash;
+        let writer = held(&self.writer);
+        if rows::contains(&writer, info_hash).map_err(|e| self.failed(e))? {
+            return Ok(Published::Known);
+        }
+        let (count, total_len) = rows::sums(&writer).map_err(|e| self.failed(e))?;
+        let len = u64::try_from(publication.bytes.len()).unwrap_or(u64::MAX);
+        if count >= MAX_TORRENTS || total_len.saturating_add(len) > MAX_TOTAL_LEN {
+            return Err(CatalogueError::Full);
+        }
+        self.files.write(info_hash, publication.bytes)?;
+        rows::insert(&writer, publication).map_err(|e| self.failed(e))?;
+        Ok(Published::New)
+    }
+
+    /// The torrents whose name or description has every word of `query` in it, in any case, newest first.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub fn search(&self, query: &str, offset: u64, limit: u32) -> Result<Page, CatalogueError> {
+        rows::search(&held(&self.reader), query, offset, limit).map_err(|e| self.failed(e))
+    }
+
+    /// The bytes of a published torrent file; `None` if it was never published, or its file is gone.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub fn torrent(&self, info_hash: InfoHash) -> Result<Option<Vec<u8>>, CatalogueError> {
+        if !rows::contains(&held(&self.reader), info_hash).map_err(|e| self.failed(e))? {
+            return Ok(None);
+        }
+        let bytes = self.files.read(info_hash)?;
+        if bytes.is_none() {
+            log::warn!("{info_hash} is in the catalogue, but its file is gone from {}", self.files.folder().display());
+        }
+        Ok(bytes)
+    }
+
+    /// How many torrents are published.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub fn count(&self) -> Result<u64, CatalogueError> {
+        rows::sums(&held(&self.reader)).map(|(count, _)| count).map_err(|e| self.failed(e))
+    }
+
+    /// Adds to the completed downloads of those of the torrents that are published, all at once.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; then none was added.
+    pub fn add_completed(&self, downloads: &[(InfoHash, u32)]) -> Result<(), CatalogueError> {
+        rows::add_completed(&mut held(&self.writer), downloads).map_err(|e| self.failed(e))
+    }
+
+    fn adopt(&self, max_torrent_len: usize, now_s: i64) -> Result<(), CatalogueError> {
+        let limits = metainfo_limits(max_torrent_len);
+        let writer = held(&self.writer);
+        for info_hash in self.files.sweep()? {
+            if rows::contains(&writer, info_hash).map_err(|e| self.failed(e))? {
+                continue;
+            }
+            let Some(bytes) = self.files.read_up_to(info_hash, max_torrent_len)? else { continue };
+            match Metainfo::parse(&bytes, &limits) {
+                Ok(metainfo) if metainfo.info_hash == info_hash && !metainfo.private => {
+                    let name = clip(&metainfo.name, MAX_NAME_LEN);
+                    let publication =
+                        Publication { bytes: &bytes, metainfo: &metainfo, name, description: "", created_s: now_s };
+                    rows::insert(&writer, &publication).map_err(|e| self.failed(e))?;
+                    log::info!("took {info_hash}.torrent into the catalogue");
+                }
+                Ok(_) => log::warn!("{info_hash}.torrent is private or another torrent than its name says: not listed"),
+                Err(error) => log::warn!("{info_hash}.torrent is not valid, so not listed: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> CatalogueError {
+        CatalogueError::Database { path: self.path.clone(), source }
+    }
+}
+
+/// What a torrent file published here may cost.
+pub const fn metainfo_limits(max_torrent_len: usize) -> MetainfoLimits {
+    MetainfoLimits { max_len: max_torrent_len, max_files: 500_000, block_len: DEFAULT_BLOCK_LEN }
+}
+
+/// The beginning of a text, at most `max_len` bytes.
+fn clip(text: &str, max_len: usize) -> &str {
+    text.get(..text.floor_char_boundary(max_len)).unwrap_or(text)
+}
+
+fn held(lock: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,385 @@
+//! Who shares what: the one owner of peers. Everything else sees [`Swarms`] and the few plain types here.
+//!
+//! A peer is its address and port: no peer ids are kept (20 bytes each, and nobody has needed them since compact
+//! answers), so "not in its own answer" means by address, and lists in dictionary form carry no `peer id`. A peer that
+//! comes back on another port is a second peer until the first expires.
+//!
+//! The swarms are spread over [`SHARDS`] locks by a keyed hash of the info-hash. A lock is held for one announce, or
+//! for one bounded step of a sweep: no announce waits for a sweep of everything. Time and randomness are arguments.
+
+mod one;
+mod table;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use torrent_common::announce::{AnnouncedPeer, ScrapeEntry};
+use torrent_common::ids::InfoHash;
+
+use one::{Asker, Packed, Swarm, Sweep, Was};
+use table::{Horizon, Tick};
+
+/// Number of locks: also the number of parts that a snapshot is taken in.
+pub const SHARDS: usize = 256;
+
+/// Slots looked at under one lock: about 20 microseconds.
+const SWEEP_SLOTS: usize = 16_384;
+
+/// Swarms of up to so many slots are swept whole whenever they are touched, so that their counts are exact.
+const SMALL_SWARM_SLOTS: usize = 512;
+
+/// What strangers can make us remember.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Swarms, each about 150 bytes.
+    pub swarms: usize,
+    /// Peers of all swarms together, about 12 bytes each (IPv6: 30).
+    pub peers: usize,
+}
+
+/// 1,048,576 swarms and 16,777,216 peers: about 400 MB at the worst.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { swarms: 1 << 20, peers: 1 << 24 }
+    }
+}
+
+/// What a peer does by announcing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is there.
+    Stay,
+    /// It has just completed its download.
+    Complete,
+    /// It leaves: it is forgotten at once, and gets no peers.
+    Leave,
+}
+
+/// One announce, cleaned.
+#[derive(Debug, Clone, Copy)]
+pub struct Visit {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// Where the peer can be dialled; its port is not 0.
+    pub address: SocketAddr,
+    /// It has everything.
+    pub is_seeder: bool,
+    /// It has a use for seeders.
+    pub wants_seeders: bool,
+    /// What it does.
+    pub action: Action,
+    /// Peers it gets at most.
+    pub wanted: usize,
+}
+
+/// The tracker remembers as much as it may: no newcomer is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tracker is full, try again later")]
+pub struct Full;
+
+/// Sums over all swarms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Swarms that have peers.
+    pub swarms: usize,
+    /// Peers, seeders included.
+    pub peers: usize,
+    /// Seeders.
+    pub seeders: usize,
+}
+
+/// A peer as a snapshot keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerImage {
+    /// Where it can be dialled.
+    pub address: SocketAddr,
+    /// It has everything.
+    pub is_seeder: bool,
+    /// Seconds since it was last heard of.
+    pub age_s: u32,
+}
+
+/// A swarm that was forgotten because its last peer had gone, with the downloads counted in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retired {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// Downloads completed: at least 1.
+    pub downloaded: u32,
+}
+
+/// All swarms.
+pub struct Swarms {
+    shards: Box<[Mutex<Shard>]>,
+    /// Secret, random: hashes are keyed with it.
+    key: u64,
+    ticks: Ticks,
+    limits: Limits,
+    swarms: AtomicUsize,
+    peers: AtomicUsize,
+    seeders: AtomicUsize,
+}
+
+type Shard = HashMap<InfoHash, Swarm>;
+
+/// Seconds as 16-bit ticks: as fine as lets a whole lifetime be a quarter of the range, so that a sweep may be late.
+#[derive(Debug, Clone, Copy)]
+struct Ticks {
+    tick_s: u32,
+    lifetime: Tick,
+}
+
+impl Ticks {
+    fn new(lifetime_s: u32) -> Self {
+        let tick_s = lifetime_s.div_ceil(1 << 14).max(1);
+        Self { tick_s, lifetime: Tick::try_from(lifetime_s.div_ceil(tick_s)).unwrap_or(1 << 14) }
+    }
+
+    fn at(self, now_s: u32) -> Tick {
+        let [low, high, ..] = (now_s / self.tick_s).to_le_bytes();
+        Tick::from_le_bytes([low, high])
+    }
+
+    fn horizon(self, now_s: u32) -> Horizon {
+        Horizon { now: self.at(now_s), lifetime: self.lifetime }
+    }
+}
+
+impl Swarms {
+    /// No swarms. A peer not heard of for `lifetime_s` seconds is forgotten.
+    pub fn new(lifetime_s: u32, limits: Limits, random: &mut fastrand::Rng) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            key: random.u64(..),
+            ticks: Ticks::new(lifetime_s),
+            limits,
+            swarms: AtomicUsize::new(0),
+            peers: AtomicUsize::new(0),
+            seeders: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes note of an announce, and appends up to [`Visit::wanted`] other peers, chosen at random, to `peers`.
+    /// Returns the swarm's counts, the visitor included. `now_s` is in seconds since any fixed moment.
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was noted.
+    pub fn announce(
+        &self,
+        visit: &Visit,
+        now_s: u32,
+        random: &mut fastrand::Rng,
+        peers: &mut Vec<AnnouncedPeer>,
+    ) -> Result<ScrapeEntry, Full> {
+        let horizon = self.ticks.horizon(now_s);
+        let address = Packed::new(visit.address);
+        let mut shard = self.shard_of(&visit.info_hash);
+        if visit.action == Action::Leave {
+            let Some(swarm) = shard.get_mut(&visit.info_hash) else { return Ok(ScrapeEntry::default()) };
+            let before = swarm.counts();
+            swarm.remove(&address, self.key);
+            self.sweep_if_small(swarm, horizon);
+            self.count(before, swarm.counts());
+            let counts = swarm.counts();
+            self.retire_if_bare(&mut shard, &visit.info_hash);
+            return Ok(counts);
+        }
+        let swarm = self.entry(&mut shard, visit.info_hash, &address, horizon.now)?;
+        let before = swarm.counts();
+        let was = swarm.insert(address, visit.is_seeder, horizon.now, self.key);
+        if visit.action == Action::Complete && visit.is_seeder && was != Was::Seeder {
+            swarm.add_downloads(1);
+        }
+        self.sweep_if_small(swarm, horizon);
+        let counts = swarm.counts();
+        self.count(before, counts);
+        let asker = Asker { address, is_seeder: visit.is_seeder, wants_seeders: visit.wants_seeders };
+        swarm.sample(visit.wanted, &asker, horizon, random, |address| {
+            peers.push(AnnouncedPeer { address, peer_id: None });
+        });
+        Ok(counts)
+    }
+
+    /// The counts of a swarm; zeros if there is none.
+    pub fn scrape(&self, info_hash: &InfoHash, now_s: u32) -> ScrapeEntry {
+        let mut shard = self.shard_of(info_hash);
+        let Some(swarm) = shard.get_mut(info_hash) else { return ScrapeEntry::default() };
+        let before = swarm.counts();
+        self.sweep_if_small(swarm, self.ticks.horizon(now_s));
+        self.count(before, swarm.counts());
+        swarm.counts()
+    }
+
+    /// Sums over all swarms, as of the last sweep.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            swarms: self.swarms.load(Ordering::Relaxed),
+            peers: self.peers.load(Ordering::Relaxed),
+            seeders: self.seeders.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Forgets the silent peers of shard number `shard` (below [`SHARDS`]) and its empty swarms. Those in which
+    /// downloads were counted are appended to `retired`. The lock is taken for bounded steps: whoever announces
+    /// meanwhile waits for one of them at most.
+    pub fn sweep(&self, shard: usize, now_s: u32, retired: &mut Vec<Retired>) {
+        let horizon = self.ticks.horizon(now_s);
+        let mut large = Vec::new();
+        let Some(lock) = self.shards.get(shard) else { return };
+        {
+            let mut swarms = held(lock);
+            swarms.retain(|info_hash, swarm| {
+                if swarm.slot_count() > SWEEP_SLOTS {
+                    large.push(*info_hash);
+                    return true;
+                }
+                let before = swarm.counts();
+                swarm.expire(horizon, Sweep::default(), usize::MAX, self.key);
+                self.count(before, swarm.counts());
+                let stays = !swarm.is_empty();
+                if !stays {
+                    self.swarms.fetch_sub(1, Ordering::Relaxed);
+                    retired.extend(retired_of(*info_hash, swarm));
+                }
+                stays
+            });
+            if swarms.capacity() > 64 && swarms.len() * 4 < swarms.capacity() {
+                swarms.shrink_to_fit();
+            }
+        }
+        for info_hash in large {
+            let mut from = Some(Sweep::default());
+            while let Some(at) = from {
+                let mut swarms = held(lock);
+                let Some(swarm) = swarms.get_mut(&info_hash) else { break };
+                let before = swarm.counts();
+                from = swarm.expire(horizon, at, SWEEP_SLOTS, self.key);
+                self.count(before, swarm.counts());
+            }
+        }
+    }
+
+    /// Shows every swarm of shard number `shard` (below [`SHARDS`]) with its downloads and living peers. The shard's
+    /// lock is held meanwhile: `show` should only copy.
+    pub fn each_of_shard(
+        &self,
+        shard: usize,
+        now_s: u32,
+        mut show: impl FnMut(&InfoHash, u32, &mut dyn Iterator<Item = PeerImage>),
+    ) {
+        let horizon = self.ticks.horizon(now_s);
+        let Some(shard) = self.shards.get(shard) else { return };
+        for (info_hash, swarm) in held(shard).iter() {
+            let mut peers = swarm.iter().filter(|&(_, _, seen)| !horizon.is_past(seen)).map(
+                |(address, is_seeder, seen)| PeerImage {
+                    address,
+                    is_seeder,
+                    age_s: u32::from(horizon.age(seen)) * self.ticks.tick_s,
+                },
+            );
+            show(info_hash, swarm.downloaded(), &mut peers);
+        }
+    }
+
+    /// Takes a swarm back from a snapshot. Peers that are too old by now, and those beyond the limits, are left out.
+    pub fn restore(
+        &self,
+        info_hash: InfoHash,
+        downloaded: u32,
+        peers: impl Iterator<Item = PeerImage>,
+        now_s: u32,
+    ) {
+        let now = self.ticks.at(now_s);
+        let mut shard = self.shard_of(&info_hash);
+        let mut counted = false;
+        for peer in peers {
+            let age = Tick::try_from(peer.age_s / self.ticks.tick_s).unwrap_or(Tick::MAX);
+            if age > self.ticks.lifetime || peer.address.port() == 0 {
+                continue;
+            }
+            let address = Packed::new(peer.address);
+            let Ok(swarm) = self.entry(&mut shard, info_hash, &address, now) else { return };
+            let before = swarm.counts();
+            if !std::mem::replace(&mut counted, true) {
+                swarm.add_downloads(downloaded);
+            }
+            swarm.insert(address, peer.is_seeder, now.wrapping_sub(age), self.key);
+            self.count(before, swarm.counts());
+        }
+    }
+
+    fn shard_of(&self, info_hash: &InfoHash) -> MutexGuard<'_, Shard> {
+        let at = table::hash(info_hash.as_bytes(), self.key) % SHARDS as u64;
+        // There is at least one shard, and the remainder names one that exists.
+        #[expect(
+            clippy::indexing_slicing,
+            clippy::cast_possible_truncation,
+            reason = "at < SHARDS by the remainder"
+        )]
+        held(&self.shards[at as usize])
+    }
+
+    /// The swarm that a peer is in or may join.
+    fn entry<'a>(
+        &self,
+        shard: &'a mut Shard,
+        info_hash: InfoHash,
+        peer: &Packed,
+        now: Tick,
+    ) -> Result<&'a mut Swarm, Full> {
+        let full = self.peers.load(Ordering::Relaxed) >= self.limits.peers;
+        match shard.entry(info_hash) {
+            Entry::Occupied(entry) if full && !entry.get().contains(peer, self.key) => Err(Full),
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(_) if full || self.swarms.load(Ordering::Relaxed) >= self.limits.swarms => {
+                Err(Full)
+            }
+            Entry::Vacant(entry) => {
+                self.swarms.fetch_add(1, Ordering::Relaxed);
+                Ok(entry.insert(Swarm::new(now)))
+            }
+        }
+    }
+
+    fn sweep_if_small(&self, swarm: &mut Swarm, horizon: Horizon) {
+        if !swarm.is_swept(horizon.now) && swarm.slot_count() <= SMALL_SWARM_SLOTS {
+            swarm.expire(horizon, Sweep::default(), usize::MAX, self.key);
+        }
+    }
+
+    /// Drops a swarm without peers and without counts worth keeping; others wait for the sweep.
+    fn retire_if_bare(&self, shard: &mut Shard, info_hash: &InfoHash) {
+        if shard.get(info_hash).is_some_and(|swarm| swarm.is_empty() && swarm.downloaded() == 0) {
+            shard.remove(info_hash);
+            self.swarms.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Brings the sums up to date with one swarm's change.
+    fn count(&self, before: ScrapeEntry, after: ScrapeEntry) {
+        let change = |sum: &AtomicUsize, before: u32, after: u32| {
+            if after > before {
+                sum.fetch_add((after - before) as usize, Ordering::Relaxed);
+            } else if before > after {
+                sum.fetch_sub((before - after) as usize, Ordering::Relaxed);
+            }
+        };
+        change(&self.seeders, before.complete, after.complete);
+        change(&self.peers, before.complete + before.incomplete, after.complete + after.incomplete);
+    }
+}
+
+fn retired_of(info_hash: InfoHash, swarm: &Swarm) -> Option<Retired> {
+    (swarm.downloaded() > 0).then(|| Retired { info_hash, downloaded: swarm.downloaded() })
+}
+
+/// A panic elsewhere under the lock is a bug, but no reason to stop serving: tables stay consistent enough to go on.
+fn held(lock: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! One swarm: its seeders and leechers of both address families.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use torrent_common::announce::ScrapeEntry;
+
+use super::table::{Address, Horizon, Table, Tick};
+
+/// Seeders and leechers of one address family.
+pub(super) struct Family<const N: usize> {
+    pub(super) seeders: Table<N>,
+    pub(super) leechers: Table<N>,
+}
+
+/// The peers of one torrent. Those of IPv6 are kept apart: most swarms have none.
+pub(super) struct Swarm {
+    v4: Family<6>,
+    v6: Option<Box<Family<18>>>,
+    downloaded: u32,
+    /// The tick at which the tables were last swept through.
+    swept: Tick,
+}
+
+/// A peer's address, packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packed {
+    V4(Address<6>),
+    V6(Address<18>),
+}
+
+/// What a peer was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Was {
+    Unknown,
+    Leecher,
+    Seeder,
+}
+
+/// The peer that a sample is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) address: Packed,
+    pub(super) is_seeder: bool,
+    pub(super) wants_seeders: bool,
+}
+
+/// How far a sweep through a swarm has come: the table (0 to 3), and the slot in it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sweep {
+    table: u8,
+    slot: usize,
+}
+
+impl Packed {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let [high, low] = address.port().to_be_bytes();
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                Self::V4([a, b, c, d, high, low])
+            }
+            IpAddr::V6(ip) => {
+                let mut bytes = [0; 18];
+                for (to, from) in bytes.iter_mut().zip(ip.octets().into_iter().chain([high, low])) {
+                    *to = from;
+                }
+                Self::V6(bytes)
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn get(&self) -> SocketAddr {
+        match self {
+            Self::V4(bytes) => unpack_v4(bytes),
+            Self::V6(bytes) => unpack_v6(bytes),
+        }
+    }
+}
+
+fn unpack_v4(&[a, b, c, d, high, low]: &Address<6>) -> SocketAddr {
+    (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into()
+}
+
+fn unpack_v6(bytes: &Address<18>) -> SocketAddr {
+    let (ip, port) = (bytes.first_chunk::<16>(), bytes.last_chunk::<2>());
+    (Ipv6Addr::from(*ip.unwrap_or(&[0; 16])), u16::from_be_bytes(*port.unwrap_or(&[0; 2]))).into()
+}
+
+impl<const N: usize> Family<N> {
+    fn new() -> Self {
+        Self { seeders: Table::new(), leechers: Table::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.seeders.len() == 0 && self.leechers.len() == 0
+    }
+
+    fn remove(&mut self, address: &Address<N>, key: u64) -> Was {
+        if self.seeders.remove(address, key) {
+            Was::Seeder
+        } else if self.leechers.remove(address, key) {
+            Was::Leecher
+        } else {
+            Was::Unknown
+        }
+    }
+
+    fn insert(&mut self, address: Address<N>, seeder: bool, seen: Tick, key: u64) -> Was {
+        let (into, other) = match seeder {
+            true => (&mut self.seeders, &mut self.leechers),
+            false => (&mut self.leechers, &mut self.seeders),
+        };
+        let was_other = other.remove(&address, key);
+        let was_same = !into.insert(address, seen, key);
+        match (was_same, was_other) {
+            (false, false) => Was::Unknown,
+            (true, _) if seeder => Was::Seeder,
+            (true, _) => Was::Leecher,
+            (false, true) if seeder => Was::Leecher,
+            (false, true) => Was::Seeder,
+        }
+    }
+}
+
+impl Swarm {
+    pub(super) fn new(now: Tick) -> Self {
+        Self { v4: Family::new(), v6: None, downloaded: 0, swept: now }
+    }
+
+    pub(super) fn counts(&self) -> ScrapeEntry {
+        let (seeders6, leechers6) =
+            self.v6.as_ref().map_or((0, 0), |v6| (v6.seeders.len(), v6.leechers.len()));
+        ScrapeEntry {
+            complete: self.v4.seeders.len() + seeders6,
+            incomplete: self.v4.leechers.len() + leechers6,
+            downloaded: self.downloaded,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.as_ref().is_none_or(|v6| v6.is_empty())
+    }
+
+    pub(super) const fn downloaded(&self) -> u32 {
+        self.downloaded
+    }
+
+    pub(super) const fn add_downloads(&mut self, count: u32) {
+        self.downloaded = self.downloaded.saturating_add(count);
+    }
+
+    pub(super) fn contains(&self, peer: &Packed, key: u64) -> bool {
+        match peer {
+            Packed::V4(a) => self.v4.seeders.contains(a, key) || self.v4.leechers.contains(a, key),
+            Packed::V6(a) => {
+                self.v6.as_ref().is_some_and(|v6| v6.seeders.contains(a, key) || v6.leechers.contains(a, key))
+            }
+        }
+    }
+
+    pub(super) fn insert(&mut self, peer: Packed, seeder: bool, seen: Tick, key: u64) -> Was {
+        match peer {
+            Packed::V4(address) => self.v4.insert(address, seeder, seen, key),
+            Packed::V6(address) => {
+                self.v6.get_or_insert_with(|| Box::new(Family::new())).insert(address, seeder, seen, key)
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, peer: &Packed, key: u64) -> Was {
+        match (peer, &mut self.v6) {
+            (Packed::V4(address), _) => self.v4.remove(address, key),
+            (Packed::V6(address), Some(v6)) => v6.remove(address, key),
+            (Packed::V6(_), None) => Was::Unknown,
+        }
+    }
+
+    /// Up to `wanted` peers at random, each table in proportion to its size, for a peer that is in the swarm itself
+    /// and never in its own answer.
+    pub(super) fn sample(
+        &self,
+        wanted: usize,
+        asker: &Asker,
+        horizon: Horizon,
+        random: &mut fastrand::Rng,
+        mut take: impl FnMut(SocketAddr),
+    ) {
+        let (except4, except6) = match &asker.address {
+            Packed::V4(address) => (Some(address), None),
+            Packed::V6(address) => (None, Some(address)),
+        };
+        let v6 = self.v6.as_deref();
+        // Others of one table, the asker not counted.
+        let others = |len: u32, seeders: bool, of_v6: bool| {
+            let own = seeders == asker.is_seeder && of_v6 == matches!(asker.address, Packed::V6(_));
+            if seeders && !asker.wants_seeders { 0 } else { len.saturating_sub(own.into()) }
+        };
+        let sizes = [
+            others(self.v4.seeders.len(), true, false),
+            others(self.v4.leechers.len(), false, false),
+            others(v6.map_or(0, |v6| v6.seeders.len()), true, true),
+            others(v6.map_or(0, |v6| v6.leechers.len()), false, true),
+        ];
+        let [s4, l4, s6, l6] = shares(sizes, wanted, random);
+        self.v4.seeders.sample(s4, except4, horizon, random, |a| take(unpack_v4(a)));
+        self.v4.leechers.sample(l4, except4, horizon, random, |a| take(unpack_v4(a)));
+        if let Some(v6) = v6 {
+            v6.seeders.sample(s6, except6, horizon, random, |a| take(unpack_v6(a)));
+            v6.leechers.sample(l6, except6, horizon, random, |a| take(unpack_v6(a)));
+        }
+    }
+
+    /// Slots of all tables: what a whole sweep looks at.
+    pub(super) fn slot_count(&self) -> usize {
+        let v6 = self.v6.as_ref().map_or(0, |v6| v6.seeders.slot_count() + v6.leechers.slot_count());
+        self.v4.seeders.slot_count() + self.v4.leechers.slot_count() + v6
+    }
+
+    /// Whether every slot has been swept at this tick.
+    pub(super) const fn is_swept(&self, now: Tick) -> bool {
+        self.swept == now
+    }
+
+    /// Forgets silent peers, looking at about `budget` slots from where `from` says. Returns where to go on.
+    pub(super) fn expire(&mut self, horizon: Horizon, from: Sweep, budget: usize, key: u64) -> Option<Sweep> {
+        let Sweep { mut table, mut slot } = from;
+        loop {
+            let rest = match (table, &mut self.v6) {
+                (0, _) => self.v4.seeders.expire(horizon, slot, budget, key),
+                (1, _) => self.v4.leechers.expire(horizon, slot, budget, key),
+                (2, Some(v6)) => v6.seeders.expire(horizon, slot, budget, key),
+                (3, Some(v6)) => v6.leechers.expire(horizon, slot, budget, key),
+                _ => break,
+            };
+            if let Some(slot) = rest {
+                return Some(Sweep { table, slot });
+            }
+            (table, slot) = (table + 1, 0);
+        }
+        if self.v6.as_ref().is_some_and(|v6| v6.is_empty()) {
+            self.v6 = None;
+        }
+        self.swept = horizon.now;
+        None
+    }
+
+    /// Every peer: address, whether a seeder, and the tick it was seen.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SocketAddr, bool, Tick)> {
+        fn both<const N: usize>(
+            family: &Family<N>,
+            unpack: fn(&Address<N>) -> SocketAddr,
+        ) -> impl Iterator<Item = (SocketAddr, bool, Tick)> {
+            let seeders = family.seeders.iter().map(move |(a, seen)| (unpack(a), true, seen));
+            seeders.chain(family.leechers.iter().map(move |(a, seen)| (unpack(a), false, seen)))
+        }
+        both(&self.v4, unpack_v4).chain(self.v6.as_deref().into_iter().flat_map(|v6| both(v6, unpack_v6)))
+    }
+}
+
+/// How many to take of each table: all if `wanted` is enough for all, else in proportion, rounded at random.
+fn shares(sizes: [u32; 4], wanted: usize, random: &mut fastrand::Rng) -> [usize; 4] {
+    let mut total: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
+    let mut left = wanted as u64;
+    sizes.map(|size| {
+        let size = u64::from(size);
+        let share = if left >= total { size } else { (left * size + random.u64(..total)) / total };
+        let share = share.min(size).min(left);
+        total -= size;
+        left -= share;
+        usize::try_from(share).unwrap_or(usize::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_packed_and_unpacked() {
+        for text in ["1.2.3.4:6881", "[2001:db8::1]:1", "255.255.255.255:65535"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(Packed::new(address).get(), address);
+        }
+        let mapped: SocketAddr = "[::ffff:1.2.3.4]:80".parse().unwrap();
+        assert_eq!(Packed::new(mapped), Packed::V4([1, 2, 3, 4, 0, 80]));
+    }
+
+    #[test]
+    fn shares_add_up() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..1000 {
+            let sizes = [(); 4].map(|()| random.u32(..100));
+            let wanted = random.usize(..300);
+            let total: u32 = sizes.iter().sum();
+            let shares = shares(sizes, wanted, &mut random);
+            assert_eq!(shares.iter().sum::<usize>(), wanted.min(total as usize), "{sizes:?} {wanted}");
+            assert!(shares.iter().zip(sizes).all(|(&share, size)| share <= size as usize));
+        }
+    }
+
+    #[test]
+    fn a_peer_changes_sides() {
+        let mut swarm = Swarm::new(0);
+        for text in ["1.2.3.4:6881", "[2001:db8::1]:6881"] {
+            let peer = Packed::new(text.parse().unwrap());
+            assert_eq!(swarm.insert(peer, false, 0, 1), Was::Unknown);
+            assert_eq!(swarm.insert(peer, false, 0, 1), Was::Leecher);
+            assert_eq!(swarm.insert(peer, true, 0, 1), Was::Leecher);
+            assert_eq!(swarm.insert(peer, true, 0, 1), Was::Seeder);
+            assert_eq!(swarm.insert(peer, false, 0, 1), Was::Seeder);
+            assert_eq!(swarm.insert(peer, true, 0, 1), Was::Leecher);
+        }
+        assert_eq!(swarm.counts(), ScrapeEntry { complete: 2, incomplete: 0, downloaded: 0 });
+        assert_eq!(swarm.remove(&Packed::new("1.2.3.4:6881".parse().unwrap()), 1), Was::Seeder);
+        assert_eq!(swarm.remove(&Packed::new("1.2.3.4:6881".parse().unwrap()), 1), Was::Unknown);
+        assert!(!swarm.is_empty());
+    }
+}
