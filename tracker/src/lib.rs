@@ -1,3 +1,141 @@
 //! The tracker: swarms, a catalogue of published torrents, and HTTP in front of both.
+//!
+//! [`Tracker::start`] opens everything and returns; threads do the rest until [`Running::stop`].
 
+pub mod announce;
+pub mod catalogue;
+mod clock;
+mod housekeeping;
+mod http;
+mod shared;
+pub mod snapshot;
 pub mod swarm;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use torrent_common::config::TrackerConfig;
+use torrent_common::worker::Worker;
+
+use announce::Desk;
+use catalogue::{Catalogue, CatalogueError};
+use clock::Clock;
+use housekeeping::Housekeeping;
+use http::Http;
+use shared::{Served, Shared};
+use snapshot::{Loaded, SnapshotError};
+
+/// Why a tracker did not start, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody listens there already.
+    #[error("{0} is in use: is a tracker running already? Choose another with --port, or PORT in config.ini")]
+    InUse(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source} (see --host and --port, or HOST and PORT in config.ini)")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The catalogue cannot be used.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The snapshot of the swarms cannot be used.
+    #[error("{0} (PEER_FILE in config.ini)")]
+    Snapshot(#[from] SnapshotError),
+    /// No thread could be started.
+    #[error("cannot start threads: {0}")]
+    Threads(io::Error),
+}
+
+/// The tracker.
+pub struct Tracker;
+
+/// A tracker at work. It stops when this is dropped.
+pub struct Running {
+    address: SocketAddr,
+    http: Option<Http>,
+    housekeeper: Option<(Sender<()>, Worker)>,
+}
+
+impl Tracker {
+    /// Opens the port, the catalogue and the snapshot, and begins to answer.
+    ///
+    /// # Errors
+    /// [`StartError`], in words for the user.
+    pub fn start(config: &TrackerConfig) -> Result<Running, StartError> {
+        // The port first: a second tracker with the same configuration must not touch the first one's files.
+        let listener = http::listen(SocketAddr::new(config.host, config.port))?;
+        let address = listener.local_addr().map_err(StartError::Threads)?;
+        let wall_s = Clock::wall_s();
+        let catalogue = Catalogue::open(
+            &config.torrent_file,
+            &config.torrent_dir,
+            config.max_torrent_len,
+            i64::try_from(wall_s).unwrap_or(i64::MAX),
+        )?;
+        let shared = Arc::new(Shared {
+            desk: Desk::new(config, &mut fastrand::Rng::new()),
+            catalogue,
+            clock: Clock::new(),
+            max_scrape: config.max_scrape,
+            max_torrent_len: config.max_torrent_len,
+            served: Served::default(),
+        });
+        let swarms = shared.desk.swarms();
+        if let Loaded::Damaged(kept) =
+            snapshot::load(swarms, &config.peer_file, shared.clock.now_s(), wall_s)?
+        {
+            log::warn!(
+                "{} was damaged: what could be read is used, the file is now {}",
+                config.peer_file.display(),
+                kept.display()
+            );
+        }
+        // Proves now, not at the end, that the file can be written.
+        snapshot::save(swarms, &config.peer_file, shared.clock.now_s(), wall_s)?;
+        let housekeeper = Housekeeping {
+            shared: Arc::clone(&shared),
+            peer_file: config.peer_file.clone(),
+            snapshot_interval: Duration::from_secs(config.snapshot_interval_s.max(1).into()),
+        };
+        let http = Http::start(listener, shared, config.workers).map_err(StartError::Threads)?;
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let worker =
+            Worker::spawn("housekeeper", move || housekeeper.run(&stopped)).map_err(StartError::Threads)?;
+        Ok(Running { address, http: Some(http), housekeeper: Some((stop, worker)) })
+    }
+}
+
+impl Running {
+    /// Where HTTP is answered: with the real port when the configured one was 0.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops answering, saves the swarms, and waits for every thread.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(http) = self.http.take() {
+            http.stop();
+        }
+        if let Some((stop, worker)) = self.housekeeper.take() {
+            drop(stop);
+            worker.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,1 +1,95 @@
-fn main() {}
+//! torrent-tracker: the tracker as a program.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use argh::FromArgs;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use torrent_common::config::Config;
+use torrent_tracker::Tracker;
+
+/// A BitTorrent tracker that keeps a catalogue of the torrents published to it.
+#[derive(FromArgs)]
+struct Arguments {
+    /// configuration file; else ./config.ini, else torrent/config.ini in the user's configuration folder
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// address to listen on
+    #[argh(option)]
+    host: Option<IpAddr>,
+    /// port to listen on; 0 lets the system choose
+    #[argh(option)]
+    port: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    // tiny_http reports every connection that ends early: our own guard says what matters.
+    let default = env_logger::Env::default().default_filter_or("info,tiny_http=off");
+    env_logger::Builder::from_env(default).init();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("torrent-tracker: {message}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// The command line. Help is an end in success, nonsense one in code 2.
+fn arguments() -> Result<Arguments, ExitCode> {
+    let all: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let rest: Vec<_> = all.iter().skip(1).map(String::as_str).collect();
+    Arguments::from_args(&["torrent-tracker"], &rest).map_err(|early| match early.status {
+        Ok(()) => {
+            println!("{}", early.output.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(()) => {
+            eprintln!("{}", early.output.trim_end());
+            ExitCode::from(2)
+        }
+    })
+}
+
+fn run(arguments: Arguments) -> Result<(), String> {
+    let env = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let (config, path) = Config::load(arguments.config.as_deref(), env, |path| std::fs::read_to_string(path))
+        .map_err(|error| error.to_string())?;
+    let mut config = config.tracker;
+    config.host = arguments.host.unwrap_or(config.host);
+    config.port = arguments.port.unwrap_or(config.port);
+    // Before anything is started: a signal that comes meanwhile is not lost.
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    raise_descriptor_limit();
+    let running = Tracker::start(&config).map_err(|error| error.to_string())?;
+    match path {
+        Some(path) => log::info!("configured by {}", path.display()),
+        None => log::info!("no configuration file: using the defaults"),
+    }
+    log::info!("listening: announce to http://{}/announce", running.address());
+    if let Some(signal) = signals.forever().next() {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+        log::info!("stopping on {name}");
+    }
+    running.stop();
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Connections are descriptors: takes as many as the system allows without asking anybody.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) =
+        setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit })
+    {
+        log::debug!("the limit of open files stays as it is: {error}");
+    }
+}

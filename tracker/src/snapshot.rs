@@ -66,7 +66,8 @@ pub fn save(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<(),
             swarms.each_of_shard(shard, now_s, |info_hash, downloaded, peers| {
                 push_swarm(&mut payload, info_hash, downloaded, peers);
             });
-            let Some(len) = u32::try_from(payload.len()).ok().filter(|len| (1..=MAX_BLOCK_LEN).contains(len)) else {
+            let Some(len) = u32::try_from(payload.len()).ok().filter(|len| (1..=MAX_BLOCK_LEN).contains(len))
+            else {
                 continue;
             };
             out.write_all(&len.to_le_bytes())?;
@@ -255,12 +256,15 @@ mod tests {
         swarms
     }
 
+    type SwarmImage = (InfoHash, u32, Vec<(SocketAddr, bool, u32)>);
+
     /// Everything, sorted.
-    fn image(swarms: &Swarms, now_s: u32) -> Vec<(InfoHash, u32, Vec<(SocketAddr, bool, u32)>)> {
+    fn image(swarms: &Swarms, now_s: u32) -> Vec<SwarmImage> {
         let mut all = Vec::new();
         for shard in 0..SHARDS {
             swarms.each_of_shard(shard, now_s, |info_hash, downloaded, peers| {
-                let mut peers: Vec<_> = peers.map(|peer| (peer.address, peer.is_seeder, peer.age_s)).collect();
+                let mut peers: Vec<_> =
+                    peers.map(|peer| (peer.address, peer.is_seeder, peer.age_s)).collect();
                 peers.sort_unstable();
                 all.push((*info_hash, downloaded, peers));
             });
@@ -270,7 +274,8 @@ mod tests {
     }
 
     fn leftovers(folder: &Path) -> Vec<String> {
-        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.collect();
         names.sort_unstable();
         names
@@ -294,7 +299,8 @@ mod tests {
         let path = folder.path().join("peers");
         save(&filled(), &path, 200, 1_000_000).unwrap();
         let all = filled().totals().peers;
-        for (asleep, expected) in [(0, all), (41, all - 1), (140, all - 100), (240, 0), (100_000_000_000, 0)] {
+        for (asleep, expected) in [(0, all), (41, all - 1), (140, all - 100), (240, 0), (100_000_000_000, 0)]
+        {
             let restored = store();
             load(&restored, &path, 0, 1_000_000 + asleep).unwrap();
             assert_eq!(restored.totals().peers, expected, "asleep {asleep} s");

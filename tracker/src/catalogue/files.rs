@@ -52,7 +52,11 @@ impl Files {
     }
 
     /// The same, but `None` for a file longer than `max_len` bytes.
-    pub(super) fn read_up_to(&self, info_hash: InfoHash, max_len: usize) -> Result<Option<Vec<u8>>, CatalogueError> {
+    pub(super) fn read_up_to(
+        &self,
+        info_hash: InfoHash,
+        max_len: usize,
+    ) -> Result<Option<Vec<u8>>, CatalogueError> {
         let path = self.path(info_hash);
         let mut bytes = Vec::new();
         let limit = u64::try_from(max_len).unwrap_or(u64::MAX).saturating_add(1);

@@ -13,6 +13,7 @@ mod schema;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -99,6 +100,8 @@ pub struct Catalogue {
     reader: Mutex<Connection>,
     files: Files,
     path: PathBuf,
+    /// Rows, as of the last change: a status page waits for no database.
+    count: AtomicUsize,
 }
 
 impl Catalogue {
@@ -108,16 +111,28 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`CatalogueError`] names the path.
-    pub fn open(database: &Path, folder: &Path, max_torrent_len: usize, now_s: i64) -> Result<Self, CatalogueError> {
+    pub fn open(
+        database: &Path,
+        folder: &Path,
+        max_torrent_len: usize,
+        now_s: i64,
+    ) -> Result<Self, CatalogueError> {
         if let Some(parent) = database.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             files::make_folder(parent)?;
         }
         let files = Files::open(folder)?;
         let writer = schema::open(database)?;
         let reader = schema::open(database)?;
-        let this =
-            Self { writer: Mutex::new(writer), reader: Mutex::new(reader), files, path: database.to_path_buf() };
+        let this = Self {
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            files,
+            path: database.to_path_buf(),
+            count: AtomicUsize::new(0),
+        };
         this.adopt(max_torrent_len, now_s)?;
+        let (count, _) = rows::sums(&held(&this.reader)).map_err(|e| this.failed(e))?;
+        this.count.store(usize::try_from(count).unwrap_or(usize::MAX), Ordering::Relaxed);
         Ok(this)
     }
 
@@ -138,6 +153,7 @@ impl Catalogue {
         }
         self.files.write(info_hash, publication.bytes)?;
         rows::insert(&writer, publication).map_err(|e| self.failed(e))?;
+        self.count.fetch_add(1, Ordering::Relaxed);
         Ok(Published::New)
     }
 
@@ -159,17 +175,17 @@ impl Catalogue {
         }
         let bytes = self.files.read(info_hash)?;
         if bytes.is_none() {
-            log::warn!("{info_hash} is in the catalogue, but its file is gone from {}", self.files.folder().display());
+            log::warn!(
+                "{info_hash} is in the catalogue, but its file is gone from {}",
+                self.files.folder().display()
+            );
         }
         Ok(bytes)
     }
 
     /// How many torrents are published.
-    ///
-    /// # Errors
-    /// [`CatalogueError`].
-    pub fn count(&self) -> Result<u64, CatalogueError> {
-        rows::sums(&held(&self.reader)).map(|(count, _)| count).map_err(|e| self.failed(e))
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Adds to the completed downloads of those of the torrents that are published, all at once.
@@ -191,12 +207,19 @@ impl Catalogue {
             match Metainfo::parse(&bytes, &limits) {
                 Ok(metainfo) if metainfo.info_hash == info_hash && !metainfo.private => {
                     let name = clip(&metainfo.name, MAX_NAME_LEN);
-                    let publication =
-                        Publication { bytes: &bytes, metainfo: &metainfo, name, description: "", created_s: now_s };
+                    let publication = Publication {
+                        bytes: &bytes,
+                        metainfo: &metainfo,
+                        name,
+                        description: "",
+                        created_s: now_s,
+                    };
                     rows::insert(&writer, &publication).map_err(|e| self.failed(e))?;
                     log::info!("took {info_hash}.torrent into the catalogue");
                 }
-                Ok(_) => log::warn!("{info_hash}.torrent is private or another torrent than its name says: not listed"),
+                Ok(_) => log::warn!(
+                    "{info_hash}.torrent is private or another torrent than its name says: not listed"
+                ),
                 Err(error) => log::warn!("{info_hash}.torrent is not valid, so not listed: {error}"),
             }
         }
@@ -210,12 +233,13 @@ impl Catalogue {
 
 /// What a torrent file published here may cost.
 pub const fn metainfo_limits(max_torrent_len: usize) -> MetainfoLimits {
-    MetainfoLimits { max_len: max_torrent_len, max_files: 500_000, block_len: DEFAULT_BLOCK_LEN }
+    MetainfoLimits::new(max_torrent_len, DEFAULT_BLOCK_LEN)
 }
 
 /// The beginning of a text, at most `max_len` bytes.
-fn clip(text: &str, max_len: usize) -> &str {
-    text.get(..text.floor_char_boundary(max_len)).unwrap_or(text)
+pub(crate) fn clip(text: &str, max_len: usize) -> &str {
+    let end = (0..=max_len.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 fn held(lock: &Mutex<Connection>) -> MutexGuard<'_, Connection> {

@@ -47,7 +47,8 @@ pub(super) fn contains(connection: &Connection, info_hash: InfoHash) -> Result<b
 /// How many torrents, and the bytes of their torrent files.
 pub(super) fn sums(connection: &Connection) -> Result<(u64, u64)> {
     let mut statement = connection.prepare_cached("SELECT count, torrent_size FROM sums")?;
-    let found = statement.query_row([], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))).optional()?;
+    let found =
+        statement.query_row([], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))).optional()?;
     Ok(found.unwrap_or_default())
 }
 
@@ -75,8 +76,8 @@ pub(super) fn insert(connection: &Connection, publication: &Publication<'_>) -> 
 pub(super) fn add_completed(connection: &mut Connection, downloads: &[(InfoHash, u32)]) -> Result<()> {
     let transaction = connection.transaction()?;
     {
-        let mut statement =
-            transaction.prepare_cached("UPDATE torrents SET completed = completed + ? WHERE info_hash = ?")?;
+        let mut statement = transaction
+            .prepare_cached("UPDATE torrents SET completed = completed + ? WHERE info_hash = ?")?;
         for (info_hash, count) in downloads {
             statement.execute(params![count, info_hash.as_bytes()])?;
         }
@@ -90,7 +91,8 @@ pub(super) fn search(connection: &Connection, query: &str, offset: u64, limit: u
     let total = if words.is_empty() {
         sums(connection)?.0
     } else {
-        let mut count = connection.prepare_cached(&format!("SELECT count(*) FROM torrents{}", where_all(words.len())))?;
+        let mut count =
+            connection.prepare_cached(&format!("SELECT count(*) FROM torrents{}", where_all(words.len())))?;
         unsigned(count.query_row(params_from_iter(&words), |row| row.get(0))?)
     };
     let mut statement = connection.prepare_cached(&format!(

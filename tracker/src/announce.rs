@@ -1,0 +1,241 @@
+//! The policy: what an announce means and what it is answered, whatever carried it. Every front end reads a request's
+//! form, calls [`Desk::announce`], and writes the answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use torrent_common::announce::{AnnounceRequest, AnnounceResponse, Event, ScrapeEntry};
+use torrent_common::config::TrackerConfig;
+use torrent_common::ids::InfoHash;
+
+use crate::swarm::{Action, Full, Limits, Swarms, Visit};
+
+/// Intervals of silence after which a peer is forgotten.
+const LIFETIME_INTERVALS: u32 = 2;
+
+/// Announces and scrapes are answered here.
+pub struct Desk {
+    swarms: Swarms,
+    interval_s: u32,
+    min_interval_s: u32,
+    default_peers: u32,
+    max_peers: u32,
+}
+
+/// Why an announce was refused: sent back as the failure reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody can dial it.
+    #[error("port 0 cannot be dialled")]
+    Port,
+    /// See [`Full`].
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+impl Desk {
+    /// No swarms yet; intervals and numbers of peers as configured.
+    pub fn new(config: &TrackerConfig, random: &mut fastrand::Rng) -> Self {
+        let interval_s = config.interval_s.max(1);
+        Self {
+            swarms: Swarms::new(interval_s.saturating_mul(LIFETIME_INTERVALS), Limits::default(), random),
+            interval_s,
+            min_interval_s: config.min_interval_s.min(interval_s),
+            default_peers: config.default_peers.min(config.max_peers),
+            max_peers: config.max_peers,
+        }
+    }
+
+    /// The swarms behind the desk: for sweeping, snapshots and sums.
+    pub const fn swarms(&self) -> &Swarms {
+        &self.swarms
+    }
+
+    /// Seconds after which a silent peer is forgotten.
+    pub const fn lifetime_s(&self) -> u32 {
+        self.interval_s.saturating_mul(LIFETIME_INTERVALS)
+    }
+
+    /// Takes note of an announce that came from `from`, and answers it. `now_s` is the swarms' clock.
+    ///
+    /// # Errors
+    /// [`Refusal`], to be sent back as the failure reason; nothing was noted.
+    pub fn announce(
+        &self,
+        request: &AnnounceRequest,
+        from: IpAddr,
+        now_s: u32,
+        random: &mut fastrand::Rng,
+    ) -> Result<AnnounceResponse, Refusal> {
+        if request.port == 0 {
+            return Err(Refusal::Port);
+        }
+        let is_seeder = request.left == 0;
+        let visit = Visit {
+            info_hash: request.info_hash,
+            address: SocketAddr::new(address(request.ip, from), request.port),
+            is_seeder,
+            wants_seeders: !is_seeder && request.event != Event::Paused,
+            action: match request.event {
+                Event::Completed => Action::Complete,
+                Event::Stopped => Action::Leave,
+                Event::None | Event::Started | Event::Paused => Action::Stay,
+            },
+            wanted: request.numwant.unwrap_or(self.default_peers).min(self.max_peers) as usize,
+        };
+        let mut peers = Vec::with_capacity(visit.wanted.min(64));
+        let counts = self.swarms.announce(&visit, now_s, random, &mut peers)?;
+        Ok(AnnounceResponse { peers, ..self.answer(counts) })
+    }
+
+    /// The answer to one who publishes a torrent without joining its swarm.
+    pub fn counts(&self, info_hash: &InfoHash, now_s: u32) -> AnnounceResponse {
+        self.answer(self.swarms.scrape(info_hash, now_s))
+    }
+
+    /// The counts of the torrents asked for; zeros for those without a swarm (BEP 48).
+    pub fn scrape(&self, info_hashes: &[InfoHash], now_s: u32) -> Vec<(InfoHash, ScrapeEntry)> {
+        info_hashes.iter().map(|info_hash| (*info_hash, self.swarms.scrape(info_hash, now_s))).collect()
+    }
+
+    fn answer(&self, counts: ScrapeEntry) -> AnnounceResponse {
+        AnnounceResponse {
+            interval_s: self.interval_s,
+            min_interval_s: Some(self.min_interval_s),
+            complete: counts.complete,
+            incomplete: counts.incomplete,
+            downloaded: Some(counts.downloaded),
+            ..AnnounceResponse::default()
+        }
+    }
+}
+
+/// Where a peer is: the address its request came from. What it claims is believed only from this machine itself, where
+/// the address of the connection says nothing to others; anyone else could send the swarm to a victim's address.
+fn address(claimed: Option<IpAddr>, from: IpAddr) -> IpAddr {
+    let from = from.to_canonical();
+    let claimed = claimed.map(|ip| ip.to_canonical()).filter(|ip| from.is_loopback() && can_be_dialled(*ip));
+    claimed.unwrap_or(from)
+}
+
+fn can_be_dialled(ip: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
+}
+
+#[cfg(test)]
+mod tests {
+    use torrent_common::ids::PeerId;
+
+    use super::*;
+
+    fn desk() -> Desk {
+        Desk::new(
+            &TrackerConfig { default_peers: 3, max_peers: 5, ..TrackerConfig::default() },
+            &mut fastrand::Rng::with_seed(1),
+        )
+    }
+
+    fn request() -> AnnounceRequest {
+        AnnounceRequest {
+            info_hash: InfoHash::new([1; 20]),
+            peer_id: PeerId::new([2; 20]),
+            port: 6881,
+            uploaded: 0,
+            downloaded: 0,
+            left: 1,
+            event: Event::None,
+            numwant: None,
+            ip: None,
+            key: None,
+            compact: true,
+            no_peer_id: false,
+            tracker_id: None,
+        }
+    }
+
+    fn tell(desk: &Desk, request: &AnnounceRequest, from: &str) -> AnnounceResponse {
+        desk.announce(request, from.parse().unwrap(), 0, &mut fastrand::Rng::with_seed(2)).unwrap()
+    }
+
+    fn told(desk: &Desk, request: &AnnounceRequest, from: &str) -> Vec<String> {
+        let mut all: Vec<_> =
+            tell(desk, request, from).peers.iter().map(|peer| peer.address.to_string()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn only_this_machine_may_name_an_address() {
+        for (claimed, from, expected) in [
+            (None, "10.0.0.1", "10.0.0.1"),
+            (Some("10.9.9.9"), "10.0.0.1", "10.0.0.1"),
+            (Some("10.9.9.9"), "127.0.0.1", "10.9.9.9"),
+            (Some("10.9.9.9"), "127.3.2.1", "10.9.9.9"),
+            (Some("10.9.9.9"), "::1", "10.9.9.9"),
+            (Some("2001:db8::1"), "127.0.0.1", "2001:db8::1"),
+            (Some("10.9.9.9"), "::ffff:127.0.0.1", "10.9.9.9"),
+            (Some("10.9.9.9"), "::ffff:10.0.0.1", "10.0.0.1"),
+            (Some("0.0.0.0"), "127.0.0.1", "127.0.0.1"),
+            (Some("::"), "127.0.0.1", "127.0.0.1"),
+            (Some("224.0.0.1"), "127.0.0.1", "127.0.0.1"),
+            (Some("255.255.255.255"), "127.0.0.1", "127.0.0.1"),
+            (None, "::1", "::1"),
+        ] {
+            let claimed = claimed.map(|ip| ip.parse().unwrap());
+            assert_eq!(address(claimed, from.parse().unwrap()).to_string(), expected, "{claimed:?} {from}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_peers_is_bounded() {
+        let desk = desk();
+        for n in 1..=9 {
+            tell(&desk, &request(), &format!("10.0.0.{n}"));
+        }
+        for (numwant, expected) in [(None, 3), (Some(0), 0), (Some(2), 2), (Some(5), 5), (Some(u32::MAX), 5)]
+        {
+            let answer = tell(&desk, &AnnounceRequest { numwant, ..request() }, "10.0.0.1");
+            assert_eq!(answer.peers.len(), expected, "{numwant:?}");
+        }
+    }
+
+    #[test]
+    fn events() {
+        let desk = desk();
+        let seeder = AnnounceRequest { left: 0, ..request() };
+        tell(&desk, &seeder, "10.0.0.1");
+        assert_eq!(told(&desk, &request(), "10.0.0.2"), ["10.0.0.1:6881"]);
+        assert_eq!(told(&desk, &seeder, "10.0.0.1"), ["10.0.0.2:6881"]);
+        let completed = AnnounceRequest { event: Event::Completed, ..seeder.clone() };
+        let answer = tell(&desk, &completed, "10.0.0.2");
+        assert_eq!((answer.complete, answer.incomplete, answer.downloaded), (2, 0, Some(1)));
+        assert_eq!(answer.peers, []);
+        let paused = AnnounceRequest { event: Event::Paused, ..request() };
+        assert_eq!(told(&desk, &paused, "10.0.0.3"), [""; 0]);
+        let unknown = AnnounceRequest { left: u64::MAX, ..request() };
+        assert_eq!(tell(&desk, &unknown, "10.0.0.4").incomplete, 2);
+        let stopped = AnnounceRequest { event: Event::Stopped, ..seeder };
+        let answer = tell(&desk, &stopped, "10.0.0.1");
+        assert_eq!((answer.complete, answer.peers.len()), (1, 0));
+        assert_eq!(
+            desk.scrape(&[InfoHash::new([9; 20])], 0),
+            [(InfoHash::new([9; 20]), ScrapeEntry::default())]
+        );
+    }
+
+    #[test]
+    fn intervals_are_told_and_make_sense() {
+        let config = TrackerConfig { interval_s: 20, min_interval_s: 30, ..TrackerConfig::default() };
+        let desk = Desk::new(&config, &mut fastrand::Rng::with_seed(1));
+        let answer = tell(&desk, &request(), "10.0.0.1");
+        assert_eq!((answer.interval_s, answer.min_interval_s), (20, Some(20)));
+        assert_eq!(desk.lifetime_s(), 40);
+    }
+
+    #[test]
+    fn port_0_is_refused() {
+        let request = AnnounceRequest { port: 0, ..request() };
+        let refused = desk().announce(&request, [10, 0, 0, 1].into(), 0, &mut fastrand::Rng::new());
+        assert_eq!(refused, Err(Refusal::Port));
+    }
+}

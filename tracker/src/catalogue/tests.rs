@@ -1,0 +1,145 @@
+use std::fs;
+
+use tempfile::TempDir;
+use torrent_common::bencode::write;
+
+use super::*;
+
+struct Fixture {
+    folder: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.path().join("deep/er/catalogue.db")
+    }
+
+    fn torrents(&self) -> PathBuf {
+        self.folder.path().join("torrents")
+    }
+
+    fn open(&self) -> Catalogue {
+        Catalogue::open(&self.database(), &self.torrents(), 1 << 20, 1000).unwrap()
+    }
+}
+
+fn torrent(name: &str, private: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    write::dictionary(&mut out, |torrent| {
+        torrent.dictionary(b"info", |info| {
+            info.integer(b"length", 5);
+            info.bytes(b"name", name.as_bytes());
+            info.integer(b"piece length", 16384);
+            info.bytes(b"pieces", &[7; 20]);
+            if private {
+                info.integer(b"private", 1);
+            }
+        });
+    });
+    out
+}
+
+fn parsed(bytes: &[u8]) -> Metainfo {
+    Metainfo::parse(bytes, &metainfo_limits(1 << 20)).unwrap()
+}
+
+fn publish(catalogue: &Catalogue, name: &str) -> (InfoHash, Published) {
+    let bytes = torrent(name, false);
+    let metainfo = parsed(&bytes);
+    let publication = Publication { bytes: &bytes, metainfo: &metainfo, name, description: "", created_s: 7 };
+    (metainfo.info_hash, catalogue.publish(&publication).unwrap())
+}
+
+fn names(catalogue: &Catalogue) -> Vec<String> {
+    catalogue.search("", 0, 100).unwrap().rows.into_iter().map(|row| row.name).collect()
+}
+
+#[test]
+fn what_was_published_is_there_after_opening_again() {
+    let fixture = Fixture::new();
+    let catalogue = fixture.open();
+    let (hash, first) = publish(&catalogue, "a");
+    assert_eq!(first, Published::New);
+    assert_eq!(publish(&catalogue, "a"), (hash, Published::Known));
+    publish(&catalogue, "b");
+    // As after a crash: nothing is closed in an orderly way.
+    std::mem::forget(catalogue);
+    let catalogue = fixture.open();
+    assert_eq!(names(&catalogue), ["b", "a"]);
+    assert_eq!(catalogue.count(), 2);
+    assert_eq!(catalogue.torrent(hash).unwrap(), Some(torrent("a", false)));
+}
+
+#[test]
+fn what_a_crash_left_behind_is_put_right() {
+    let fixture = Fixture::new();
+    drop(fixture.open());
+    let put = |name: String, bytes: &[u8]| fs::write(fixture.torrents().join(name), bytes).unwrap();
+    let (good, private, other) = (torrent("good", false), torrent("private", true), torrent("other", false));
+    put(format!("{}.torrent", parsed(&good).info_hash), &good);
+    put(format!("{}.torrent", parsed(&private).info_hash), &private);
+    put(format!("{}.torrent", InfoHash::new([1; 20])), &other);
+    put(format!("{}.torrent", InfoHash::new([2; 20])), b"half a torr");
+    put(format!("{}.torrent", InfoHash::new([3; 20])), &vec![b'd'; 2 << 20]);
+    put(".upload-abc".into(), b"half");
+    put("notes.txt".into(), b"mine");
+    let catalogue = fixture.open();
+    assert_eq!(names(&catalogue), ["good"]);
+    assert_eq!(catalogue.search("", 0, 1).unwrap().rows[0].created_s, 1000);
+    assert!(!fixture.torrents().join(".upload-abc").exists());
+    assert_eq!(fs::read_dir(fixture.torrents()).unwrap().count(), 6, "nothing else is removed");
+    drop(catalogue);
+    assert_eq!(names(&fixture.open()), ["good"]);
+}
+
+#[test]
+fn completed_downloads_are_added_to_what_is_published() {
+    let fixture = Fixture::new();
+    let catalogue = fixture.open();
+    let (hash, _) = publish(&catalogue, "a");
+    catalogue.add_completed(&[(hash, 3), (InfoHash::new([9; 20]), 5)]).unwrap();
+    catalogue.add_completed(&[(hash, 4)]).unwrap();
+    let page = catalogue.search("", 0, 10).unwrap();
+    assert_eq!((page.total, page.rows[0].completed), (1, 7));
+}
+
+#[test]
+fn a_newer_database_is_left_alone() {
+    let fixture = Fixture::new();
+    drop(fixture.open());
+    let newer = Connection::open(fixture.database()).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
+    let Err(error) = Catalogue::open(&fixture.database(), &fixture.torrents(), 1, 0) else {
+        panic!("opened")
+    };
+    assert!(matches!(error, CatalogueError::TooNew { found: 99, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_publishes_nothing() {
+    let fixture = Fixture::new();
+    let catalogue = fixture.open();
+    fs::remove_dir(fixture.torrents()).unwrap();
+    let bytes = torrent("a", false);
+    let metainfo = parsed(&bytes);
+    let publication =
+        Publication { bytes: &bytes, metainfo: &metainfo, name: "a", description: "", created_s: 7 };
+    let error = catalogue.publish(&publication).unwrap_err().to_string();
+    assert!(error.contains("cannot write") && error.contains(".torrent"), "{error}");
+    assert_eq!(names(&catalogue), [""; 0]);
+    fs::create_dir(fixture.torrents()).unwrap();
+    assert_eq!(publish(&catalogue, "a").1, Published::New);
+}
+
+#[test]
+fn texts_are_clipped_between_characters() {
+    assert_eq!(clip("äöü", 3), "ä");
+    assert_eq!(clip("äöü", 4), "äö");
+    assert_eq!(clip("abc", 10), "abc");
+    assert_eq!(clip("ä", 1), "");
+}

@@ -1,0 +1,70 @@
+//! One thread that sweeps the swarms and takes snapshots, so that nobody who announces has to.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::clock::Clock;
+use crate::shared::Shared;
+use crate::snapshot;
+use crate::swarm::{SHARDS, Totals};
+
+/// What the thread works with.
+pub(crate) struct Housekeeping {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer_file: PathBuf,
+    pub(crate) snapshot_interval: Duration,
+}
+
+impl Housekeeping {
+    /// Runs until the channel is closed; then takes a last snapshot.
+    pub(crate) fn run(self, stop: &Receiver<()>) {
+        let sweep_interval = sweep_interval(self.shared.desk.lifetime_s());
+        let mut next_sweep = Instant::now() + sweep_interval;
+        let mut next_snapshot = Instant::now() + self.snapshot_interval;
+        let mut snapshot_has_peers = true;
+        while let Err(RecvTimeoutError::Timeout) = stop.recv_deadline(next_sweep.min(next_snapshot)) {
+            if Instant::now() >= next_sweep {
+                self.sweep();
+                next_sweep = Instant::now() + sweep_interval;
+            }
+            if Instant::now() >= next_snapshot {
+                let has_peers = self.shared.desk.swarms().totals() != Totals::default();
+                if has_peers || snapshot_has_peers {
+                    self.snapshot(&self.peer_file);
+                }
+                snapshot_has_peers = has_peers;
+                next_snapshot = Instant::now() + self.snapshot_interval;
+            }
+        }
+        self.snapshot(&self.peer_file);
+    }
+
+    fn sweep(&self) {
+        let mut retired = Vec::new();
+        for shard in 0..SHARDS {
+            self.shared.desk.swarms().sweep(shard, self.shared.clock.now_s(), &mut retired);
+        }
+        let downloads: Vec<_> = retired.iter().map(|swarm| (swarm.info_hash, swarm.downloaded)).collect();
+        if !downloads.is_empty()
+            && let Err(error) = self.shared.catalogue.add_completed(&downloads)
+        {
+            log::error!("the downloads of {} torrents were not added: {error}", downloads.len());
+        }
+    }
+
+    fn snapshot(&self, path: &Path) {
+        let swarms = self.shared.desk.swarms();
+        if let Err(error) = snapshot::save(swarms, path, self.shared.clock.now_s(), Clock::wall_s()) {
+            log::error!("the swarms were not saved, a restart would begin with older ones: {error}");
+        }
+    }
+}
+
+/// A quarter of a lifetime, between 1 and 30 seconds: swarms too large to be swept at every announce show the silent
+/// for so much longer.
+fn sweep_interval(lifetime_s: u32) -> Duration {
+    Duration::from_secs((lifetime_s / 4).clamp(1, 30).into())
+}

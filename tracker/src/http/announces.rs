@@ -1,0 +1,93 @@
+//! GET /announce, GET /scrape and GET /: answered from memory alone, by the workers that nothing may hold up.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use torrent_common::announce::http::{
+    encode_response, encode_scrape, parse_announce_query, parse_scrape_query,
+};
+
+use super::answer::Answer;
+use crate::shared::Shared;
+
+/// GET /announce. A refusal has status 200: clients look for the failure reason only then.
+pub(super) fn announce(shared: &Shared, query: &str, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
+    let request = match parse_announce_query(query) {
+        Ok(request) => request,
+        Err(error) => return refused(shared, &error.to_string()),
+    };
+    match shared.desk.announce(&request, from, shared.clock.now_s(), random) {
+        Ok(response) => {
+            shared.served.announces.add();
+            log::debug!(
+                "announce {} from {from} port {}: {:?}, {} left, {} peers told",
+                request.info_hash,
+                request.port,
+                request.event,
+                request.left,
+                response.peers.len()
+            );
+            let mut body = Vec::with_capacity(128 + 6 * response.peers.len());
+            encode_response(&response, request.compact, request.no_peer_id, &mut body);
+            Answer::bencode(200, body)
+        }
+        Err(refusal) => refused(shared, &refusal.to_string()),
+    }
+}
+
+fn refused(shared: &Shared, reason: &str) -> Answer {
+    shared.served.refused.add();
+    Answer::failure(200, reason)
+}
+
+/// GET /scrape: of the torrents named, at most as many as configured. One of everything is refused: it has no bound.
+pub(super) fn scrape(shared: &Shared, query: &str) -> Answer {
+    shared.served.scrapes.add();
+    match parse_scrape_query(query, shared.max_scrape) {
+        Ok(info_hashes) if info_hashes.is_empty() => {
+            refused(shared, "info_hash is missing: a scrape names torrents")
+        }
+        Ok(info_hashes) => {
+            let mut body = Vec::with_capacity(16 + 80 * info_hashes.len());
+            encode_scrape(&shared.desk.scrape(&info_hashes, shared.clock.now_s()), &mut body);
+            Answer::bencode(200, body)
+        }
+        Err(error) => refused(shared, &error.to_string()),
+    }
+}
+
+#[derive(Serialize)]
+struct Status {
+    name: &'static str,
+    version: &'static str,
+    uptime_seconds: u32,
+    /// Torrents with peers.
+    swarms: usize,
+    peers: usize,
+    seeders: usize,
+    /// Published.
+    torrents: usize,
+    announces: usize,
+    scrapes: usize,
+    refused: usize,
+    uploads: usize,
+}
+
+/// GET /: who this is, and what it has to do.
+pub(super) fn status(shared: &Shared) -> Answer {
+    let totals = shared.desk.swarms().totals();
+    let status = Status {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: shared.clock.now_s(),
+        swarms: totals.swarms,
+        peers: totals.peers,
+        seeders: totals.seeders,
+        torrents: shared.catalogue.count(),
+        announces: shared.served.announces.get(),
+        scrapes: shared.served.scrapes.get(),
+        refused: shared.served.refused.get(),
+        uploads: shared.served.uploads.get(),
+    };
+    Answer::json(200, &status)
+}

@@ -1,0 +1,94 @@
+//! An answer before it is sent. Header values are made here, of nothing that a stranger chose.
+
+use std::io;
+
+use serde::Serialize;
+use tiny_http::{Header, Request, Response, StatusCode};
+use torrent_common::announce::http::encode_failure;
+use torrent_common::ids::InfoHash;
+
+/// What to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) kind: Kind,
+    pub(super) body: Vec<u8>,
+    /// Methods to name in `Allow`, with status 405.
+    allow: Option<&'static str>,
+}
+
+/// What the body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Bencode for a client: as plain text, like other trackers.
+    Bencode,
+    Json,
+    /// The torrent file of this info-hash, to be saved under that name.
+    Torrent(InfoHash),
+}
+
+#[derive(Serialize)]
+struct JsonError<'a> {
+    error: &'a str,
+}
+
+impl Answer {
+    pub(super) const fn bencode(status: u16, body: Vec<u8>) -> Self {
+        Self { status, kind: Kind::Bencode, body, allow: None }
+    }
+
+    /// A refusal that an announcing client shows.
+    pub(super) fn failure(status: u16, reason: &str) -> Self {
+        let mut body = Vec::new();
+        encode_failure(reason, &mut body);
+        Self::bencode(status, body)
+    }
+
+    pub(super) fn json(status: u16, value: &impl Serialize) -> Self {
+        // Only maps with keys that are no strings, and failing Serialize implementations, are errors: we have neither.
+        let body = serde_json::to_vec(value).unwrap_or_default();
+        Self { status, kind: Kind::Json, body, allow: None }
+    }
+
+    /// A refusal for everything that is not an announcing client.
+    pub(super) fn error(status: u16, error: &str) -> Self {
+        Self::json(status, &JsonError { error })
+    }
+
+    pub(super) fn wrong_method(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::error(405, "this path does not take this method") }
+    }
+
+    pub(super) const fn torrent(info_hash: InfoHash, body: Vec<u8>) -> Self {
+        Self { status: 200, kind: Kind::Torrent(info_hash), body, allow: None }
+    }
+
+    /// Sends it. What is left of the request's body is read and thrown away, which can take as long as the client
+    /// likes: see [`super::guard`].
+    pub(super) fn send(self, request: Request) -> io::Result<()> {
+        let mut response = Response::from_data(self.body)
+            .with_status_code(StatusCode(self.status))
+            .with_chunked_threshold(usize::MAX);
+        let mut add = |name: &str, value: &str| {
+            if let Ok(header) = Header::from_bytes(name, value) {
+                response.add_header(header);
+            }
+        };
+        match self.kind {
+            Kind::Bencode => add("Content-Type", "text/plain"),
+            Kind::Json => {
+                add("Content-Type", "application/json");
+                add("X-Content-Type-Options", "nosniff");
+            }
+            Kind::Torrent(info_hash) => {
+                add("Content-Type", "application/x-bittorrent");
+                add("Content-Disposition", &format!("attachment; filename=\"{info_hash}.torrent\""));
+                add("X-Content-Type-Options", "nosniff");
+            }
+        }
+        if let Some(allow) = self.allow {
+            add("Allow", allow);
+        }
+        request.respond(response)
+    }
+}

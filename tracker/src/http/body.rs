@@ -1,0 +1,155 @@
+//! Bodies of requests: which there are, and how they are read.
+
+use std::io::{self, Read};
+
+use tiny_http::{Header, Request};
+
+/// What a chunked body may be for its sender to still hear why it was refused: 1 MiB.
+const MAX_CHUNKED_LEN: u64 = 1 << 20;
+
+/// What is known of a body before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body {
+    /// No byte.
+    None,
+    /// So many bytes, not 0.
+    Length(u64),
+    /// Chunked: not taken, but its end can be found.
+    Chunked,
+    /// Its length is given twice or is no number, or there is a coding nobody uses: its end cannot be known. tiny_http
+    /// takes it for so many bytes.
+    Malformed(u64),
+}
+
+/// A body that was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the body is over {0} bytes")]
+    TooLong(u64),
+    #[error("the upload needs a Content-Length, not Transfer-Encoding")]
+    Chunked,
+    #[error("the body ended early: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Body {
+    /// What the headers say. tiny_http itself takes an unreadable Content-Length for no body, any Transfer-Encoding
+    /// for chunked, and the first of two lengths. Servers and proxies that differ in that can be played off against
+    /// each other (RFC 9112, 6.3), so none of it is let through.
+    pub(super) fn of(request: &Request) -> Self {
+        Self::from_headers(request.headers())
+    }
+
+    fn from_headers(headers: &[Header]) -> Self {
+        let values = |name: &'static str| {
+            headers.iter().filter(move |header| header.field.equiv(name)).map(|header| header.value.as_str())
+        };
+        let (mut lengths, mut codings) = (values("Content-Length"), values("Transfer-Encoding"));
+        let malformed = || {
+            let first =
+                values("Content-Length").next().filter(|_| values("Transfer-Encoding").next().is_none());
+            Self::Malformed(first.and_then(|text| text.parse().ok()).unwrap_or(0))
+        };
+        match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
+            (None, _, None, _) => Self::None,
+            (Some(text), None, None, _) => match length(text) {
+                None => malformed(),
+                Some(0) => Self::None,
+                Some(len) => Self::Length(len),
+            },
+            (None, _, Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => Self::Chunked,
+            _ => malformed(),
+        }
+    }
+
+    /// Reads the body. A chunked one is read to its end (within bounds), so that the connection stays in step, and
+    /// refused. The buffer grows with what arrives, not with what was announced.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub(super) fn read(self, request: &mut Request, max_len: u64) -> Result<Vec<u8>, BodyError> {
+        match self {
+            Self::None | Self::Malformed(_) => Ok(Vec::new()),
+            Self::Length(len) if len > max_len => Err(BodyError::TooLong(max_len)),
+            Self::Length(len) => {
+                let mut bytes = Vec::new();
+                request.as_reader().take(len).read_to_end(&mut bytes)?;
+                if bytes.len() as u64 == len {
+                    Ok(bytes)
+                } else {
+                    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+                }
+            }
+            Self::Chunked => {
+                io::copy(&mut request.as_reader().take(MAX_CHUNKED_LEN), &mut io::sink())?;
+                // Anything but the end: the rest would be taken for the next request.
+                match request.as_reader().read(&mut [0])? {
+                    0 => Err(BodyError::Chunked),
+                    _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+                }
+            }
+        }
+    }
+
+    /// Whether the request can be dropped. tiny_http then makes room for all of the body that was not read, and a
+    /// failure to get that room ends the whole process: a body announced as 10^15 bytes must never get there.
+    pub(super) fn can_be_dropped(self) -> bool {
+        match self {
+            Self::Length(len) | Self::Malformed(len) => {
+                usize::try_from(len).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok())
+            }
+            Self::None | Self::Chunked => true,
+        }
+    }
+
+    /// Whether dropping the request waits for bytes that the client has not sent.
+    pub(super) const fn drop_waits(self) -> bool {
+        matches!(self, Self::Length(1..) | Self::Malformed(1..))
+    }
+}
+
+/// Digits alone: `+1` is a number to Rust, and no length to HTTP.
+fn length(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
+        pairs.iter().map(|(name, value)| Header::from_bytes(*name, *value).unwrap()).collect()
+    }
+
+    #[test]
+    fn bodies_are_known_by_their_headers() {
+        for (pairs, expected) in [
+            (&[][..], Body::None),
+            (&[("Content-Length", "0")], Body::None),
+            (&[("content-length", "7")], Body::Length(7)),
+            (&[("Content-Length", "007")], Body::Length(7)),
+            (&[("Content-Length", "18446744073709551615")], Body::Length(u64::MAX)),
+            (&[("Content-Length", "18446744073709551616")], Body::Malformed(0)),
+            (&[("Content-Length", "+7")], Body::Malformed(7)),
+            (&[("Content-Length", "-7")], Body::Malformed(0)),
+            (&[("Content-Length", "")], Body::Malformed(0)),
+            (&[("Content-Length", "7, 7")], Body::Malformed(0)),
+            (&[("Content-Length", "7"), ("content-length", "9")], Body::Malformed(7)),
+            (&[("Transfer-Encoding", "Chunked")], Body::Chunked),
+            (&[("Transfer-Encoding", "gzip, chunked")], Body::Malformed(0)),
+            (&[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")], Body::Malformed(0)),
+            (&[("Transfer-Encoding", "chunked"), ("Content-Length", "7")], Body::Malformed(0)),
+            (&[("Transfer-Encoding", "identity")], Body::Malformed(0)),
+        ] {
+            assert_eq!(Body::from_headers(&headers(pairs)), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn bodies_beyond_memory_are_not_dropped() {
+        assert!(Body::Length(1 << 20).can_be_dropped());
+        assert!(!Body::Length(1 << 62).can_be_dropped());
+        assert!(!Body::Length(u64::MAX).can_be_dropped());
+    }
+}

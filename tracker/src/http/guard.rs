@@ -1,0 +1,240 @@
+//! Bounds what tiny_http does not, from outside.
+//!
+//! - Time: tiny_http reads bodies and writes answers for as long as a client cares to drag them out. A request that
+//!   may take long is watched: at its deadline its connection is shut down, and the thread that waits for it is free.
+//!   tiny_http keeps its sockets to itself, but a process may duplicate its own descriptors by number (pidfd_getfd,
+//!   Linux 5.6; forbidden in some containers: then a body may take for ever, which costs a thread of a lane, never
+//!   one that answers announces).
+//! - Requests that must not be dropped in the ordinary way: [`Guard::discard`].
+//! - Accepting: tiny_http's accept thread ends at the first error, and panics when it is out of descriptors. Errors
+//!   are told by the workers; a thread that is just gone is noticed by connections that wait while nobody accepts.
+//!   Either way a new server is started on the same listening socket.
+//!
+//! Not bounded yet: the number of connections and the time that one may be silent before or between requests, and the
+//! length of header lines.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use tiny_http::Request;
+
+use super::body::Body;
+use super::{Inner, loopback};
+
+/// How often it is looked whether somebody accepts.
+const ACCEPT_CHECK: Duration = Duration::from_secs(5);
+/// How long connections must have waited before that is tried out.
+const ACCEPT_SAMPLES: u32 = 10;
+const ACCEPT_SAMPLE: Duration = Duration::from_millis(50);
+/// What an answer to a try may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a new server, so that a lasting cause does not make us spin.
+const RENEW_PAUSE: Duration = Duration::from_millis(500);
+/// Notices that wait at most: one for each thread of a lane, and some.
+const NOTICES: usize = 256;
+
+/// What the guard's thread is told.
+pub(super) enum Notice {
+    /// A server accepts no more.
+    AcceptEnded,
+    /// Shut this connection down at that time.
+    Watch(usize, Instant, TcpStream),
+    /// It is no longer to be watched.
+    Done(usize),
+    /// The tracker stops.
+    Stop,
+}
+
+/// What threads ask of the guard.
+pub(super) struct Guard {
+    port: u16,
+    /// This process, as a descriptor; none where that is not possible.
+    process: Option<OwnedFd>,
+    notices: Sender<Notice>,
+    next: AtomicUsize,
+    abandoned: AtomicUsize,
+}
+
+/// Ends a watch when dropped.
+pub(super) struct Watch<'a> {
+    guard: &'a Guard,
+    number: usize,
+}
+
+impl Guard {
+    pub(super) fn new(port: u16) -> (Self, Receiver<Notice>) {
+        let (notices, receiver) = crossbeam_channel::bounded(NOTICES);
+        let process = pidfd_open(getpid(), PidfdFlags::empty())
+            .and_then(|process| pidfd_getfd(&process, 0, PidfdGetfdFlags::empty()).map(|_| process));
+        if let Err(error) = &process {
+            log::debug!(
+                "own connections cannot be shut down from outside ({error}): slow uploads are not cut off"
+            );
+        }
+        let process = process.ok();
+        (Self { port, process, notices, next: AtomicUsize::new(0), abandoned: AtomicUsize::new(0) }, receiver)
+    }
+
+    /// Gives a connection so much time from now, until the watch is dropped.
+    pub(super) fn watch(&self, from: SocketAddr, time: Duration) -> Watch<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if let Some(stream) = self.connection(from) {
+            // Long answers may take pauses, within the deadline.
+            let _ = stream.set_write_timeout(Some(time));
+            self.tell(Notice::Watch(number, Instant::now() + time, stream));
+        }
+        Watch { guard: self, number }
+    }
+
+    pub(super) fn accept_ended(&self) {
+        self.tell(Notice::AcceptEnded);
+    }
+
+    pub(super) fn stop(&self) {
+        // The guard's thread reads until it is told this, so there will be room.
+        let _ = self.notices.send(Notice::Stop);
+    }
+
+    /// A notice too many is lost rather than waited for: its request is then not watched.
+    fn tell(&self, notice: Notice) {
+        let _ = self.notices.try_send(notice);
+    }
+
+    /// Gets rid of a request without an answer, and of its connection.
+    pub(super) fn discard(&self, request: Request) {
+        let is_cut = request.remote_addr().is_some_and(|from| self.hang_up(*from));
+        let body = Body::of(&request);
+        if !body.drop_waits() || (is_cut && body.can_be_dropped()) {
+            return drop(request);
+        }
+        // Dropping it would wait for a client that may never end, or end this process: see Body::can_be_dropped. What
+        // is left behind is a thread and a descriptor.
+        std::mem::forget(request);
+        let count = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            log::warn!("{count} hostile requests were left behind, each with a thread and an open file");
+        }
+    }
+
+    /// Shuts a connection down both ways; false if it was not found.
+    pub(super) fn hang_up(&self, from: SocketAddr) -> bool {
+        self.connection(from).is_some_and(|stream| stream.shutdown(Shutdown::Both).is_ok())
+    }
+
+    /// The same for every connection to the tracker.
+    pub(super) fn hang_up_all(&self) {
+        for stream in self.connections() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn connection(&self, from: SocketAddr) -> Option<TcpStream> {
+        self.connections().find(|stream| stream.peer_addr().is_ok_and(|peer| peer == from))
+    }
+
+    /// Duplicates of this process's descriptors that are connections to the tracker's port. Looks at all descriptors,
+    /// about a microsecond each: for the rare request, not for announces.
+    fn connections(&self) -> impl Iterator<Item = TcpStream> {
+        let entries = self.process.as_ref().and_then(|_| std::fs::read_dir("/proc/self/fd").ok());
+        entries.into_iter().flatten().filter_map(|entry| {
+            let number = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let duplicate = pidfd_getfd(self.process.as_ref()?, number, PidfdGetfdFlags::empty()).ok()?;
+            let stream = TcpStream::from(duplicate);
+            // Other kinds of descriptors have no such address.
+            stream.local_addr().ok().filter(|local| local.port() == self.port)?;
+            stream.peer_addr().ok()?;
+            Some(stream)
+        })
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.guard.tell(Notice::Done(self.number));
+    }
+}
+
+/// The guard's thread.
+pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
+    let mut watched: Vec<(usize, Instant, TcpStream)> = Vec::new();
+    let mut next_check = Instant::now() + ACCEPT_CHECK;
+    loop {
+        let wake = watched
+            .iter()
+            .map(|(_, deadline, _)| *deadline)
+            .min()
+            .map_or(next_check, |at| at.min(next_check));
+        let is_dead = match notices.recv_deadline(wake) {
+            Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Notice::Watch(number, deadline, stream)) => {
+                watched.push((number, deadline, stream));
+                false
+            }
+            Ok(Notice::Done(number)) => {
+                watched.retain(|(other, ..)| *other != number);
+                false
+            }
+            Ok(Notice::AcceptEnded) => true,
+            Err(RecvTimeoutError::Timeout) => {
+                hang_up_late(&mut watched);
+                let is_due = Instant::now() >= next_check;
+                if is_due {
+                    next_check = Instant::now() + ACCEPT_CHECK;
+                }
+                is_due && nobody_accepts(inner)
+            }
+        };
+        if is_dead && !inner.stopping.is_set() {
+            thread::sleep(RENEW_PAUSE);
+            match inner.renew() {
+                Ok(()) => log::warn!("connections are accepted again"),
+                Err(error) => {
+                    log::error!("connections are still not accepted: {error}");
+                    inner.guard.accept_ended();
+                }
+            }
+        }
+    }
+}
+
+fn hang_up_late(watched: &mut Vec<(usize, Instant, TcpStream)>) {
+    let now = Instant::now();
+    watched.retain(|(_, deadline, stream)| {
+        let is_late = *deadline <= now;
+        if is_late {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        !is_late
+    });
+}
+
+/// Whether connections wait and a new one gets no answer either.
+fn nobody_accepts(inner: &Inner) -> bool {
+    for _ in 0..ACCEPT_SAMPLES {
+        if !is_waiting(inner) {
+            return false;
+        }
+        thread::sleep(ACCEPT_SAMPLE);
+    }
+    !inner.stopping.is_set() && is_waiting(inner) && probe(loopback(inner.address)).is_err()
+}
+
+fn is_waiting(inner: &Inner) -> bool {
+    let mut descriptors = [PollFd::from_borrowed_fd(inner.listener.as_fd(), PollFlags::IN)];
+    poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, PROBE_TIMEOUT)?;
+    stream.set_read_timeout(Some(PROBE_TIMEOUT))?;
+    stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n")?;
+    stream.read_exact(&mut [0])
+}

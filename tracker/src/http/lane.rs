@@ -1,0 +1,202 @@
+//! Bounded queues, each with a few threads, for what may take longer than an announce.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, select};
+use tiny_http::Request;
+use torrent_common::worker::Worker;
+
+use super::answer::Answer;
+use super::body::{Body, BodyError};
+use super::routes::{Route, Target, route};
+use super::{Inner, contain, upload};
+
+/// Requests that wait in a lane at most.
+const QUEUE: usize = 64;
+/// Threads that answer from the catalogue.
+const CATALOGUE_THREADS: usize = 2;
+/// Threads that read bodies.
+const BODY_THREADS: usize = 3;
+/// What a form may have around the torrent file, in bytes.
+const FORM_LEN: u64 = 64 << 10;
+/// The longest that an upload may take.
+const UPLOAD_TIME: Duration = Duration::from_secs(60);
+/// The longest that anything else may hold up a lane: a refused body that is thrown away, an answer that is read slowly.
+const OTHER_TIME: Duration = Duration::from_secs(20);
+/// Answers over this length, in bytes, may not fit into the socket's buffer.
+const LONG_ANSWER: usize = 16 << 10;
+/// What stopping waits for, before and after connections are cut.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The end of a queue that requests go into.
+pub(super) struct Lane {
+    jobs: Sender<Job>,
+    /// Connections with requests in this lane, and how many.
+    pending: Mutex<HashMap<SocketAddr, usize>>,
+    /// Their sum: nearly always 0, and then no lock is taken.
+    waiting: AtomicUsize,
+}
+
+/// A request on its way through a lane.
+pub(super) struct Job {
+    request: Request,
+    from: SocketAddr,
+}
+
+/// The threads of both lanes.
+pub(super) struct Lanes {
+    stop: Sender<()>,
+    workers: Vec<Worker>,
+    left: [Receiver<Job>; 2],
+}
+
+impl Lane {
+    pub(super) fn new() -> (Self, Receiver<Job>) {
+        let (jobs, receiver) = crossbeam_channel::bounded(QUEUE);
+        (Self { jobs, pending: Mutex::default(), waiting: AtomicUsize::new(0) }, receiver)
+    }
+
+    /// Whether a request of this connection is in the lane.
+    pub(super) fn has(&self, from: &SocketAddr) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+            && self.pending.lock().unwrap_or_else(PoisonError::into_inner).contains_key(from)
+    }
+
+    /// Hands a request over. What comes back was refused: the lane is full.
+    pub(super) fn push(&self, request: Request, from: SocketAddr) -> Option<Request> {
+        self.note(from);
+        match self.jobs.try_send(Job { request, from }) {
+            Ok(()) => None,
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                self.done(&from);
+                Some(job.request)
+            }
+        }
+    }
+
+    fn note(&self, from: SocketAddr) {
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner).entry(from).or_insert(0) += 1;
+        self.waiting.fetch_add(1, Ordering::Release);
+    }
+
+    fn done(&self, from: &SocketAddr) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = pending.get_mut(from) {
+            *count -= 1;
+            if *count == 0 {
+                pending.remove(from);
+            }
+            self.waiting.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+impl Lanes {
+    pub(super) fn start(
+        inner: &Arc<Inner>,
+        catalogue: &Receiver<Job>,
+        bodies: &Receiver<Job>,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let mut workers = Vec::new();
+        let mut start = |name: String, jobs: &Receiver<Job>, lane: fn(&Inner) -> &Lane| -> io::Result<()> {
+            let (inner, jobs, stopped) = (Arc::clone(inner), jobs.clone(), stopped.clone());
+            workers.push(Worker::spawn(name, move || work(&inner, lane(&inner), &jobs, &stopped))?);
+            Ok(())
+        };
+        for n in 0..CATALOGUE_THREADS {
+            start(format!("catalogue-{n}"), catalogue, |inner| &inner.catalogue)?;
+        }
+        for n in 0..BODY_THREADS {
+            start(format!("upload-{n}"), bodies, |inner| &inner.bodies)?;
+        }
+        Ok(Self { stop, workers, left: [catalogue.clone(), bodies.clone()] })
+    }
+
+    /// Ends the threads. Who is in the middle of an upload has a moment to finish it.
+    pub(super) fn stop(self, inner: &Inner) {
+        drop(self.stop);
+        if !finish(&self.workers) {
+            inner.guard.hang_up_all();
+            finish(&self.workers);
+        }
+        for worker in self.workers {
+            if worker.is_finished() {
+                worker.join();
+            } else {
+                // Only where connections cannot be cut from outside: the thread ends with the process.
+                log::warn!("a request that does not end was left behind");
+                std::mem::forget(worker);
+            }
+        }
+        for job in self.left.iter().flat_map(Receiver::try_iter) {
+            inner.guard.discard(job.request);
+        }
+    }
+}
+
+/// Waits for the threads to end, but not for long.
+fn finish(workers: &[Worker]) -> bool {
+    let until = Instant::now() + GRACE;
+    while !workers.iter().all(Worker::is_finished) {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+fn work(inner: &Inner, lane: &Lane, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
+    let mut random = fastrand::Rng::new();
+    loop {
+        select! {
+            recv(stopped) -> _ => return,
+            recv(jobs) -> job => {
+                let Ok(Job { request, from }) = job else { return };
+                contain(|| serve(inner, request, from, &mut random));
+                lane.done(&from);
+            }
+        }
+    }
+}
+
+/// Answers a request, with or without a body.
+fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
+    let body = Body::of(&request);
+    let found = {
+        let target = Target::new(request.url());
+        route(request.method(), target.path)
+    };
+    if body == Body::None {
+        let answer = inner.answer(found, Target::new(request.url()).query, from.ip(), random);
+        let _watch = (answer.body.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
+        return inner.send(answer, request, from);
+    }
+    let is_upload = found == Route::Upload;
+    let _watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
+    let max_len = if is_upload { inner.shared.max_torrent_len as u64 + FORM_LEN } else { FORM_LEN };
+    let answer = match body.read(&mut request, max_len) {
+        Ok(bytes) if is_upload => {
+            let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
+            let content_type = content_type.map_or("", |header| header.value.as_str());
+            upload::upload(&inner.shared, content_type, &bytes, from.ip(), random)
+        }
+        Ok(_) => inner.answer(found, Target::new(request.url()).query, from.ip(), random),
+        Err(error @ BodyError::TooLong(_)) if body.can_be_dropped() => {
+            Answer::failure(413, &error.to_string())
+        }
+        Err(error @ BodyError::Chunked) => Answer::failure(411, &error.to_string()),
+        Err(error) => {
+            log::debug!("a request from {from} was not read: {error}");
+            return inner.guard.discard(request);
+        }
+    };
+    inner.send(answer, request, from);
+}

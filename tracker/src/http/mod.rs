@@ -1,0 +1,274 @@
+//! HTTP in front of the tracker: tiny_http, a few threads, and what it takes to keep them free.
+//!
+//! Workers take requests from tiny_http and answer announces and scrapes themselves, from memory. Whatever may take
+//! longer goes through a bounded queue to a lane of its own: the catalogue (database, files), and requests with a body
+//! (uploads, and bodies that nobody asked for). A full lane refuses; so neither a slow search nor a hundred uploads
+//! that never end hold up an announce.
+//!
+//! Answers on one connection leave in the order of its requests, and a thread that answers too early waits. So while a
+//! lane has a request of a connection, its later ones follow through the same lane.
+
+mod announces;
+mod answer;
+mod body;
+mod guard;
+mod lane;
+mod multipart;
+mod routes;
+mod torrents;
+mod upload;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tiny_http::{Request, Server};
+use torrent_common::worker::{Shutdown, Worker};
+
+use crate::StartError;
+use crate::shared::Shared;
+use answer::Answer;
+use body::Body;
+use guard::Guard;
+use lane::{Lane, Lanes};
+use routes::{Route, Target, route};
+
+/// Connections that the system holds until they are accepted.
+const BACKLOG: i32 = 1024;
+/// How long an answer waits for a client that does not read. Answers to announces fit into the socket's buffer: only
+/// who never reads waits at all.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that is silent for longer is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Servers kept: see [`Inner::renew`].
+const MAX_GENERATIONS: usize = 16;
+
+/// HTTP at work.
+pub(crate) struct Http {
+    inner: Arc<Inner>,
+    guard: Worker,
+    lanes: Lanes,
+}
+
+/// What all threads of this room share.
+struct Inner {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    address: SocketAddr,
+    stopping: Shutdown,
+    guard: Guard,
+    catalogue: Lane,
+    bodies: Lane,
+    workers: usize,
+    generations: Mutex<VecDeque<Generation>>,
+}
+
+/// A tiny_http server and the workers that take its requests.
+struct Generation {
+    server: Arc<Server>,
+    workers: Vec<Worker>,
+}
+
+/// Listens. The options set here are inherited by every connection.
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::InUse(address),
+        _ => StartError::Listen { address, source },
+    };
+    let open = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.ip() == IpAddr::from([0; 16]) {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_tcp_nodelay(true)?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(failed)
+}
+
+impl Http {
+    /// Begins to answer on `listener` with so many workers (0: one per core, at least 2).
+    pub(crate) fn start(listener: TcpListener, shared: Arc<Shared>, workers: usize) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let (guard, notices) = Guard::new(address.port());
+        let (catalogue, catalogue_jobs) = Lane::new();
+        let (bodies, body_jobs) = Lane::new();
+        let inner = Arc::new(Inner {
+            shared,
+            listener,
+            address,
+            stopping: Shutdown::new(),
+            guard,
+            catalogue,
+            bodies,
+            workers: if workers == 0 { cores.max(2) } else { workers },
+            generations: Mutex::default(),
+        });
+        let lanes = Lanes::start(&inner, &catalogue_jobs, &body_jobs)?;
+        inner.renew()?;
+        let watched = Arc::clone(&inner);
+        let guard = Worker::spawn("http-guard", move || guard::run(&watched, &notices))?;
+        Ok(Self { inner, guard, lanes })
+    }
+
+    /// Answers what was begun, then ends every thread.
+    pub(crate) fn stop(self) {
+        let Self { inner, guard, lanes } = self;
+        inner.stopping.set();
+        inner.guard.stop();
+        guard.join();
+        let generations =
+            std::mem::take(&mut *inner.generations.lock().unwrap_or_else(PoisonError::into_inner));
+        generations.into_iter().for_each(Generation::stop);
+        // Whoever still waits in accept is woken, and nobody connects any more.
+        if let Err(error) = rustix::net::shutdown(&inner.listener, rustix::net::Shutdown::Both) {
+            log::debug!("the listening socket was not shut down: {error}");
+        }
+        lanes.stop(&inner);
+        inner.guard.hang_up_all();
+    }
+}
+
+impl Inner {
+    /// Starts a new server on the listening socket: the first one, or because the last one accepts no more. Older
+    /// ones go on serving the connections they have; the oldest of too many is ended.
+    fn renew(self: &Arc<Self>) -> io::Result<()> {
+        let server = Server::from_listener(self.listener.try_clone()?, None)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let server = Arc::new(server);
+        let workers = (0..self.workers).map(|n| {
+            let (inner, server) = (Arc::clone(self), Arc::clone(&server));
+            Worker::spawn(format!("http-{n}"), move || inner.work(&server))
+        });
+        let workers = workers.collect::<io::Result<_>>()?;
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.push_back(Generation { server, workers });
+        let oldest = if generations.len() > MAX_GENERATIONS { generations.pop_front() } else { None };
+        drop(generations);
+        if let Some(oldest) = oldest {
+            oldest.stop();
+        }
+        Ok(())
+    }
+
+    fn work(self: &Arc<Self>, server: &Server) {
+        let mut random = fastrand::Rng::new();
+        loop {
+            match server.recv() {
+                Ok(request) => contain(|| self.dispatch(request, &mut random)),
+                // The way tiny_http ends a wait on demand.
+                Err(error) if error.kind() == io::ErrorKind::Other => return,
+                Err(error) => {
+                    log::error!("connections are not accepted any more: {error}");
+                    self.guard.accept_ended();
+                }
+            }
+        }
+    }
+
+    /// Answers a request, or hands it to a lane.
+    fn dispatch(&self, request: Request, random: &mut fastrand::Rng) {
+        let body = Body::of(&request);
+        let Some(from) = request.remote_addr().copied() else { return };
+        if matches!(body, Body::Malformed(_)) {
+            // Where this request ends is anybody's guess: nothing more is read or written.
+            return self.guard.discard(request);
+        }
+        let lane = if self.bodies.has(&from) || body != Body::None {
+            &self.bodies
+        } else if self.catalogue.has(&from) || needs_catalogue(&request) {
+            &self.catalogue
+        } else {
+            return self.answer_at_once(request, from, random);
+        };
+        if let Some(request) = lane.push(request, from) {
+            match body {
+                Body::None => self.send(Answer::error(503, "too busy, try again later"), request, from),
+                _ => self.guard.discard(request),
+            }
+        }
+    }
+
+    fn answer_at_once(&self, request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
+        let answer = {
+            let target = Target::new(request.url());
+            self.answer(route(request.method(), target.path), target.query, from.ip(), random)
+        };
+        // An earlier request of the connection may have gone into a lane just now, by another worker.
+        let lane = [&self.bodies, &self.catalogue].into_iter().find(|lane| lane.has(&from));
+        let left = match lane {
+            Some(lane) => lane.push(request, from),
+            None => Some(request),
+        };
+        if let Some(request) = left {
+            self.send(answer, request, from);
+        }
+    }
+
+    /// The answer to a request without a body.
+    fn answer(&self, route: Route, query: &str, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
+        match route {
+            Route::Announce => announces::announce(&self.shared, query, from, random),
+            Route::Scrape => announces::scrape(&self.shared, query),
+            Route::Status => announces::status(&self.shared),
+            Route::Torrents => torrents::list(&self.shared, query),
+            Route::Torrent(info_hash) => torrents::torrent(&self.shared, info_hash),
+            Route::Upload => Answer::failure(411, "an upload needs a Content-Length and a body"),
+            Route::NotFound => Answer::error(404, "there is nothing at this path"),
+            Route::WrongMethod(allow) => Answer::wrong_method(allow),
+        }
+    }
+
+    /// Sends an answer. Who did not read in time is cut off, so that no other worker waits for the same.
+    fn send(&self, answer: Answer, request: Request, from: SocketAddr) {
+        if let Err(error) = answer.send(request) {
+            log::debug!("no answer to {from}: {error}");
+            self.guard.hang_up(from);
+        }
+    }
+}
+
+impl Generation {
+    fn stop(self) {
+        self.workers.iter().for_each(|_| self.server.unblock());
+        self.workers.into_iter().for_each(Worker::join);
+        // Ends the accept thread, by a connection to itself.
+        drop(self.server);
+    }
+}
+
+fn needs_catalogue(request: &Request) -> bool {
+    let path = Target::new(request.url()).path;
+    matches!(route(request.method(), path), Route::Torrents | Route::Torrent(_))
+}
+
+/// A panic is a bug, but only one request's: its client hears 500, the thread goes on.
+fn contain(run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        log::error!("a request was not answered because of a bug: please report it with the lines above");
+    }
+}
+
+/// An address to reach a listener at from this machine.
+fn loopback(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Which request is whose.
+
+use tiny_http::Method;
+use torrent_common::ids::InfoHash;
+
+/// A request's target, split: neither part is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    pub(super) path: &'a str,
+    /// What follows the first `?`; empty if there is none.
+    pub(super) query: &'a str,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    Status,
+    Announce,
+    Scrape,
+    /// The catalogue, listed or searched.
+    Torrents,
+    /// A torrent file.
+    Torrent(InfoHash),
+    /// POST /announce.
+    Upload,
+    NotFound,
+    /// A path that takes only these methods.
+    WrongMethod(&'static str),
+}
+
+impl<'a> Target<'a> {
+    /// In origin form (`/path?query`) or absolute form (`http://host/path?query`, as sent to proxies).
+    pub(super) fn new(url: &'a str) -> Self {
+        let url = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+                rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+            }
+            _ => url,
+        };
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        Self { path, query }
+    }
+}
+
+/// Finds the route. HEAD is GET without the body.
+pub(super) fn route(method: &Method, path: &str) -> Route {
+    let get = |route| {
+        if matches!(method, Method::Get | Method::Head) { route } else { Route::WrongMethod("GET, HEAD") }
+    };
+    match path {
+        "/" => get(Route::Status),
+        "/announce" if *method == Method::Post => Route::Upload,
+        "/announce" => match get(Route::Announce) {
+            Route::WrongMethod(_) => Route::WrongMethod("GET, HEAD, POST"),
+            route => route,
+        },
+        "/scrape" => get(Route::Scrape),
+        "/torrents" => get(Route::Torrents),
+        _ => {
+            let name = path.strip_prefix("/torrents/").unwrap_or_default();
+            match name.strip_suffix(".torrent").unwrap_or(name).parse() {
+                Ok(info_hash) => get(Route::Torrent(info_hash)),
+                Err(_) => Route::NotFound,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_split() {
+        for (url, path, query) in [
+            ("/", "/", ""),
+            ("/announce?a=b?c", "/announce", "a=b?c"),
+            ("/announce?", "/announce", ""),
+            ("http://tracker:8000/announce?x=1", "/announce", "x=1"),
+            ("http://tracker", "/", ""),
+            ("/announce?ip=http://x/y", "/announce", "ip=http://x/y"),
+            ("*", "*", ""),
+            ("", "", ""),
+        ] {
+            assert_eq!(Target::new(url), Target { path, query }, "{url}");
+        }
+    }
+
+    #[test]
+    fn routes() {
+        let hash = "00112233445566778899aabbccddeeff00112233";
+        let torrent = Route::Torrent(hash.parse().unwrap());
+        for (method, path, expected) in [
+            (Method::Get, "/", Route::Status),
+            (Method::Head, "/", Route::Status),
+            (Method::Post, "/", Route::WrongMethod("GET, HEAD")),
+            (Method::Get, "/announce", Route::Announce),
+            (Method::Post, "/announce", Route::Upload),
+            (Method::Put, "/announce", Route::WrongMethod("GET, HEAD, POST")),
+            (Method::Get, "/announce/", Route::NotFound),
+            (Method::Get, "/scrape", Route::Scrape),
+            (Method::Delete, "/scrape", Route::WrongMethod("GET, HEAD")),
+            (Method::Get, "/torrents", Route::Torrents),
+            (Method::Get, &format!("/torrents/{hash}"), torrent),
+            (Method::Get, &format!("/torrents/{}.torrent", hash.to_uppercase()), torrent),
+            (Method::Delete, &format!("/torrents/{hash}"), Route::WrongMethod("GET, HEAD")),
+            (Method::Get, "/torrents/", Route::NotFound),
+            (Method::Get, "/torrents/../../etc/passwd", Route::NotFound),
+            (Method::Get, "/torrents/00", Route::NotFound),
+            (Method::Get, "*", Route::NotFound),
+            (Method::Get, "", Route::NotFound),
+        ] {
+            assert_eq!(route(&method, path), expected, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The whole tracker over real sockets, on a port that the system chose.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use torrent_common::announce::AnnounceResponse;
+use torrent_common::announce::http::{ResponseError, decode_response};
+use torrent_common::bencode::write;
+use torrent_common::config::TrackerConfig;
+use torrent_common::ids::InfoHash;
+
+use crate::{Running, StartError, Tracker};
+
+mod announces;
+mod catalogue;
+mod hostile;
+
+/// A tracker and its folder, both gone at the end.
+struct Fixture {
+    running: Option<Running>,
+    folder: TempDir,
+    config: TrackerConfig,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut TrackerConfig)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = TrackerConfig {
+            port: 0,
+            torrent_dir: folder.path().join("data/torrents"),
+            torrent_file: folder.path().join("data/catalogue.db"),
+            peer_file: folder.path().join("data/peers"),
+            ..TrackerConfig::default()
+        };
+        change(&mut config);
+        Self { running: Some(Tracker::start(&config).unwrap()), folder, config }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().address()
+    }
+
+    /// Stops it and starts it again with the same files.
+    fn restart(&mut self) {
+        self.running.take().unwrap().stop();
+        self.running = Some(Tracker::start(&self.config).unwrap());
+    }
+
+    fn torrents(&self) -> &Path {
+        &self.config.torrent_dir
+    }
+
+    fn get(&self, target: &str) -> Reply {
+        let url = format!("http://{}{target}", self.address());
+        Reply::of(agent().get(url).call().unwrap())
+    }
+
+    fn json(&self, target: &str) -> Value {
+        let reply = self.get(target);
+        assert_eq!(reply.kind, "application/json");
+        serde_json::from_slice(&reply.body).unwrap()
+    }
+
+    fn announce(&self, query: &str) -> AnnounceResponse {
+        let reply = self.get(&format!("/announce?{query}"));
+        assert_eq!((reply.status, reply.kind.as_str()), (200, "text/plain"));
+        decode_response(&reply.body, 1000).unwrap()
+    }
+
+    /// The failure reason of an announce.
+    fn refused(&self, query: &str) -> String {
+        let reply = self.get(&format!("/announce?{query}"));
+        assert_eq!(reply.status, 200, "clients look for the reason only then");
+        reply.failure()
+    }
+
+    /// Uploads the fields of a form.
+    fn upload(&self, fields: &[(&str, &[u8])]) -> Reply {
+        let mut body = Vec::new();
+        for (name, value) in fields {
+            write!(body, "--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").unwrap();
+            body.extend_from_slice(value);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"--XX--\r\n");
+        self.post("multipart/form-data; boundary=XX", &body)
+    }
+
+    fn post(&self, content_type: &str, body: &[u8]) -> Reply {
+        let url = format!("http://{}/announce", self.address());
+        Reply::of(agent().post(url).header("Content-Type", content_type).send(body).unwrap())
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    /// Sends bytes, and returns what comes back until the tracker closes.
+    fn raw(&self, request: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        let mut reply = Vec::new();
+        // A reset is an end, too.
+        let _ = stream.read_to_end(&mut reply);
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    kind: String,
+    disposition: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn of(mut response: ureq::http::Response<ureq::Body>) -> Self {
+        let header = |name| Some(response.headers().get(name)?.to_str().unwrap().to_owned());
+        Self {
+            status: response.status().as_u16(),
+            kind: header("content-type").unwrap_or_default(),
+            disposition: header("content-disposition"),
+            body: response.body_mut().read_to_vec().unwrap(),
+        }
+    }
+
+    fn failure(&self) -> String {
+        match decode_response(&self.body, 10) {
+            Err(ResponseError::Failure(reason)) => reason,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    fn error(&self) -> String {
+        let value: Value = serde_json::from_slice(&self.body).unwrap();
+        value["error"].as_str().unwrap().to_owned()
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into()
+}
+
+/// The query of an announce, as a peer at `ip` (the tests are on the tracker's own machine, so it may say so).
+fn query(torrent: u8, ip: &str, more: &str) -> String {
+    let hash = InfoHash::new([torrent; 20]).to_string();
+    let hash: String =
+        hash.as_bytes().chunks(2).map(|pair| format!("%{}", String::from_utf8_lossy(pair))).collect();
+    format!("info_hash={hash}&peer_id=-XX0001-abcdefghijkl&port=6881&uploaded=0&downloaded=0&ip={ip}&{more}")
+}
+
+/// A torrent of one file.
+fn torrent(name: &str, private: bool) -> (Vec<u8>, InfoHash) {
+    let mut info = Vec::new();
+    write::dictionary(&mut info, |info| {
+        info.integer(b"length", 100_000);
+        info.bytes(b"name", name.as_bytes());
+        info.integer(b"piece length", 65_536);
+        info.bytes(b"pieces", &[7; 40]);
+        if private {
+            info.integer(b"private", 1);
+        }
+    });
+    let torrent = [b"d8:announce30:http://127.0.0.1:8000/announce4:info", info.as_slice(), b"e"].concat();
+    (torrent, InfoHash::of(&info))
+}
+
+#[test]
+fn the_status_page_counts() {
+    let fixture = Fixture::new();
+    let status = fixture.json("/");
+    assert_eq!(status["name"], "torrent-tracker");
+    assert_eq!(
+        (&status["peers"], &status["torrents"], &status["announces"]),
+        (&0.into(), &0.into(), &0.into())
+    );
+    fixture.announce(&query(1, "10.0.0.1", "left=0"));
+    fixture.announce(&query(1, "10.0.0.2", "left=1"));
+    fixture.refused("");
+    fixture.upload(&[("torrent", &torrent("a", false).0)]);
+    let status = fixture.json("/");
+    let numbers = ["swarms", "peers", "seeders", "torrents", "announces", "refused", "uploads", "scrapes"];
+    assert_eq!(numbers.map(|name| status[name].as_u64().unwrap()), [1, 2, 1, 1, 2, 1, 1, 0]);
+}
+
+#[test]
+fn paths_and_methods() {
+    let fixture = Fixture::new();
+    for target in ["/nothing", "/torrents/", "/torrents/xyz", "/announce/", "/..", "/torrents/%2e%2e"] {
+        let reply = fixture.get(target);
+        assert_eq!(
+            (reply.status, reply.error().as_str()),
+            (404, "there is nothing at this path"),
+            "{target}"
+        );
+    }
+    for (method, target) in
+        [("DELETE", "/"), ("POST", "/torrents"), ("PUT", "/announce"), ("PATCH", "/scrape")]
+    {
+        let reply = fixture.raw(format!("{method} {target} HTTP/1.0\r\n\r\n").as_bytes());
+        assert!(reply.starts_with("HTTP/1.0 405 "), "{reply}");
+        assert!(reply.contains("\r\nAllow: GET, HEAD"), "{reply}");
+    }
+    let reply = fixture.raw(b"HEAD / HTTP/1.0\r\n\r\n");
+    assert!(reply.starts_with("HTTP/1.0 200 ") && reply.ends_with("\r\n\r\n"), "{reply}");
+    let reply = fixture.raw(b"GET http://elsewhere/scrape HTTP/1.0\r\n\r\n");
+    assert!(reply.contains("info_hash is missing"), "{reply}");
+}
+
+#[test]
+fn a_port_in_use_is_said_and_files_are_not_touched() {
+    let fixture = Fixture::new();
+    let config = TrackerConfig {
+        port: fixture.address().port(),
+        torrent_dir: fixture.folder.path().join("other"),
+        ..fixture.config.clone()
+    };
+    let Err(error) = Tracker::start(&config) else { panic!("started twice") };
+    assert!(matches!(error, StartError::InUse(address) if address == fixture.address()));
+    assert!(error.to_string().contains("--port"));
+    assert!(!config.torrent_dir.exists());
+}
+
+#[test]
+fn what_cannot_be_used_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "not a database, nor a folder; but longer than the header of one would be").unwrap();
+    let good = TrackerConfig {
+        port: 0,
+        torrent_dir: folder.path().join("torrents"),
+        torrent_file: folder.path().join("db"),
+        peer_file: folder.path().join("peers"),
+        ..TrackerConfig::default()
+    };
+    let below = file.join("below");
+    for bad in [
+        TrackerConfig { torrent_dir: file.clone(), ..good.clone() },
+        TrackerConfig { torrent_dir: below.clone(), ..good.clone() },
+        TrackerConfig { torrent_file: file.clone(), ..good.clone() },
+        TrackerConfig { torrent_file: below.clone(), ..good.clone() },
+        TrackerConfig { peer_file: below, ..good.clone() },
+        TrackerConfig { peer_file: folder.path().to_path_buf(), ..good.clone() },
+    ] {
+        let Err(error) = Tracker::start(&bad) else { panic!("started with {bad:?}") };
+        let error = error.to_string();
+        assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+    }
+    Tracker::start(&good).unwrap().stop();
+}
+
+#[test]
+fn stopping_frees_the_port_at_once() {
+    let mut fixture = Fixture::new();
+    fixture.config.port = fixture.address().port();
+    let mut idle = fixture.connect();
+    for _ in 0..5 {
+        fixture.restart();
+        fixture.json("/");
+    }
+    assert_eq!(idle.read(&mut [0]).unwrap_or(0), 0, "connections are closed");
+}

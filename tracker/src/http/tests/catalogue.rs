@@ -1,0 +1,200 @@
+//! POST /announce and GET /torrents.
+
+use super::*;
+
+const HASH_OF_NOTHING: &str = "0000000000000000000000000000000000000000";
+
+#[test]
+fn an_upload_is_listed_and_given_back() {
+    let fixture = Fixture::new();
+    let (bytes, hash) = torrent("my file", false);
+    let reply = fixture.upload(&[
+        ("torrent", &bytes),
+        ("name", b"  A name  "),
+        ("description", "Größe \"x\" <b>\nline".as_bytes()),
+        ("info_hash", hash.to_string().as_bytes()),
+        ("peer_id", b"-XX0001-abcd\x00\xff&=+%gh"),
+        ("port", b"7000"),
+        ("ip", b"10.0.0.7"),
+        ("left", b"0"),
+        ("event", b"started"),
+    ]);
+    assert_eq!((reply.status, reply.kind.as_str()), (201, "text/plain"));
+    let answer = decode_response(&reply.body, 10).unwrap();
+    assert_eq!((answer.complete, answer.incomplete, answer.peers.len()), (1, 0, 0));
+
+    let page = fixture.json("/torrents");
+    assert_eq!((&page["total"], &page["offset"], &page["limit"]), (&1.into(), &0.into(), &50.into()));
+    let entry = &page["torrents"][0];
+    assert_eq!(entry["info_hash"], hash.to_string());
+    assert_eq!(entry["name"], "A name");
+    assert_eq!(entry["description"], "Größe \"x\" <b>\nline");
+    let numbers = ["size", "files", "piece_length", "seeders", "leechers", "completed"];
+    assert_eq!(numbers.map(|name| entry[name].as_u64().unwrap()), [100_000, 1, 65_536, 1, 0, 0]);
+    assert!(entry["created"].as_u64().unwrap() > 1_600_000_000);
+
+    for target in [format!("/torrents/{hash}"), format!("/torrents/{hash}.torrent")] {
+        let reply = fixture.get(&target);
+        assert_eq!((reply.status, reply.kind.as_str()), (200, "application/x-bittorrent"));
+        assert_eq!(reply.disposition.unwrap(), format!("attachment; filename=\"{hash}.torrent\""));
+        assert_eq!(reply.body, bytes);
+    }
+    let files: Vec<_> =
+        fs::read_dir(fixture.torrents()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, [format!("{hash}.torrent").as_str()]);
+}
+
+#[test]
+fn an_upload_needs_only_the_torrent() {
+    let fixture = Fixture::new();
+    let (bytes, hash) = torrent("it\u{1b}s\nname", false);
+    let reply = fixture.upload(&[("torrent", &bytes)]);
+    assert_eq!(reply.status, 201);
+    assert_eq!(decode_response(&reply.body, 10).unwrap().complete, 0, "nobody joined");
+    let entry = &fixture.json("/torrents")["torrents"][0];
+    assert_eq!(entry["info_hash"], hash.to_string());
+    assert_eq!(entry["name"], "it\u{fffd}s\u{fffd}name");
+}
+
+#[test]
+fn publishing_twice_keeps_the_first() {
+    let fixture = Fixture::new();
+    let (bytes, _) = torrent("a", false);
+    assert_eq!(fixture.upload(&[("torrent", &bytes), ("name", b"first")]).status, 201);
+    let again =
+        fixture.upload(&[("torrent", &bytes), ("name", b"second"), ("peer_id", &[b'x'; 20]), ("port", b"1")]);
+    assert_eq!(again.status, 200);
+    assert_eq!(decode_response(&again.body, 10).unwrap().complete, 1);
+    let page = fixture.json("/torrents");
+    assert_eq!((&page["total"], &page["torrents"][0]["name"]), (&1.into(), &"first".into()));
+}
+
+#[test]
+fn bad_uploads_are_refused_and_leave_nothing() {
+    let fixture = Fixture::with(|config| config.max_torrent_len = 4096);
+    let (good, hash) = torrent("a", false);
+    let private = torrent("a", true).0;
+    let long = vec![b'x'; 5000];
+    let id = [b'x'; 20];
+    for (fields, status, reason) in [
+        (vec![], 400, "the form has no field torrent"),
+        (vec![("torrent", &b""[..])], 400, ""),
+        (vec![("torrent", b"hello")], 400, ""),
+        (vec![("torrent", &good[..good.len() - 1])], 400, ""),
+        (vec![("torrent", &private)], 403, "a private torrent is not published"),
+        (vec![("torrent", &long)], 413, "the torrent is over 4096 bytes"),
+        (vec![("torrent", &good), ("info_hash", b"xyz")], 400, "info_hash is not 40 hexadecimal digits"),
+        (
+            vec![("torrent", &good), ("info_hash", HASH_OF_NOTHING.as_bytes())],
+            400,
+            &format!("info_hash is not the torrent's, which is {hash}"),
+        ),
+        (vec![("torrent", &good), ("name", b"\xff")], 400, "name is not UTF-8"),
+        (vec![("torrent", &good), ("name", b"a\x1bb")], 400, "name has control characters"),
+        (vec![("torrent", &good), ("name", &long[..256])], 400, "name is over 255 bytes"),
+        (vec![("torrent", &good), ("description", b"a\0b")], 400, "description has control characters"),
+        (vec![("torrent", &good), ("peer_id", &id), ("port", b"0")], 400, "port is not valid"),
+        (vec![("torrent", &good), ("peer_id", b"short"), ("port", b"1")], 400, "peer_id is not valid"),
+        (vec![("torrent", &good), ("peer_id", &id), ("port", &long)], 400, "port is too long"),
+        (vec![("torrent", &good), ("peer_id", &id), ("port", b"1&port=2")], 400, "port is not valid"),
+        (vec![("torrent", &good), ("torrent", &good)], 400, "the form has two fields of one name"),
+    ] {
+        let reply = fixture.upload(&fields);
+        let said = reply.failure();
+        assert_eq!(reply.status, status, "{said}");
+        assert!(said.starts_with(reason), "{said} is not {reason}");
+    }
+    assert_eq!(fixture.json("/torrents")["total"], 0);
+    assert_eq!(fs::read_dir(fixture.torrents()).unwrap().count(), 0);
+    assert_eq!(fixture.upload(&[("torrent", &good)]).status, 201);
+}
+
+#[test]
+fn what_is_no_form_is_refused() {
+    let fixture = Fixture::new();
+    for (content_type, body, status) in [
+        ("application/x-bittorrent", &b"d4:infode"[..], 415),
+        ("multipart/form-data", b"--x--", 415),
+        ("multipart/form-data; boundary=x", b"nothing of the kind", 400),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; name=\"torrent\"\r\n\r\nd",
+            400,
+        ),
+    ] {
+        assert_eq!(fixture.post(content_type, body).status, status, "{content_type}");
+    }
+    let reply =
+        fixture.raw(b"POST /announce HTTP/1.0\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n");
+    assert!(reply.starts_with("HTTP/1.0 411 "), "{reply}");
+}
+
+#[test]
+fn the_catalogue_is_searched_and_paged() {
+    let fixture = Fixture::new();
+    for n in 0..30 {
+        let (bytes, _) = torrent(&format!("torrent {n}"), false);
+        let description = if n % 3 == 0 { "Über 100% of_it" } else { "plain" };
+        assert_eq!(
+            fixture.upload(&[("torrent", &bytes), ("description", description.as_bytes())]).status,
+            201
+        );
+    }
+    let found = |query: &str| {
+        let page = fixture.json(&format!("/torrents?{query}"));
+        let names: Vec<_> =
+            page["torrents"].as_array().unwrap().iter().map(|entry| entry["name"].clone()).collect();
+        (page["total"].as_u64().unwrap(), names)
+    };
+    assert_eq!(found("limit=2"), (30, vec!["torrent 29".into(), "torrent 28".into()]));
+    assert_eq!(found("limit=2&offset=28"), (30, vec!["torrent 1".into(), "torrent 0".into()]));
+    assert_eq!(found("offset=1000"), (30, vec![]));
+    assert_eq!(found("offset=18446744073709551615"), (30, vec![]));
+    assert_eq!(found("q=TORRENT+12"), (1, vec!["torrent 12".into()]));
+    assert_eq!(found("q=%C3%9CBER&limit=1"), (10, vec!["torrent 27".into()]));
+    assert_eq!(found("q=torrent+100%25+27").0, 1);
+    assert_eq!(found("q=of_it").0, 10);
+    assert_eq!(found("q=of%25it").0, 0, "no wildcards");
+    assert_eq!(found("q=%27+OR+1=1+--").0, 0);
+    assert_eq!(found("q=nothing"), (0, vec![]));
+    assert_eq!(fixture.get("/torrents?q=%ff").status, 400);
+    assert_eq!(fixture.get("/torrents?limit=x").error(), "limit is not a number");
+}
+
+#[test]
+fn the_catalogue_survives_a_restart() {
+    let mut fixture = Fixture::new();
+    let (bytes, hash) = torrent("a", false);
+    fixture.upload(&[("torrent", &bytes), ("name", b"kept")]);
+    fixture.restart();
+    let page = fixture.json("/torrents?q=kept");
+    assert_eq!(page["torrents"][0]["info_hash"], hash.to_string());
+    assert_eq!(fixture.json("/")["torrents"], 1);
+    assert_eq!(fixture.get(&format!("/torrents/{hash}")).body, bytes);
+    assert_eq!(fixture.upload(&[("torrent", &bytes)]).status, 200);
+}
+
+#[test]
+fn unknown_torrents_and_lost_files_are_not_found() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.get(&format!("/torrents/{HASH_OF_NOTHING}")).status, 404);
+    let (bytes, hash) = torrent("a", false);
+    fixture.upload(&[("torrent", &bytes)]);
+    fs::remove_file(fixture.torrents().join(format!("{hash}.torrent"))).unwrap();
+    assert_eq!(fixture.get(&format!("/torrents/{hash}")).error(), "no such torrent");
+    let (_, other) = torrent("b", false);
+    fs::write(fixture.torrents().join(format!("{other}.torrent")), "put there by hand").unwrap();
+    assert_eq!(fixture.get(&format!("/torrents/{other}")).status, 404, "not in the catalogue");
+}
+
+#[test]
+fn a_long_torrent_comes_back_whole() {
+    let fixture = Fixture::new();
+    let (bytes, hash) = torrent(&"x".repeat(200), false);
+    // Kept outside the info dictionary, so any length will do.
+    let mut long = b"d7:comment".to_vec();
+    write::bytes(&mut long, &vec![b'c'; 300_000]);
+    long.extend_from_slice(&bytes[bytes.windows(6).position(|w| w == b"4:info").unwrap()..]);
+    assert_eq!(fixture.upload(&[("torrent", &long)]).status, 201);
+    assert_eq!(fixture.get(&format!("/torrents/{hash}")).body, long);
+}

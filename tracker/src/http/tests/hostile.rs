@@ -1,0 +1,169 @@
+//! Clients that nobody wants.
+
+use std::time::Instant;
+
+use super::*;
+
+#[test]
+fn bodies_of_unknown_length_end_the_connection() {
+    let fixture = Fixture::new();
+    let smuggled = "GET /smuggled HTTP/1.1\r\n\r\n";
+    for headers in [
+        "Content-Length: 3\r\nContent-Length: 30",
+        "Content-Length: +3",
+        "Content-Length: -1",
+        "Content-Length: x",
+        "Content-Length: 3, 3",
+        "Content-Length: 99999999999999999999999",
+        "Transfer-Encoding: chunked\r\nContent-Length: 3",
+        "Transfer-Encoding: gzip",
+    ] {
+        for target in ["/announce", "/torrents", "/"] {
+            let reply = fixture
+                .raw(format!("POST {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{smuggled}").as_bytes());
+            assert!(!reply.contains("nothing at this path"), "{headers}: {reply}");
+        }
+    }
+    fixture.json("/");
+}
+
+#[test]
+fn a_chunked_upload_is_refused_in_step() {
+    let fixture = Fixture::new();
+    let mut stream = fixture.connect();
+    stream
+        .write_all(
+            b"POST /announce HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+              GET /scrape HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        )
+        .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 411 "), "{reply}");
+    assert!(reply.contains("info_hash is missing"), "the next request is answered: {reply}");
+}
+
+#[test]
+fn an_impossible_length_does_not_end_the_process() {
+    let fixture = Fixture::new();
+    for method in ["GET", "POST", "PUT"] {
+        for len in ["1000000000000000", "9000000000000000000", "18446744073709551615"] {
+            for target in ["/announce", "/"] {
+                fixture.raw(
+                    format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\nab")
+                        .as_bytes(),
+                );
+            }
+        }
+    }
+    fixture.json("/");
+}
+
+#[test]
+fn a_long_body_is_refused_before_it_is_read() {
+    let fixture = Fixture::with(|config| config.max_torrent_len = 1 << 20);
+    let mut stream = fixture.connect();
+    let len = 100 << 20;
+    write!(stream, "POST /announce HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n").unwrap();
+    let mut reply = [0; 16];
+    stream.read_exact(&mut reply).unwrap();
+    assert!(reply.starts_with(b"HTTP/1.1 413 "), "{}", String::from_utf8_lossy(&reply));
+}
+
+#[test]
+fn uploads_that_never_end_do_not_hold_up_others() {
+    let fixture = Fixture::new();
+    // More than there are threads and places in the queue for.
+    let dripping: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = fixture.connect();
+            stream
+                .write_all(b"POST /announce HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n--x")
+                .unwrap();
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    for n in 0..20 {
+        fixture.announce(&query(1, &format!("10.0.0.{n}"), "left=5"));
+        fixture.json("/torrents");
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    drop(dripping);
+}
+
+#[test]
+fn stopping_does_not_wait_for_the_slow() {
+    let mut fixture = Fixture::new();
+    let mut stream = fixture.connect();
+    stream.write_all(b"POST /announce HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n--x").unwrap();
+    fixture.json("/");
+    let start = Instant::now();
+    fixture.running.take().unwrap().stop();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn who_never_reads_does_not_hold_up_others() {
+    let fixture = Fixture::with(|config| config.workers = 2);
+    let request = "GET /scrape HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20_000);
+    let deaf: Vec<_> = (0..4)
+        .map(|_| {
+            let stream = fixture.connect();
+            stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+            // Until nothing more goes in either direction.
+            let _ = (&stream).write_all(request.as_bytes());
+            stream
+        })
+        .collect();
+    fixture.announce(&query(1, "10.0.0.1", "left=5"));
+    drop(deaf);
+}
+
+#[test]
+fn nonsense_is_survived() {
+    let fixture = Fixture::new();
+    for request in [
+        &b"\r\n\r\n"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"GET /announce?info_hash=%zz%\xff HTTP/1.0\r\n\r\n",
+        b"GET /announce?info_hash=%&left=%0d%0aX:y HTTP/1.0\r\n\r\n",
+        b"POST /announce HTTP/1.0\r\nContent-Type: multipart/form-data; boundary=\"\\\r\nContent-Length: 1\r\n\r\nx",
+        b"POST /announce HTTP/1.0\r\nExpect: nonsense\r\nContent-Length: 1\r\n\r\nx",
+        b"POST / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nx",
+    ] {
+        let mut stream = fixture.connect();
+        stream.write_all(request).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply);
+    }
+    fixture.json("/");
+}
+
+#[test]
+fn a_client_that_waits_for_a_go_ahead_gets_one() {
+    let fixture = Fixture::new();
+    let (bytes, _) = torrent("a", false);
+    let head = "--x\r\nContent-Disposition: form-data; name=\"torrent\"\r\n\r\n";
+    let body = [head.as_bytes(), &bytes, b"\r\n--x--"].concat();
+    let mut stream = fixture.connect();
+    write!(
+        stream,
+        "POST /announce HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\nExpect: 100-continue\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    let mut go = [0; 13];
+    stream.read_exact(&mut go).unwrap();
+    assert_eq!(&go, b"HTTP/1.1 100 ");
+    stream.write_all(&body).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.contains("HTTP/1.1 201 "), "{reply}");
+}

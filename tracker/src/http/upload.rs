@@ -1,0 +1,196 @@
+//! POST /announce: a torrent file is published, then its publisher is answered like one who announces.
+//!
+//! Fields of the form: `torrent` (the file), `name` and `description` (else the torrent's own name, and nothing),
+//! `info_hash` (40 hexadecimal digits: compared with the torrent's if given), and those of an announce: with `peer_id`
+//! (20 bytes, or 40 hexadecimal digits) and `port` the publisher joins the swarm; `left` is then 0 unless given.
+//!
+//! The answer is that of an announce, with status 201 when the torrent is new and 200 when it was known, in which case
+//! the first entry stays as it is. Refusals are a failure reason with a status that fits.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use torrent_common::announce::AnnounceRequest;
+use torrent_common::announce::http::{encode_response, parse_announce_query};
+use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::Metainfo;
+
+use super::answer::Answer;
+use super::multipart::{self, Form};
+use crate::catalogue::{
+    CatalogueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN, Publication, Published, clip, metainfo_limits,
+};
+use crate::clock::Clock;
+use crate::shared::Shared;
+
+/// The longest field that belongs to the announce, in bytes.
+const MAX_FIELD_LEN: usize = 128;
+/// What numbers, addresses and words of a query are made of stays as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b':');
+
+/// Why an upload was refused, with the HTTP status that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refused {
+    status: u16,
+    reason: String,
+}
+
+impl Refused {
+    fn new(status: u16, reason: impl ToString) -> Self {
+        Self { status, reason: reason.to_string() }
+    }
+}
+
+/// Answers an upload whose body was read.
+pub(super) fn upload(
+    shared: &Shared,
+    content_type: &str,
+    body: &[u8],
+    from: IpAddr,
+    random: &mut fastrand::Rng,
+) -> Answer {
+    match publish(shared, content_type, body, from, random) {
+        Ok(answer) => answer,
+        Err(Refused { status, reason }) => {
+            log::debug!("upload from {from} refused: {reason}");
+            shared.served.refused.add();
+            Answer::failure(status, &reason)
+        }
+    }
+}
+
+fn publish(
+    shared: &Shared,
+    content_type: &str,
+    body: &[u8],
+    from: IpAddr,
+    random: &mut fastrand::Rng,
+) -> Result<Answer, Refused> {
+    let boundary = multipart::boundary(content_type).map_err(|error| Refused::new(415, error))?;
+    let form = Form::parse(body, boundary).map_err(|error| Refused::new(400, error))?;
+    let bytes = form.get("torrent").ok_or_else(|| Refused::new(400, "the form has no field torrent"))?;
+    if bytes.len() > shared.max_torrent_len {
+        return Err(Refused::new(413, format_args!("the torrent is over {} bytes", shared.max_torrent_len)));
+    }
+    let metainfo =
+        Metainfo::parse(bytes, &metainfo_limits(shared.max_torrent_len)).map_err(|e| Refused::new(400, e))?;
+    if metainfo.private {
+        return Err(Refused::new(403, "a private torrent is not published"));
+    }
+    check_info_hash(&form, metainfo.info_hash)?;
+    let own_name = printable(&metainfo.name);
+    let name = match text(&form, "name", MAX_NAME_LEN, |c| c.is_control())? {
+        "" => &own_name,
+        given => given,
+    };
+    let description =
+        text(&form, "description", MAX_DESCRIPTION_LEN, |c| c.is_control() && !"\r\n\t".contains(c))?;
+    let announce = announce_request(&form, metainfo.info_hash)?;
+    let created_s = i64::try_from(Clock::wall_s()).unwrap_or(i64::MAX);
+    let publication = Publication { bytes, metainfo: &metainfo, name, description, created_s };
+    let status = match shared.catalogue.publish(&publication) {
+        Ok(Published::New) => {
+            shared.served.uploads.add();
+            log::info!(
+                "published {} ({} bytes of payload), from {from}",
+                metainfo.info_hash,
+                metainfo.total_len()
+            );
+            201
+        }
+        Ok(Published::Known) => 200,
+        Err(error @ CatalogueError::Full) => return Err(Refused::new(507, error)),
+        Err(error) => {
+            log::error!("{} was not published: {error}", metainfo.info_hash);
+            return Err(Refused::new(500, "the catalogue failed"));
+        }
+    };
+    Ok(answer(shared, status, metainfo.info_hash, announce.as_ref(), from, random))
+}
+
+/// The torrent is published whatever the swarm says: a refusal there is a warning here.
+fn answer(
+    shared: &Shared,
+    status: u16,
+    info_hash: InfoHash,
+    announce: Option<&AnnounceRequest>,
+    from: IpAddr,
+    random: &mut fastrand::Rng,
+) -> Answer {
+    let now_s = shared.clock.now_s();
+    let joined = announce.map(|request| shared.desk.announce(request, from, now_s, random));
+    let response = match joined {
+        Some(Ok(response)) => response,
+        Some(Err(refusal)) => {
+            let mut response = shared.desk.counts(&info_hash, now_s);
+            response.warning = Some(format!("published, but not announced: {refusal}"));
+            response
+        }
+        None => shared.desk.counts(&info_hash, now_s),
+    };
+    let (compact, no_peer_id) =
+        announce.map_or((true, false), |request| (request.compact, request.no_peer_id));
+    let mut body = Vec::new();
+    encode_response(&response, compact, no_peer_id, &mut body);
+    Answer::bencode(status, body)
+}
+
+fn check_info_hash(form: &Form, actual: InfoHash) -> Result<(), Refused> {
+    let Some(claimed) = form.get("info_hash") else { return Ok(()) };
+    let claimed = std::str::from_utf8(claimed).ok().and_then(|text| text.trim().parse::<InfoHash>().ok());
+    match claimed {
+        Some(claimed) if claimed == actual => Ok(()),
+        Some(_) => Err(Refused::new(400, format_args!("info_hash is not the torrent's, which is {actual}"))),
+        None => Err(Refused::new(400, "info_hash is not 40 hexadecimal digits")),
+    }
+}
+
+/// A text field, trimmed; empty if it is not there.
+fn text<'a>(
+    form: &Form<'a>,
+    name: &str,
+    max_len: usize,
+    forbidden: impl Fn(char) -> bool,
+) -> Result<&'a str, Refused> {
+    let bytes = form.get(name).unwrap_or_default();
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Refused::new(400, format_args!("{name} is not UTF-8")))?
+        .trim();
+    if text.len() > max_len {
+        return Err(Refused::new(400, format_args!("{name} is over {max_len} bytes")));
+    }
+    if text.contains(forbidden) {
+        return Err(Refused::new(400, format_args!("{name} has control characters")));
+    }
+    Ok(text)
+}
+
+/// The torrent's own name as a listing's: no control characters, not too long.
+fn printable(name: &str) -> String {
+    let shown: String = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    clip(&shown, MAX_NAME_LEN).to_owned()
+}
+
+/// The announce in the form, if there is one: read by the same code as a query, so that both mean the same.
+fn announce_request(form: &Form, info_hash: InfoHash) -> Result<Option<AnnounceRequest>, Refused> {
+    let (Some(peer_id), Some(_)) = (form.get("peer_id"), form.get("port")) else { return Ok(None) };
+    let encode = |bytes| percent_encode(bytes, ENCODED);
+    let hex_id = std::str::from_utf8(peer_id).ok().and_then(|text| text.parse::<InfoHash>().ok());
+    let peer_id = hex_id.as_ref().map_or(peer_id, |id| id.as_bytes());
+    let mut query = format!("info_hash={}", encode(info_hash.as_bytes()));
+    let fields =
+        ["port", "uploaded", "downloaded", "left", "event", "numwant", "ip", "key", "compact", "no_peer_id"];
+    let fields = fields.into_iter().filter_map(|name| Some((name, form.get(name)?)));
+    for (name, value) in fields.chain([("peer_id", peer_id)]) {
+        if value.len() > MAX_FIELD_LEN {
+            return Err(Refused::new(400, format_args!("{name} is too long")));
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(query, "&{name}={}", encode(value));
+    }
+    if form.get("left").is_none() {
+        query.push_str("&left=0");
+    }
+    parse_announce_query(&query).map(Some).map_err(|error| Refused::new(400, error))
+}

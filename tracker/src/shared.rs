@@ -1,0 +1,40 @@
+//! What all threads of a tracker share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::announce::Desk;
+use crate::catalogue::Catalogue;
+use crate::clock::Clock;
+
+/// The rooms behind the front ends, and what they count.
+pub(crate) struct Shared {
+    pub(crate) desk: Desk,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) clock: Clock,
+    pub(crate) max_scrape: usize,
+    pub(crate) max_torrent_len: usize,
+    pub(crate) served: Served,
+}
+
+/// Requests answered since the start. They wrap around on machines of 32 bits.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    pub(crate) announces: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) scrapes: Counter,
+    pub(crate) uploads: Counter,
+}
+
+/// A number that many threads add to.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicUsize);
+
+impl Counter {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
