@@ -218,12 +218,13 @@ fn help_version_and_usage() {
             assert!(ended.err.starts_with(name) && ended.err.contains("--help"), "{ended:?}");
         }
     }
-    let wrong: [(&str, &[&str]); 5] = [
+    let wrong: [(&str, &[&str]); 6] = [
         ("torrent-seed", &[]),
         ("torrent-leech", &[]),
         ("torrent-seed", &["--input", "x", "--piece-length", "1000"]),
         ("torrent-fetch", &["--info-hash", "xyz"]),
         ("torrent-fetch", &["--output", "x"]),
+        ("torrent-fetch", &["--one"]),
     ];
     for (name, arguments) in wrong {
         let ended = Ended::of(program(name, folder.path()).args(arguments).output().unwrap());

@@ -34,6 +34,9 @@ struct Arguments {
     /// fetch this torrent without asking
     #[argh(option)]
     info_hash: Option<InfoHash>,
+    /// with --search: fetch the only torrent found, or the only one of exactly that name, without asking
+    #[argh(switch)]
+    one: bool,
     /// save the torrent file here; in TORRENT_DIR, by its name, unless given
     #[argh(option)]
     output: Option<PathBuf>,
@@ -61,24 +64,35 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     if arguments.info_hash.is_some() && arguments.search.is_some() {
         return Err(Failure::Usage("say either --search or --info-hash".into()));
     }
+    if arguments.one && arguments.search.is_none() {
+        return Err(Failure::Usage("--one goes with --search".into()));
+    }
     let config = settings::load(arguments.config.as_deref())?;
     let tracker = arguments.tracker.as_deref().unwrap_or(&config.tracker_url);
     let catalogue = CatalogueClient::new(tracker, TIMEOUT)?;
-    if let Some(info_hash) = arguments.info_hash {
+    let take = |info_hash, out: &mut Out| {
         let path = fetch(&catalogue, info_hash, arguments.output.as_deref(), &config)?;
-        return if arguments.json {
+        if arguments.json {
             out.json(&json!({ "info_hash": info_hash, "path": path }))
         } else {
             out.line(path.display())
-        };
+        }
+    };
+    if let Some(info_hash) = arguments.info_hash {
+        return take(info_hash, out);
     }
-    let interactive = !arguments.json && out.is_terminal() && std::io::stdin().is_terminal();
-    if arguments.output.is_some() && !interactive {
+    let interactive =
+        !arguments.json && !arguments.one && out.is_terminal() && std::io::stdin().is_terminal();
+    if arguments.output.is_some() && !interactive && !arguments.one {
         return Err(Failure::Usage(
             "--output needs --info-hash when there is no terminal to choose on".into(),
         ));
     }
     let (total, entries) = list(&catalogue, arguments.search.as_deref())?;
+    if arguments.one {
+        let name = arguments.search.as_deref().unwrap_or_default();
+        return take(only(name, total, &entries)?, out);
+    }
     if arguments.json {
         return out
             .json(&json!({ "total": total, "torrents": entries.iter().map(as_json).collect::<Vec<_>>() }));
@@ -87,16 +101,34 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         return out.line("no torrents found");
     }
     let lines = table(&entries);
-    let shown = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    let more = total.saturating_sub(shown);
-    if !interactive {
-        lines.iter().try_for_each(|line| out.line(line))?;
-        return if more > 0 { out.line(format_args!("… and {more} more: use --search")) } else { Ok(()) };
+    if interactive {
+        let chosen = pick(lines)?.and_then(|row| entries.get(row));
+        return chosen.map_or(Ok(()), |entry| take(entry.info_hash, out));
     }
-    let Some(chosen) = pick(lines)? else { return Ok(()) };
-    let Some(entry) = entries.get(chosen) else { return Ok(()) };
-    let path = fetch(&catalogue, entry.info_hash, arguments.output.as_deref(), &config)?;
-    out.line(path.display())
+    lines.iter().try_for_each(|line| out.line(line))?;
+    let shown = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    match total.saturating_sub(shown) {
+        0 => Ok(()),
+        more => out.line(format_args!("… and {more} more: use --search")),
+    }
+}
+
+/// The only torrent found, or the only one of exactly this name.
+fn only(name: &str, total: u64, entries: &[Entry]) -> Result<InfoHash, Failure> {
+    let shown = format::text(name, 100);
+    let named: Vec<&Entry> = entries.iter().filter(|entry| entry.name == name).collect();
+    match (named.as_slice(), entries) {
+        ([one], _) => Ok(one.info_hash),
+        ([], [one]) => Ok(one.info_hash),
+        ([], []) => Err(Failure::failed(format!("there is no torrent {shown:?} in the catalogue"))),
+        ([], _) => {
+            Err(Failure::failed(format!("{total} torrents match {shown:?}: say which with --info-hash")))
+        }
+        (several, _) => Err(Failure::failed(format!(
+            "{} torrents have the name {shown:?}: say which with --info-hash",
+            several.len()
+        ))),
+    }
 }
 
 /// How many there are, and the first of them.
@@ -208,6 +240,29 @@ fn readable() -> std::fs::Permissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_one_is_taken() {
+        let entry = |name: &str, byte| Entry {
+            info_hash: InfoHash::new([byte; 20]),
+            name: name.into(),
+            description: String::new(),
+            size: 0,
+            files: 0,
+            seeders: 0,
+            leechers: 0,
+            completed: 0,
+            created: 0,
+        };
+        let all = [entry("demo", 1), entry("demo files", 2), entry("twice", 3), entry("twice", 4)];
+        let only =
+            |name: &str, entries: &[Entry]| only(name, 9, entries).map_err(|failure| failure.to_string());
+        assert_eq!(only("demo", &all), Ok(InfoHash::new([1; 20])));
+        assert_eq!(only("files", &all[1..2]), Ok(InfoHash::new([2; 20])));
+        assert!(only("files", &[]).unwrap_err().contains("no torrent"));
+        assert!(only("files", &all).unwrap_err().contains("9 torrents match"));
+        assert!(only("twice", &all).unwrap_err().contains("2 torrents have"));
+    }
 
     #[test]
     fn a_name_of_nothing_harmless_is_the_hash() {
