@@ -7,7 +7,7 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use torrent_common::announce::http::{ResponseError, announce_query, decode_response, with_query};
+use torrent_common::announce::http::{ResponseError, decode_response};
 use torrent_common::announce::{AnnounceRequest, Event};
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::metainfo::{Metainfo, MetainfoError, MetainfoLimits};
@@ -72,10 +72,13 @@ pub struct TrackerInfo {
     /// Its version.
     #[serde(default)]
     pub version: String,
-    /// Torrents with peers.
+    /// Torrents published.
     #[serde(default)]
     pub torrents: u64,
-    /// Peers.
+    /// Torrents with peers.
+    #[serde(default)]
+    pub swarms: u64,
+    /// Peers of all of them.
     #[serde(default)]
     pub peers: u64,
 }
@@ -87,7 +90,8 @@ pub struct Publication<'a> {
     pub torrent: &'a [u8],
     /// Which torrent that is.
     pub info_hash: InfoHash,
-    /// The name to list it under.
+    /// The name to list it under. One that the tracker would not list (empty, too long, control characters) is left to
+    /// the tracker, which takes the torrent's own.
     pub name: &'a str,
     /// Free text.
     pub description: &'a str,
@@ -104,6 +108,8 @@ pub struct Publication<'a> {
 /// Publishing led to this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
+    /// The catalogue did not have it before. If it did, the first entry stays as it is.
+    pub is_new: bool,
     /// Something the tracker wants the user to read: a stranger's text.
     pub warning: Option<String>,
 }
@@ -225,22 +231,23 @@ impl CatalogueClient {
         }
     }
 
-    /// Publishes a torrent and announces it: POST to the announce URL, the announce as its query, and a form with the
-    /// file `torrent` and the texts `name` and `description`.
+    /// Publishes a torrent and announces it: POST to the announce URL of a form with the fields of the announce, the
+    /// texts `name` and `description`, and the file `torrent`.
     ///
     /// # Errors
     /// [`CatalogueError`], in words for the user.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Published, CatalogueError> {
-        let url = with_query(&self.announce_url, &announce_query(&announce_of(publication)));
-        let form = multipart::form(publication, &mut fastrand::Rng::new());
+        let form = multipart::form(publication, &announce_of(publication), &mut fastrand::Rng::new());
         let answer = self
             .http
-            .post(&url, &form.content_type, &form.body, MAX_ANSWER_LEN)
+            .post(&self.announce_url, &form.content_type, &form.body, MAX_ANSWER_LEN)
             .map_err(|error| self.unreachable(&error))?;
         match decode_response(&answer.body, MAX_PEERS) {
-            Ok(response) if answer.status == 200 => Ok(Published { warning: response.warning }),
+            Ok(response) if matches!(answer.status, 200 | 201) => {
+                Ok(Published { is_new: answer.status == 201, warning: response.warning })
+            }
             Err(ResponseError::Failure(reason)) => Err(self.refused(&reason)),
-            Err(error) if answer.status == 200 => Err(self.no_catalogue(&error.to_string())),
+            Err(error) if matches!(answer.status, 200 | 201) => Err(self.no_catalogue(&error.to_string())),
             _ => Err(self.status_error(&answer)),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use torrent_common::announce::http::{ResponseError, announce_query, decode_response, with_query};
+use torrent_common::announce::http::{
+    MAX_RESPONSE_LEN, ResponseError, announce_query, decode_response, with_query,
+};
 use torrent_common::announce::{AnnounceRequest, AnnounceResponse};
 
 use super::AnnouncerConfig;
@@ -10,8 +12,6 @@ use super::queue::{Failure, Task};
 use crate::http::{HttpClient, Once};
 use crate::text::escape_for_log;
 
-/// The longest answer read, in bytes.
-const MAX_ANSWER_LEN: u64 = 2 << 20;
 /// Peers taken from an answer.
 const MAX_PEERS: usize = 500;
 /// Characters of a reason.
@@ -44,8 +44,9 @@ pub fn announce(
         tracker_id: task.request.tracker_id.clone(),
     };
     let url = with_query(&task.request.url, &announce_query(&request));
+    let max_len = u64::try_from(MAX_RESPONSE_LEN).unwrap_or(u64::MAX);
     let answer = client
-        .get(&url, MAX_ANSWER_LEN, Once { timeout, close: !task.more })
+        .get(&url, max_len, Once { timeout, close: !task.more })
         .map_err(|error| failure(&error.to_string(), false))?;
     // A refusal may come with any status; it says more than the status.
     match decode_response(&answer.body, MAX_PEERS) {

@@ -220,6 +220,9 @@ impl Resolver for Names {
         config: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
+        if has_bad_port(uri) {
+            return Err(Error::BadUri("port".into()));
+        }
         let addresses = match literal(uri) {
             Some(address) => {
                 let mut one = self.empty();
@@ -240,6 +243,14 @@ impl Resolver for Names {
     }
 }
 
+/// Whether a URL names a port that is none: it would be taken for the default one.
+fn has_bad_port(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority() else { return false };
+    let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let after_host = after_user.strip_prefix(authority.host()).unwrap_or_default();
+    after_host.len() > 1 && authority.port_u16().is_none()
+}
+
 /// The address of a URL that names its host by address.
 fn literal(uri: &Uri) -> Option<SocketAddr> {
     let host = uri.host()?;
@@ -253,3 +264,8 @@ fn literal(uri: &Uri) -> Option<SocketAddr> {
     };
     Some(SocketAddr::new(address, port))
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
