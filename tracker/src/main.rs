@@ -1,5 +1,6 @@
 //! torrent-tracker: the tracker as a program.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ fn run(arguments: Arguments) -> Result<(), String> {
         None => log::info!("no configuration file: using the defaults"),
     }
     log::info!("listening: announce to http://{}/announce", running.address());
+    // One line for whoever started us and needs the port; nobody may be reading it.
+    let _ = writeln!(std::io::stdout(), "ready http={}", running.address());
     if let Some(signal) = signals.forever().next() {
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
         log::info!("stopping on {name}");

@@ -188,6 +188,10 @@ impl Shared {
 
     /// Puts a new server on the same listening socket in place of one whose accept loop has ended.
     fn replace(&self) {
+        // Nobody would answer on the connections that the dead one has: their clients must make new ones.
+        if let Err(error) = sever(self.address, Half::Both, |_| true) {
+            log::debug!("control: connections stay until their clients close them: {error}");
+        }
         match new_http(&self.listener) {
             Ok(fresh) => {
                 let dead = {
