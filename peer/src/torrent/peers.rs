@@ -178,8 +178,8 @@ impl Peer {
         choker::Candidate {
             key,
             unchoked: self.unchoked,
-            from_them: self.down.at(now),
-            to_them: self.up.at(now),
+            from_them: self.down.steady(now),
+            to_them: self.up.steady(now),
             snubbing: owing && self.unchoked && age(self.slot_since) > SNUBBING,
             new: age(self.since) < NEW,
             since: age(self.slot_since),

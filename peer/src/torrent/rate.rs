@@ -1,9 +1,11 @@
-//! A transfer rate from (bytes, time) alone: bytes of the last five seconds over the time they took.
+//! A transfer rate from (bytes, time) alone: bytes of the last seconds over the time they took.
 
 use std::time::{Duration, Instant};
 
 /// Slots of one second each; the last one is being filled.
-const SLOTS: usize = 5;
+const SLOTS: usize = 20;
+/// Those that count for the rate now.
+const RECENT: usize = 5;
 /// A younger history is taken to be this old, so that the first block is not a huge rate.
 const YOUNGEST: Duration = Duration::from_millis(500);
 
@@ -33,10 +35,19 @@ impl Rate {
 
     /// Bytes per second at time `now`.
     pub fn at(&self, now: Instant) -> u64 {
+        self.over(RECENT, now)
+    }
+
+    /// Bytes per second over the last twenty seconds: steadier, to compare peers by.
+    pub fn steady(&self, now: Instant) -> u64 {
+        self.over(SLOTS, now)
+    }
+
+    fn over(&self, slots: usize, now: Instant) -> u64 {
         let mut this = self.clone();
         this.advance(now);
-        let sum = this.slots.iter().fold(0, |sum: u64, &slot| sum.saturating_add(slot));
-        let oldest = Duration::from_secs(this.second.saturating_sub(SLOTS as u64 - 1));
+        let sum = this.slots.iter().rev().take(slots).fold(0, |sum: u64, &slot| sum.saturating_add(slot));
+        let oldest = Duration::from_secs(this.second.saturating_sub(slots as u64 - 1));
         let covered = now.saturating_duration_since(self.began).saturating_sub(oldest).max(YOUNGEST);
         let per_second = u128::from(sum) * 1000 / covered.as_millis().max(1);
         u64::try_from(per_second).unwrap_or(u64::MAX)
@@ -75,11 +86,15 @@ mod tests {
             if ms > 1_000 {
                 let measured = rate.at(at(ms + 99));
                 assert!((980..=1_020).contains(&measured), "{measured} after {ms} ms");
+                let steady = rate.steady(at(ms + 99));
+                assert!((980..=1_020).contains(&steady), "{steady} after {ms} ms");
             }
         }
         assert_eq!(rate.total(), 10_000);
         assert!(rate.at(at(12_000)) < 700);
         assert_eq!(rate.at(at(15_000)), 0);
+        assert!((500..=800).contains(&rate.steady(at(15_000))));
+        assert_eq!(rate.steady(at(30_000)), 0);
     }
 
     #[test]

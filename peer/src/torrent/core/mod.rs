@@ -123,6 +123,7 @@ impl Core {
         if std::mem::take(&mut self.refill_all) {
             self.refill_everybody(cx);
         }
+        self.arm_check(now);
     }
 
     /// Whether this block belongs to a begun piece and has not arrived: its bytes are to be kept.

@@ -70,13 +70,17 @@ impl Core {
         if self.timers.check.is_some_and(|due| due <= cx.now) {
             self.check_peers(cx);
         }
-        if self.timers.check.is_none() && self.is_fetching() {
-            self.timers.check = Some(cx.now + CHECK);
-        }
         self.dial(cx);
         if self.lacks_peers() && self.timers.want_peers <= cx.now {
             self.timers.want_peers = cx.now + WANT_PEERS;
             cx.effects.push(Effect::WantPeers);
+        }
+    }
+
+    /// Sees to it that peers are looked at while they owe us something. The last step of every event.
+    pub(super) fn arm_check(&mut self, now: Instant) {
+        if self.timers.check.is_none() && self.is_fetching() {
+            self.timers.check = Some(now + CHECK);
         }
     }
 
@@ -93,7 +97,7 @@ impl Core {
 
     /// Looks for peers that stopped sending, and for pieces that take too long.
     fn check_peers(&mut self, cx: &mut Context<'_>) {
-        self.timers.check = self.is_fetching().then_some(cx.now + CHECK);
+        self.timers.check = None;
         for key in self.peers.keys().copied().collect::<Vec<_>>() {
             self.check_peer(key, cx);
         }
