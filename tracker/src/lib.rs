@@ -105,10 +105,12 @@ impl Tracker {
             snapshot_interval: Duration::from_secs(config.snapshot_interval_s.max(1).into()),
         };
         let http = Http::start(listener, shared, config.workers).map_err(StartError::Threads)?;
+        let mut running = Running { address, http: Some(http), housekeeper: None };
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let worker =
             Worker::spawn("housekeeper", move || housekeeper.run(&stopped)).map_err(StartError::Threads)?;
-        Ok(Running { address, http: Some(http), housekeeper: Some((stop, worker)) })
+        running.housekeeper = Some((stop, worker));
+        Ok(running)
     }
 }
 

@@ -11,6 +11,9 @@ use signal_hook::iterator::Signals;
 use torrent_common::config::Config;
 use torrent_tracker::Tracker;
 
+/// Open files, so about 4,000 connections at once.
+const DESCRIPTORS: u64 = 8192;
+
 /// A BitTorrent tracker that keeps a catalogue of the torrents published to it.
 #[derive(FromArgs)]
 struct Arguments {
@@ -68,7 +71,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     // Before anything is started: a signal that comes meanwhile is not lost.
     let mut signals =
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot wait for signals: {error}"))?;
-    raise_descriptor_limit();
+    limit_descriptors();
     let running = Tracker::start(&config).map_err(|error| error.to_string())?;
     match path {
         Some(path) => log::info!("configured by {}", path.display()),
@@ -86,13 +89,12 @@ fn run(arguments: Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Connections are descriptors: takes as many as the system allows without asking anybody.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) =
-        setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit })
-    {
+/// A connection costs two descriptors and a thread: this is what bounds their number.
+fn limit_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = Some(maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS)));
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
         log::debug!("the limit of open files stays as it is: {error}");
     }
 }

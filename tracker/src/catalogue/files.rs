@@ -1,7 +1,8 @@
 //! The folder of torrent files, each named by its info-hash.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use torrent_common::ids::InfoHash;
@@ -33,7 +34,10 @@ impl Files {
     pub(super) fn write(&self, info_hash: InfoHash, bytes: &[u8]) -> Result<(), CatalogueError> {
         let path = self.path(info_hash);
         let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new().prefix(UPLOAD_PREFIX).tempfile_in(&self.folder)?;
+            let mut file = tempfile::Builder::new()
+                .prefix(UPLOAD_PREFIX)
+                .permissions(Permissions::from_mode(0o644))
+                .tempfile_in(&self.folder)?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
             file.persist(&path)?;

@@ -9,15 +9,18 @@
 //! - Accepting: tiny_http's accept thread ends at the first error, and panics when it is out of descriptors. Errors
 //!   are told by the workers; a thread that is just gone is noticed by connections that wait while nobody accepts.
 //!   Either way a new server is started on the same listening socket.
+//! - Descriptors: when they have run out, half of the connections are shut down, chosen at random. Who is served that
+//!   hardly notices, and who only holds connections open does not keep others out.
 //!
-//! Not bounded yet: the number of connections and the time that one may be silent before or between requests, and the
-//! length of header lines.
+//! Not bounded yet: the time that a connection may be silent before or between requests, as long as there are
+//! descriptors left, and the length of header lines.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,9 +40,13 @@ const ACCEPT_SAMPLE: Duration = Duration::from_millis(50);
 /// What an answer to a try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a new server, so that a lasting cause does not make us spin.
-const RENEW_PAUSE: Duration = Duration::from_millis(500);
+const RENEW_PAUSE: Duration = Duration::from_millis(250);
 /// Notices that wait at most: one for each thread of a lane, and some.
 const NOTICES: usize = 256;
+/// Discarded requests that wait for earlier ones of their connections at most.
+const DISCARDED: usize = 256;
+/// Descriptors kept back for the time when there are no others.
+const SPARE_DESCRIPTORS: usize = 8;
 
 /// What the guard's thread is told.
 pub(super) enum Notice {
@@ -58,7 +65,9 @@ pub(super) struct Guard {
     port: u16,
     /// This process, as a descriptor; none where that is not possible.
     process: Option<OwnedFd>,
+    spare: Mutex<Vec<File>>,
     notices: Sender<Notice>,
+    discards: Sender<Option<Request>>,
     next: AtomicUsize,
     abandoned: AtomicUsize,
 }
@@ -70,8 +79,10 @@ pub(super) struct Watch<'a> {
 }
 
 impl Guard {
-    pub(super) fn new(port: u16) -> (Self, Receiver<Notice>) {
-        let (notices, receiver) = crossbeam_channel::bounded(NOTICES);
+    /// With the queues for [`run`] and [`drop_all`].
+    pub(super) fn new(port: u16) -> (Self, Receiver<Notice>, Receiver<Option<Request>>) {
+        let (notices, noticed) = crossbeam_channel::bounded(NOTICES);
+        let (discards, discarded) = crossbeam_channel::bounded(DISCARDED);
         let process = pidfd_open(getpid(), PidfdFlags::empty())
             .and_then(|process| pidfd_getfd(&process, 0, PidfdGetfdFlags::empty()).map(|_| process));
         if let Err(error) = &process {
@@ -79,8 +90,16 @@ impl Guard {
                 "own connections cannot be shut down from outside ({error}): slow uploads are not cut off"
             );
         }
-        let process = process.ok();
-        (Self { port, process, notices, next: AtomicUsize::new(0), abandoned: AtomicUsize::new(0) }, receiver)
+        let guard = Self {
+            port,
+            process: process.ok(),
+            spare: Mutex::new(spare_descriptors()),
+            notices,
+            discards,
+            next: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+        };
+        (guard, noticed, discarded)
     }
 
     /// Gives a connection so much time from now, until the watch is dropped.
@@ -103,24 +122,34 @@ impl Guard {
         let _ = self.notices.send(Notice::Stop);
     }
 
+    pub(super) fn stop_discards(&self) {
+        let _ = self.discards.send(None);
+    }
+
     /// A notice too many is lost rather than waited for: its request is then not watched.
     fn tell(&self, notice: Notice) {
         let _ = self.notices.try_send(notice);
     }
 
-    /// Gets rid of a request without an answer, and of its connection.
+    /// Gets rid of a request without an answer, and of its connection. Never waits.
+    ///
+    /// Dropping a request waits for the answers to earlier ones of the connection, so a thread of its own does it.
+    /// Where it would wait for a client that may never send, or end this process (see [`Body::can_be_dropped`]), it is
+    /// left behind: a thread and a few descriptors are lost.
     pub(super) fn discard(&self, request: Request) {
         let is_cut = request.remote_addr().is_some_and(|from| self.hang_up(*from));
         let body = Body::of(&request);
-        if !body.drop_waits() || (is_cut && body.can_be_dropped()) {
-            return drop(request);
-        }
-        // Dropping it would wait for a client that may never end, or end this process: see Body::can_be_dropped. What
-        // is left behind is a thread and a descriptor.
-        std::mem::forget(request);
-        let count = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
-        if count.is_power_of_two() {
-            log::warn!("{count} hostile requests were left behind, each with a thread and an open file");
+        let left = if !body.drop_waits() || (is_cut && body.can_be_dropped()) {
+            self.discards.try_send(Some(request)).err().and_then(|error| error.into_inner())
+        } else {
+            Some(request)
+        };
+        if let Some(request) = left {
+            std::mem::forget(request);
+            let count = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+            if count.is_power_of_two() {
+                log::warn!("{count} hostile requests were left behind, each with a thread and open files");
+            }
         }
     }
 
@@ -131,9 +160,27 @@ impl Guard {
 
     /// The same for every connection to the tracker.
     pub(super) fn hang_up_all(&self) {
-        for stream in self.connections() {
+        self.hang_up_some(|| true);
+    }
+
+    fn hang_up_some(&self, mut choose: impl FnMut() -> bool) {
+        for stream in self.connections().filter(|_| choose()) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Whether there are descriptors to accept connections with. If not, half of those that hold them are shut down.
+    fn has_descriptors(&self) -> bool {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() == SPARE_DESCRIPTORS && spare_descriptors().len() == SPARE_DESCRIPTORS {
+            return true;
+        }
+        spare.clear();
+        log::warn!("out of open files: half of the connections are closed");
+        let mut random = fastrand::Rng::new();
+        self.hang_up_some(|| random.bool());
+        *spare = spare_descriptors();
+        false
     }
 
     fn connection(&self, from: SocketAddr) -> Option<TcpStream> {
@@ -162,51 +209,65 @@ impl Drop for Watch<'_> {
     }
 }
 
+/// As many as there are, up to [`SPARE_DESCRIPTORS`].
+fn spare_descriptors() -> Vec<File> {
+    (0..SPARE_DESCRIPTORS).map_while(|_| File::open("/dev/null").ok()).collect()
+}
+
+/// Drops discarded requests, until told to stop.
+pub(super) fn drop_all(discarded: &Receiver<Option<Request>>) {
+    while let Ok(Some(request)) = discarded.recv() {
+        super::contain(|| drop(request));
+    }
+}
+
 /// The guard's thread.
 pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
     let mut watched: Vec<(usize, Instant, TcpStream)> = Vec::new();
     let mut next_check = Instant::now() + ACCEPT_CHECK;
+    let mut renew_at: Option<Instant> = None;
     loop {
-        let wake = watched
-            .iter()
-            .map(|(_, deadline, _)| *deadline)
-            .min()
-            .map_or(next_check, |at| at.min(next_check));
-        let is_dead = match notices.recv_deadline(wake) {
+        let wake =
+            watched.iter().map(|(_, deadline, _)| *deadline).chain(renew_at).fold(next_check, Instant::min);
+        match notices.recv_deadline(wake) {
             Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Notice::Watch(number, deadline, stream)) => {
-                watched.push((number, deadline, stream));
-                false
-            }
-            Ok(Notice::Done(number)) => {
-                watched.retain(|(other, ..)| *other != number);
-                false
-            }
-            Ok(Notice::AcceptEnded) => true,
+            Ok(Notice::Watch(number, deadline, stream)) => watched.push((number, deadline, stream)),
+            Ok(Notice::Done(number)) => watched.retain(|(other, ..)| *other != number),
+            Ok(Notice::AcceptEnded) => renew_at = renew_at.or(Some(Instant::now() + RENEW_PAUSE)),
             Err(RecvTimeoutError::Timeout) => {
-                hang_up_late(&mut watched);
-                let is_due = Instant::now() >= next_check;
-                if is_due {
+                let now = Instant::now();
+                hang_up_late(&mut watched, now);
+                if next_check <= now {
+                    if renew_at.is_none() && nobody_accepts(inner) {
+                        log::error!("connections are not accepted any more");
+                        renew_at = Some(now);
+                    }
                     next_check = Instant::now() + ACCEPT_CHECK;
                 }
-                is_due && nobody_accepts(inner)
-            }
-        };
-        if is_dead && !inner.stopping.is_set() {
-            thread::sleep(RENEW_PAUSE);
-            match inner.renew() {
-                Ok(()) => log::warn!("connections are accepted again"),
-                Err(error) => {
-                    log::error!("connections are still not accepted: {error}");
-                    inner.guard.accept_ended();
+                if renew_at.is_some_and(|at| at <= now) {
+                    renew_at = if renew(inner) { None } else { Some(Instant::now() + RENEW_PAUSE) };
                 }
             }
         }
     }
 }
 
-fn hang_up_late(watched: &mut Vec<(usize, Instant, TcpStream)>) {
-    let now = Instant::now();
+/// Starts a new server if there are descriptors for its connections.
+fn renew(inner: &Arc<Inner>) -> bool {
+    if !inner.guard.has_descriptors() {
+        return false;
+    }
+    match inner.renew() {
+        Ok(()) => log::warn!("connections are accepted again"),
+        Err(error) => {
+            log::error!("connections are still not accepted: {error}");
+            return false;
+        }
+    }
+    true
+}
+
+fn hang_up_late(watched: &mut Vec<(usize, Instant, TcpStream)>, now: Instant) {
     watched.retain(|(_, deadline, stream)| {
         let is_late = *deadline <= now;
         if is_late {

@@ -15,10 +15,12 @@ use torrent_common::worker::Worker;
 use super::answer::Answer;
 use super::body::{Body, BodyError};
 use super::routes::{Route, Target, route};
-use super::{Inner, contain, upload};
+use super::{Inner, contain, origin, upload};
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
+/// Requests of one connection in a lane at most: hardly any client sends more than one before it has an answer.
+const MAX_OF_CONNECTION: usize = 8;
 /// Threads that answer from the catalogue.
 const CATALOGUE_THREADS: usize = 2;
 /// Threads that read bodies.
@@ -68,9 +70,12 @@ impl Lane {
             && self.pending.lock().unwrap_or_else(PoisonError::into_inner).contains_key(from)
     }
 
-    /// Hands a request over. What comes back was refused: the lane is full.
+    /// Hands a request over. What comes back was refused: the lane is full, of requests of anybody or of this
+    /// connection.
     pub(super) fn push(&self, request: Request, from: SocketAddr) -> Option<Request> {
-        self.note(from);
+        if !self.note(from) {
+            return Some(request);
+        }
         match self.jobs.try_send(Job { request, from }) {
             Ok(()) => None,
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
@@ -80,9 +85,15 @@ impl Lane {
         }
     }
 
-    fn note(&self, from: SocketAddr) {
-        *self.pending.lock().unwrap_or_else(PoisonError::into_inner).entry(from).or_insert(0) += 1;
-        self.waiting.fetch_add(1, Ordering::Release);
+    fn note(&self, from: SocketAddr) -> bool {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = pending.entry(from).or_insert(0);
+        let is_taken = *count < MAX_OF_CONNECTION;
+        if is_taken {
+            *count += 1;
+            self.waiting.fetch_add(1, Ordering::Release);
+        }
+        is_taken
     }
 
     fn done(&self, from: &SocketAddr) {
@@ -170,12 +181,9 @@ fn work(inner: &Inner, lane: &Lane, jobs: &Receiver<Job>, stopped: &Receiver<()>
 /// Answers a request, with or without a body.
 fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
     let body = Body::of(&request);
-    let found = {
-        let target = Target::new(request.url());
-        route(request.method(), target.path)
-    };
+    let found = route(request.method(), Target::new(request.url()).path);
     if body == Body::None {
-        let answer = inner.answer(found, Target::new(request.url()).query, from.ip(), random);
+        let answer = inner.answer(&request, found, from.ip(), random);
         let _watch = (answer.body.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
         return inner.send(answer, request, from);
     }
@@ -183,12 +191,15 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
     let _watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
     let max_len = if is_upload { inner.shared.max_torrent_len as u64 + FORM_LEN } else { FORM_LEN };
     let answer = match body.read(&mut request, max_len) {
+        Ok(_) if is_upload && origin::is_foreign(&request) => {
+            Answer::failure(403, "web pages do not publish")
+        }
         Ok(bytes) if is_upload => {
             let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
             let content_type = content_type.map_or("", |header| header.value.as_str());
             upload::upload(&inner.shared, content_type, &bytes, from.ip(), random)
         }
-        Ok(_) => inner.answer(found, Target::new(request.url()).query, from.ip(), random),
+        Ok(_) => inner.answer(&request, found, from.ip(), random),
         Err(error @ BodyError::TooLong(_)) if body.can_be_dropped() => {
             Answer::failure(413, &error.to_string())
         }

@@ -14,6 +14,7 @@ mod body;
 mod guard;
 mod lane;
 mod multipart;
+mod origin;
 mod routes;
 mod torrents;
 mod upload;
@@ -53,6 +54,7 @@ pub(crate) struct Http {
     inner: Arc<Inner>,
     guard: Worker,
     lanes: Lanes,
+    discards: Worker,
 }
 
 /// What all threads of this room share.
@@ -101,7 +103,7 @@ impl Http {
     pub(crate) fn start(listener: TcpListener, shared: Arc<Shared>, workers: usize) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let cores = thread::available_parallelism().map_or(2, usize::from);
-        let (guard, notices) = Guard::new(address.port());
+        let (guard, notices, discarded) = Guard::new(address.port());
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
         let inner = Arc::new(Inner {
@@ -119,12 +121,13 @@ impl Http {
         inner.renew()?;
         let watched = Arc::clone(&inner);
         let guard = Worker::spawn("http-guard", move || guard::run(&watched, &notices))?;
-        Ok(Self { inner, guard, lanes })
+        let discards = Worker::spawn("http-discards", move || guard::drop_all(&discarded))?;
+        Ok(Self { inner, guard, lanes, discards })
     }
 
     /// Answers what was begun, then ends every thread.
     pub(crate) fn stop(self) {
-        let Self { inner, guard, lanes } = self;
+        let Self { inner, guard, lanes, discards } = self;
         inner.stopping.set();
         inner.guard.stop();
         guard.join();
@@ -137,6 +140,8 @@ impl Http {
         }
         lanes.stop(&inner);
         inner.guard.hang_up_all();
+        inner.guard.stop_discards();
+        discards.join();
     }
 }
 
@@ -185,40 +190,40 @@ impl Inner {
             // Where this request ends is anybody's guess: nothing more is read or written.
             return self.guard.discard(request);
         }
-        let lane = if self.bodies.has(&from) || body != Body::None {
-            &self.bodies
-        } else if self.catalogue.has(&from) || needs_catalogue(&request) {
-            &self.catalogue
+        let found = route(request.method(), Target::new(request.url()).path);
+        let takes_long = matches!(found, Route::Torrents | Route::Torrent(_));
+        if body != Body::None || self.bodies.has(&from) {
+            self.hand_over(&self.bodies, request, from);
+        } else if takes_long || self.catalogue.has(&from) {
+            self.hand_over(&self.catalogue, request, from);
         } else {
-            return self.answer_at_once(request, from, random);
-        };
-        if let Some(request) = lane.push(request, from) {
-            match body {
-                Body::None => self.send(Answer::error(503, "too busy, try again later"), request, from),
-                _ => self.guard.discard(request),
+            let answer = self.answer(&request, found, from.ip(), random);
+            // An earlier request of the connection may have gone into a lane just now, by another worker.
+            match [&self.bodies, &self.catalogue].into_iter().find(|lane| lane.has(&from)) {
+                Some(lane) => self.hand_over(lane, request, from),
+                None => self.send(answer, request, from),
             }
         }
     }
 
-    fn answer_at_once(&self, request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
-        let answer = {
-            let target = Target::new(request.url());
-            self.answer(route(request.method(), target.path), target.query, from.ip(), random)
-        };
-        // An earlier request of the connection may have gone into a lane just now, by another worker.
-        let lane = [&self.bodies, &self.catalogue].into_iter().find(|lane| lane.has(&from));
-        let left = match lane {
-            Some(lane) => lane.push(request, from),
-            None => Some(request),
-        };
-        if let Some(request) = left {
-            self.send(answer, request, from);
+    /// What a lane does not take is refused at once if that can be done without waiting.
+    fn hand_over(&self, lane: &Lane, request: Request, from: SocketAddr) {
+        let Some(request) = lane.push(request, from) else { return };
+        if Body::of(&request) == Body::None && !lane.has(&from) {
+            self.send(Answer::error(503, "too busy, try again later"), request, from);
+        } else {
+            self.guard.discard(request);
         }
     }
 
-    /// The answer to a request without a body.
-    fn answer(&self, route: Route, query: &str, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
-        match route {
+    /// The answer to a request whose body does not matter.
+    fn answer(&self, request: &Request, found: Route, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
+        let query = Target::new(request.url()).query;
+        match found {
+            // On this machine an announce may name an address, and a page in its user's browser can make it send one.
+            Route::Announce if from.to_canonical().is_loopback() && origin::is_foreign(request) => {
+                Answer::failure(200, "web pages do not announce")
+            }
             Route::Announce => announces::announce(&self.shared, query, from, random),
             Route::Scrape => announces::scrape(&self.shared, query),
             Route::Status => announces::status(&self.shared),
@@ -246,11 +251,6 @@ impl Generation {
         // Ends the accept thread, by a connection to itself.
         drop(self.server);
     }
-}
-
-fn needs_catalogue(request: &Request) -> bool {
-    let path = Target::new(request.url()).path;
-    matches!(route(request.method(), path), Route::Torrents | Route::Torrent(_))
 }
 
 /// A panic is a bug, but only one request's: its client hears 500, the thread goes on.

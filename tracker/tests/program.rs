@@ -1,0 +1,210 @@
+//! torrent-tracker as a program: exit codes, signals, kills, and too few descriptors.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_torrent-tracker");
+
+/// A tracker in a process of its own, killed at the end if it is still there.
+struct Program {
+    child: Child,
+    address: String,
+    log: mpsc::Receiver<String>,
+}
+
+impl Program {
+    /// With a configuration that keeps everything in `folder`.
+    fn start(folder: &Path) -> Self {
+        Self::run(Command::new(PROGRAM).arg("--config").arg(config(folder)).args(["--port", "0"]))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.env("RUST_LOG", "info").stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut this = Self { child, address: String::new(), log };
+        let line = this.wait_for("http://");
+        this.address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        this
+    }
+
+    /// The next line of the log that has this text in it.
+    fn wait_for(&self, text: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            match self.log.recv_timeout(Duration::from_secs(20)) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => before.push(line),
+                Err(_) => panic!("no {text:?} in the log: {before:#?}"),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status.code(),
+                None if Instant::now() > until => panic!("it does not end"),
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// The answer to a request, as text; empty if there was none.
+    fn ask(&self, request: &str) -> String {
+        let mut reply = Vec::new();
+        if let Ok(mut stream) = TcpStream::connect(&self.address) {
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.read_to_end(&mut reply);
+        }
+        String::from_utf8_lossy(&reply).into_owned()
+    }
+
+    fn get(&self, target: &str) -> String {
+        self.ask(&format!("GET {target} HTTP/1.0\r\n\r\n"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn config(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("config.ini");
+    std::fs::write(
+        &path,
+        "[tracker]\nTORRENT_DIR = torrents\nTORRENT_FILE = catalogue.db\nPEER_FILE = peers\n",
+    )
+    .unwrap();
+    path
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = Command::new(PROGRAM).args(arguments).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn announce(ip: &str, left: u32) -> String {
+    format!(
+        "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left={left}&ip={ip}"
+    )
+}
+
+/// A whole upload of a torrent, as one request.
+fn upload(name: &str) -> String {
+    let torrent = format!(
+        "d4:infod6:lengthi5e4:name{}:{name}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee",
+        name.len()
+    );
+    let body =
+        format!("--x\r\nContent-Disposition: form-data; name=\"torrent\"\r\n\r\n{torrent}\r\n--x--\r\n");
+    format!(
+        "POST /announce HTTP/1.0\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn help_is_no_error_and_nonsense_is_code_2() {
+    let (code, out, err) = output(&["--help"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("--config") && out.contains("--host") && out.contains("--port"), "{out}");
+    for arguments in [&["--nonsense"][..], &["--port", "65536"], &["--port"], &["--host", "x"], &["more"]] {
+        let (code, out, err) = output(arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(!err.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_line() {
+    let folder = folder();
+    let bad = folder.path().join("bad.ini");
+    std::fs::write(&bad, "[tracker]\nPROT = 8000\n").unwrap();
+    let running = Program::start(folder.path());
+    let port = running.address.rsplit(':').next().unwrap();
+    let config = config(folder.path());
+    for (arguments, expected) in [
+        (vec!["--config", "/nowhere/config.ini"], "/nowhere/config.ini"),
+        (vec!["--config", bad.to_str().unwrap()], "PORT"),
+        (vec!["--config", config.to_str().unwrap(), "--port", port], "in use"),
+        (vec!["--config", config.to_str().unwrap(), "--port", "0", "--host", "192.0.2.1"], "192.0.2.1"),
+    ] {
+        let (code, out, err) = output(&arguments);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+        assert!(err.starts_with("torrent-tracker: ") && err.contains(expected), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+}
+
+#[test]
+fn signals_stop_it_in_order() {
+    let folder = folder();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut program = Program::start(folder.path());
+        program.get(&announce("10.0.0.1", 0));
+        let idle = TcpStream::connect(&program.address).unwrap();
+        program.signal(signal);
+        assert_eq!(program.code(), Some(0));
+        drop(idle);
+    }
+    let program = Program::start(folder.path());
+    assert!(program.get(&announce("10.0.0.2", 5)).contains("8:completei1e"));
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let folder = folder();
+    for n in 0..5 {
+        let mut program = Program::start(folder.path());
+        assert!(program.get("/torrents").contains(&format!("\"total\":{n}")));
+        let reply = program.ask(&upload(&format!("torrent{n}")));
+        assert!(reply.starts_with("HTTP/1.0 201 "), "{reply}");
+        program.signal(Signal::KILL);
+        program.code();
+    }
+}
+
+#[test]
+fn it_recovers_from_too_few_descriptors() {
+    let folder = folder();
+    let script =
+        format!("ulimit -n 64; exec {PROGRAM} --config {} --port 0", config(folder.path()).display());
+    let program = Program::run(Command::new("sh").args(["-c", &script]));
+    for round in 0..3 {
+        let held: Vec<_> = (0..100).map(|_| TcpStream::connect(&program.address).unwrap()).collect();
+        let until = Instant::now() + Duration::from_secs(30);
+        // While the connections are still held open: whoever holds them must not keep others out.
+        while !program.get(&announce("10.0.0.1", 5)).contains("10:incompletei1e") {
+            assert!(Instant::now() < until, "round {round}: nobody is served any more");
+            thread::sleep(Duration::from_millis(100));
+        }
+        drop(held);
+    }
+}
