@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use torrent_common::announce::AnnounceRequest;
 use torrent_common::announce::http::{
     MAX_RESPONSE_LEN, ResponseError, announce_query, decode_response, with_query,
 };
-use torrent_common::announce::{AnnounceRequest, AnnounceResponse};
 
 use super::AnnouncerConfig;
-use super::queue::{Failure, Task};
+use super::queue::Task;
+use super::words::{Failure, Result};
 use crate::http::{HttpClient, Once};
 use crate::text::escape_for_log;
 
@@ -26,7 +27,7 @@ pub fn announce(
     config: &AnnouncerConfig,
     task: &Task,
     timeout: Option<Duration>,
-) -> Result<AnnounceResponse, Failure> {
+) -> Result {
     let (uploaded, downloaded, left) = task.transfer.read();
     let request = AnnounceRequest {
         info_hash: task.info_hash,

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use torrent_common::ids::InfoHash;
 use torrent_common::worker::Worker;
 
-use super::queue::{Next, Queue, Task, Told};
+use super::queue::{Next, Queue, Task};
+use super::words::{Line, Told};
 use super::{AnnouncerConfig, Answer, exchange};
 use crate::http::{HttpClient, HttpOptions};
 
@@ -82,7 +83,7 @@ impl Pool {
     /// Changes the queue and wakes whom it takes.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         let changed = change(&mut self.shared.lock().queue);
-        // One is enough: a change makes one torrent due, and the threads that are not called wait for what was due before.
+        // One is enough: a change makes one torrent due, and whoever takes it calls the next.
         self.shared.work.notify_one();
         changed
     }
@@ -174,6 +175,8 @@ impl Shared {
             }
             match state.queue.next(now) {
                 Next::Task(task) => {
+                    // This thread may have been the only one that knows what is due next.
+                    self.work.notify_one();
                     let timeout = state
                         .end
                         .map(|end| end.duration_since(now).max(MIN_FAREWELL).min(self.config.timeout));
@@ -192,7 +195,7 @@ impl Shared {
 }
 
 /// Logs what a [`Queue`] wants logged.
-pub(super) fn log_line(line: Option<(log::Level, String)>) {
+pub(super) fn log_line(line: Option<Line>) {
     if let Some((level, line)) = line {
         log::log!(level, "{line}");
     }

@@ -10,15 +10,13 @@ use torrent_common::ids::InfoHash;
 
 use super::schedule::{Led, Outcome, Request, Schedule};
 use super::tiers::Tiers;
-use super::{AnnounceTarget, Answer, Transfer};
-use crate::text::escape_for_log;
+use super::words::{self, Line, Told};
+use super::{AnnounceTarget, Transfer};
 
 /// Between the first announces of torrents added with `spread`.
 const SPREAD_STEP: Duration = Duration::from_millis(5);
 /// Hosts remembered only because they failed.
 const MAX_IDLE_HOSTS: usize = 1000;
-/// Characters of a message.
-const MAX_MESSAGE: usize = 200;
 
 /// An announce to be made now.
 #[derive(Debug, Clone)]
@@ -33,15 +31,6 @@ pub struct Task {
     pub more: bool,
 }
 
-/// An announce that did not succeed. Safe to print.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// Why, in words.
-    pub reason: String,
-    /// The tracker answered, and said no.
-    pub refused: bool,
-}
-
 /// What [`Queue::next`] says.
 #[derive(Debug)]
 pub enum Next {
@@ -49,15 +38,6 @@ pub enum Next {
     Task(Task),
     /// Nothing is due before this, unless something is added or reported; `None`: nothing at all.
     Wait(Option<Instant>),
-}
-
-/// What is to be told when the queue is not locked any more.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// To the owner.
-    pub answer: Option<Answer>,
-    /// To the log.
-    pub line: Option<(log::Level, String)>,
 }
 
 /// See the module.
@@ -129,20 +109,14 @@ impl Queue {
             return Told::default();
         }
         let (tiers, unusable) = Tiers::new(&target.tiers, &mut self.random);
-        let level = if tiers.next().is_some() { log::Level::Debug } else { log::Level::Warn };
+        let is_usable = tiers.next().is_some();
         let mut schedule = Schedule::new(tiers, self.floor, self.first_deadline(spread, now));
         let old = self.take(&target.info_hash);
         let is_in_flight = old.as_ref().is_some_and(|old| old.place == Place::InFlight);
         if let Some(old) = old {
             schedule = schedule.replacing(&old.schedule);
         }
-        let message =
-            unusable.first().map(|(url, reason)| escape_for_log(&format!("{reason}: {url}"), MAX_MESSAGE));
-        let line = message.as_ref().map(|message| {
-            let others = unusable.len() - 1;
-            let others = if others > 0 { format!(" (and {others} more)") } else { String::new() };
-            (level, format!("{}: {message}{others}", target.info_hash))
-        });
+        let (message, line) = words::unusable(target.info_hash, &unusable, is_usable).unzip();
         let place = if is_in_flight { Place::InFlight } else { Place::Idle };
         let transfer = Arc::clone(&target.transfer);
         self.torrents.insert(target.info_hash, Torrent { schedule, transfer, place, message, warned: false });
@@ -251,40 +225,27 @@ impl Queue {
     }
 
     /// How a task of [`Queue::next`] went.
-    pub fn report(&mut self, task: &Task, result: Result<AnnounceResponse, Failure>, now: Instant) -> Told {
+    pub fn report(&mut self, task: &Task, result: words::Result, now: Instant) -> Told {
         let mut told = Told { line: self.free_host(task, &result), answer: None };
         if let Some(torrent) = self.torrents.get_mut(&task.info_hash) {
             torrent.place = Place::Idle;
-            let outcome = outcome_of(&result);
-            let led = torrent.schedule.report(outcome, now, &mut self.random);
+            let led = torrent.schedule.report(words::outcome_of(&result), now, &mut self.random);
             if led != Led::Nowhere {
-                torrent.message = Some(describe(&task.request.host, &result));
+                torrent.message = Some(words::describe(&task.request.host, &result));
                 if let Ok(AnnounceResponse { warning: Some(warning), .. }) = &result
                     && !std::mem::replace(&mut torrent.warned, true)
                 {
-                    let warning = escape_for_log(warning, MAX_MESSAGE);
-                    told.line.get_or_insert((
-                        log::Level::Warn,
-                        format!(
-                            "tracker {} warns about {}: {warning}",
-                            printable(&task.request.host),
-                            task.info_hash
-                        ),
-                    ));
+                    told.line.get_or_insert(words::warning_line(task, warning));
                 }
             }
-            told.answer = answer_of(task, led, result);
+            told.answer = words::answer_of(task, led, result);
         }
         self.plan(task.info_hash);
         told
     }
 
     /// One announce to the task's host less is in flight. Says so when the host begins or ends to fail.
-    fn free_host(
-        &mut self,
-        task: &Task,
-        result: &Result<AnnounceResponse, Failure>,
-    ) -> Option<(log::Level, String)> {
+    fn free_host(&mut self, task: &Task, result: &words::Result) -> Option<Line> {
         let host = self.hosts.get_mut(&task.request.host)?;
         host.in_flight = host.in_flight.saturating_sub(1);
         let is_failing = result.as_ref().is_err_and(|failure| !failure.refused);
@@ -297,18 +258,7 @@ impl Queue {
         if self.hosts.len() > MAX_IDLE_HOSTS {
             self.hosts.retain(|_, host| host.in_flight > 0 || !host.queued.is_empty());
         }
-        let name = printable(&task.request.host);
-        match (was_failing, result) {
-            (false, Err(failure)) if is_failing => {
-                Some((log::Level::Warn, format!("tracker {name} does not answer: {}", failure.reason)))
-            }
-            (true, _) if !is_failing => Some((log::Level::Info, format!("tracker {name} answers again"))),
-            (_, Err(failure)) => Some((
-                log::Level::Debug,
-                format!("tracker {name}, torrent {}: {}", task.info_hash, failure.reason),
-            )),
-            _ => None,
-        }
+        words::host_line(task, was_failing, result)
     }
 
     fn first_deadline(&mut self, spread: bool, now: Instant) -> Instant {
@@ -366,54 +316,6 @@ impl Queue {
             None => Place::Idle,
         };
     }
-}
-
-fn outcome_of(result: &Result<AnnounceResponse, Failure>) -> Outcome {
-    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-    match result {
-        Ok(response) => Outcome::Answered {
-            interval: seconds(response.interval_s),
-            min_interval: response.min_interval_s.map(seconds),
-            tracker_id: response.tracker_id.clone(),
-        },
-        Err(failure) => Outcome::Failed { refused: failure.refused },
-    }
-}
-
-fn answer_of(task: &Task, led: Led, result: Result<AnnounceResponse, Failure>) -> Option<Answer> {
-    let info_hash = task.info_hash;
-    match (led, result) {
-        (Led::ToAnswer(interval), Ok(response)) => Some(Answer::Peers {
-            info_hash,
-            peers: response.peers.iter().map(|peer| peer.address).collect(),
-            complete: response.complete,
-            incomplete: response.incomplete,
-            interval,
-        }),
-        (Led::ToRetry(_), result @ Err(_)) => {
-            Some(Answer::Failed { info_hash, reason: describe(&task.request.host, &result) })
-        }
-        _ => None,
-    }
-}
-
-fn describe(host: &str, result: &Result<AnnounceResponse, Failure>) -> String {
-    let host = printable(host);
-    let text = match result {
-        Ok(response) => format!(
-            "{host}: {} seeders, {} leechers, {} peers received",
-            response.complete,
-            response.incomplete,
-            response.peers.len()
-        ),
-        // The reason is escaped and must not be so twice.
-        Err(failure) => format!("{host}: {}", failure.reason),
-    };
-    text.chars().take(MAX_MESSAGE).collect()
-}
-
-fn printable(host: &str) -> String {
-    escape_for_log(host, 80)
 }
 
 #[cfg(test)]

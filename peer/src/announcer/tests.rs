@@ -108,7 +108,7 @@ fn a_life() {
     assert_eq!((info_hash, peers.len()), (hash(0xab), 2));
     assert!(interval >= Duration::from_secs(1800));
     let message = announcer.message(hash(0xab)).unwrap();
-    assert!(message.ends_with(": 1 seeders, 2 leechers, 2 peers received"), "{message}");
+    assert!(message.ends_with(": 1 seeder, 2 leechers, 2 peers received"), "{message}");
 
     transfer.left.store(0, Ordering::Relaxed);
     announcer.completed(hash(0xab));
@@ -195,6 +195,19 @@ fn a_silent_tracker_starves_no_other() {
         assert!(matches!(told.recv_timeout(AGES).unwrap(), Answer::Peers { .. }));
     }
     announcer.stop(SOON);
+}
+
+#[test]
+fn what_is_due_later_does_not_wait_for_what_is_in_flight() {
+    let (silent, _asked) = tracker(Reply::Silence);
+    let (well, _asked) = tracker(answer(1800));
+    for _ in 0..20 {
+        let (announcer, told) = start(AGES, 2);
+        announcer.add(target(1, &[silent.url("/announce")]), true);
+        announcer.add(target(2, &[silent.url("/announce")]), true);
+        announcer.add(target(3, &[well.url("/announce")]), true);
+        assert!(matches!(told.recv_timeout(AGES / 2).unwrap(), Answer::Peers { .. }));
+    }
 }
 
 #[test]

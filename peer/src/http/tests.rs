@@ -80,9 +80,7 @@ fn gzip_of_zeros() -> Vec<u8> {
     // End of block: 0000000.
     bits.extend([false; 7]);
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    out.extend(
-        bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |all, bit| all << 1 | u8::from(*bit)) << 0),
-    );
+    out.extend(bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |all, bit| all << 1 | u8::from(*bit))));
     let crc = {
         let mut crc = u32::MAX;
         for _ in 0..60_000 {
@@ -135,6 +133,21 @@ fn what_is_not_http_is_an_error() {
     let more = [&b"HTTP/1.1 200 x\r\n"[..], &b"A: b\r\n".repeat(100_000)].concat();
     let server = Server::start(move |_| Reply::Raw(more.clone()));
     assert!(get(&server, AGES).is_err());
+}
+
+#[test]
+fn https_needs_a_certificate_that_the_world_knows() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let plain = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 x\r\n\r\n").unwrap();
+        // Until the client goes: what it had sent must not make the system reset the connection.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let error = client(AGES).get(&url, 1000, Once::default()).unwrap_err();
+    assert!(matches!(error, HttpError::Protocol(_) | HttpError::Io(_)), "{error:?}");
+    plain.join().unwrap();
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
-use torrent_common::announce::{AnnouncedPeer, Event};
+use torrent_common::announce::{AnnounceResponse, AnnouncedPeer, Event};
 
+use super::super::Answer;
+use super::super::words::Failure;
 use super::*;
 
 const FLOOR: Duration = Duration::from_secs(30);
@@ -18,12 +20,12 @@ fn target(number: u8, urls: &[&str]) -> AnnounceTarget {
     AnnounceTarget { info_hash: hash(number), tiers, transfer: Arc::default() }
 }
 
-fn answer() -> Result<AnnounceResponse, Failure> {
+fn answer() -> words::Result {
     let peers = vec![AnnouncedPeer { address: "10.0.0.1:7000".parse().unwrap(), peer_id: None }];
     Ok(AnnounceResponse { interval_s: 100, complete: 2, incomplete: 3, peers, ..Default::default() })
 }
 
-fn silence() -> Result<AnnounceResponse, Failure> {
+fn silence() -> words::Result {
     Err(Failure { reason: "no answer in time".into(), refused: false })
 }
 
@@ -61,7 +63,7 @@ fn an_answer_is_told_and_the_next_announce_planned() {
     };
     assert_eq!((info_hash, peers), (hash(1), vec!["10.0.0.1:7000".parse().unwrap()]));
     assert_eq!(wait(&mut queue, now), Some(now + interval));
-    assert_eq!(queue.message(hash(1)), Some("a: 2 seeders, 3 leechers, 1 peers received"));
+    assert_eq!(queue.message(hash(1)), Some("a: 2 seeders, 3 leechers, 1 peer received"));
 }
 
 #[test]
