@@ -33,7 +33,7 @@ clean_up() {
         printf '\nThe demo failed. The ends of the logs:\n' >&2
         tail -n 20 -- "$work"/*/log >&2 || true
     fi
-    rm -rf -- "$work"
+    cd / && rm -rf -- "$work"
     exit "$code"
 }
 trap clean_up EXIT
@@ -44,16 +44,20 @@ step() {
     printf '\n== %s\n' "$*"
 }
 
-# Shows a command as one would type it, and does it.
+# Shows a command of ours as one would type it.
 show() {
-    printf '$ %s' "${1##*/}"
-    shift
+    printf '$'
     printf ' %q' "$@"
     printf '\n'
 }
+
+# Shows it and does it.
 run() {
+    local path
     show "$@"
-    "$@"
+    path=$(program "$1")
+    shift
+    "$path" "$@"
 }
 
 # start FOLDER PROGRAM ARGUMENTS: in the background, in a folder of its own.
@@ -64,9 +68,9 @@ start() {
     started+=($!)
 }
 
-# address FOLDER KEY: waits for the line in which a program tells that it is ready and where, and prints the port.
+# port_of FOLDER KEY PID: waits for the line in which a program tells that it is ready and where, and prints the port.
 port_of() {
-    local folder=$1 key=$2 tries line pid=${3:?}
+    local folder=$1 key=$2 pid=$3 tries line
     for ((tries = 0; tries < 300; tries++)); do
         line=$(grep -m1 '^ready ' -- "$folder/ready" 2>/dev/null || true)
         if [[ $line =~ \ $key=[^\ ]*:([0-9]+)(\ |$) ]]; then
@@ -87,9 +91,10 @@ checksums() {
 if [[ -z ${TORRENT_BIN:-} ]]; then
     step "Build the programs (release)"
     (cd -- "$top" && cargo build --release --bins)
-    # Where cargo has put them, if it was told another place.
-    export TORRENT_BIN=${CARGO_TARGET_DIR:-$top/target}/release
+    # Cargo may have been told another place.
+    TORRENT_BIN=$(cd -- "$top" && cd -- "${CARGO_TARGET_DIR:-target}/release" && pwd)
 fi
+TORRENT_BIN=$(cd -- "$TORRENT_BIN" && pwd)
 tracker=$(program torrent-tracker)
 daemon=$(program torrent-daemon)
 
@@ -109,8 +114,10 @@ cat >"$work/tracker/config.ini" <<'END'
 PORT = 0
 END
 start "$work/tracker" "$tracker" --config config.ini
-tracker_port=$(port_of "$work/tracker" http "${started[0]}")
-for name in alice bob; do
+tracker_port=$(port_of "$work/tracker" http "${started[-1]}")
+# daemon_for NAME: in its own folder, and NAME.ini tells the commands where it is.
+daemon_for() {
+    local name=$1 port
     cat >"$work/$name/config.ini" <<END
 [peer]
 TRACKER_URL = http://127.0.0.1:$tracker_port/announce
@@ -118,31 +125,41 @@ PORT = 0
 PEER_PORT = 0
 END
     start "$work/$name" "$daemon" --config config.ini
-done
-alice=(--config "$work/alice/config.ini" --port "$(port_of "$work/alice" control "${started[1]}")")
-bob=(--config "$work/bob/config.ini" --port "$(port_of "$work/bob" control "${started[2]}")")
-run "$(program torrent-test)" "${alice[@]}"
+    port=$(port_of "$work/$name" control "${started[-1]}")
+    cat >"$work/$name.ini" <<END
+[peer]
+TRACKER_URL = http://127.0.0.1:$tracker_port/announce
+TORRENT_DIR = $name/fetched
+PORT = $port
+END
+}
+daemon_for alice
+daemon_for bob
+cd -- "$work"
+run torrent-test --config alice.ini
+run torrent-test --config bob.ini
 
 step "Alice publishes the folder"
-run "$(program torrent-seed)" "${alice[@]}" --input "$payload" --description "files of the demo"
+run torrent-seed --config alice.ini --input source/demo-files --description "files of the demo"
 
 step "Bob looks into the catalogue, and takes the torrent file"
-run "$(program torrent-fetch)" "${bob[@]}" --search demo
-show "$(program torrent-fetch)" "${bob[@]}" --search demo-files --one
-torrent=$("$(program torrent-fetch)" "${bob[@]}" --search demo-files --one)
+run torrent-fetch --config bob.ini --search demo
+show torrent-fetch --config bob.ini --search demo-files --one
+torrent=$("$(program torrent-fetch)" --config bob.ini --search demo-files --one)
 printf '%s\n' "$torrent"
+torrent=${torrent#"$work/"}
 
 step "Bob downloads it"
-run "$(program torrent-leech)" "${bob[@]}" --torrent "$torrent" --output "$work/bob/files" --wait
+run torrent-leech --config bob.ini --torrent "$torrent" --output bob/files --wait
 
 step "The checksums of what Bob has are those of what Alice has"
-checksums "$payload" >"$work/alice.sums"
-checksums "$work/bob/files/demo-files" >"$work/bob.sums"
-diff "$work/alice.sums" "$work/bob.sums" || fail "the files differ"
-printf '%s files are the same\n' "$(wc -l <"$work/alice.sums")"
+checksums source/demo-files >alice.sums
+checksums bob/files/demo-files >bob.sums
+diff alice.sums bob.sums || fail "the files differ"
+printf '%s files are the same\n' "$(wc -l <alice.sums)"
 
 step "Both seed it now"
-run "$(program torrent-status)" "${alice[@]}"
-run "$(program torrent-status)" "${bob[@]}"
+run torrent-status --config alice.ini
+run torrent-status --config bob.ini
 
 step "Done; everything is stopped and removed"

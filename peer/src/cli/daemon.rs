@@ -46,7 +46,14 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     raise_descriptor_limit();
     // Before anything is started, so that a signal in between is not lost.
     let interrupt = Interrupt::new()?;
+    let downloads = config.download_dir.clone();
     let running = Daemon::start(config).map_err(|error| Failure::failed(error.to_string()))?;
+    log::info!(
+        "control on {}, peers on {}, downloads to {}",
+        running.control_address(),
+        running.peer_address(),
+        downloads.display()
+    );
     announce_ready(out, &running);
     if screen.is_terminal() {
         let mut live = Live::new(screen);

@@ -100,12 +100,12 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     if entries.is_empty() {
         return out.line("no torrents found");
     }
-    let lines = table(&entries);
     if interactive {
-        let chosen = pick(lines)?.and_then(|row| entries.get(row));
+        let names = entries.iter().map(|entry| format::text(&entry.name, 40)).collect();
+        let chosen = pick(choices(&entries), names)?.and_then(|row| entries.get(row));
         return chosen.map_or(Ok(()), |entry| take(entry.info_hash, out));
     }
-    lines.iter().try_for_each(|line| out.line(line))?;
+    table(&entries).iter().try_for_each(|line| out.line(line))?;
     let shown = u64::try_from(entries.len()).unwrap_or(u64::MAX);
     match total.saturating_sub(shown) {
         0 => Ok(()),
@@ -161,28 +161,37 @@ fn as_json(entry: &Entry) -> Value {
     })
 }
 
+/// What both tables have.
+const COLUMNS: [(&str, Align); 5] = [
+    ("Name", Align::Left),
+    ("Size", Align::Right),
+    ("Files", Align::Right),
+    ("Seeders", Align::Right),
+    ("Leechers", Align::Right),
+];
+
+fn cells(entry: &Entry) -> Vec<String> {
+    vec![
+        format::text(&entry.name, 40),
+        format::size(entry.size),
+        entry.files.to_string(),
+        entry.seeders.to_string(),
+        entry.leechers.to_string(),
+    ]
+}
+
+/// To read, with the info-hashes for --info-hash.
 fn table(entries: &[Entry]) -> Vec<String> {
-    let columns = [
-        ("Name", Align::Left),
-        ("Size", Align::Right),
-        ("Files", Align::Right),
-        ("Seeders", Align::Right),
-        ("Leechers", Align::Right),
-        ("Info-hash", Align::Left),
-        ("Description", Align::Left),
-    ];
-    let row = |entry: &Entry| {
-        vec![
-            format::text(&entry.name, 40),
-            format::size(entry.size),
-            entry.files.to_string(),
-            entry.seeders.to_string(),
-            entry.leechers.to_string(),
-            entry.info_hash.to_string(),
-            format::text(&entry.description, 60),
-        ]
-    };
-    lines(&columns, entries.iter().map(row))
+    let columns = [&COLUMNS[..], &[("Info-hash", Align::Left), ("Description", Align::Left)]].concat();
+    let more = |entry: &Entry| [entry.info_hash.to_string(), format::text(&entry.description, 60)];
+    lines(&columns, entries.iter().map(|entry| cells(entry).into_iter().chain(more(entry)).collect()))
+}
+
+/// To choose from: what fits a terminal.
+fn choices(entries: &[Entry]) -> Vec<String> {
+    let columns = [&COLUMNS[..], &[("Description", Align::Left)]].concat();
+    let more = |entry: &Entry| [format::text(&entry.description, 40)];
+    lines(&columns, entries.iter().map(|entry| cells(entry).into_iter().chain(more(entry)).collect()))
 }
 
 /// Takes a torrent file from the catalogue and saves it.

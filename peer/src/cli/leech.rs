@@ -166,7 +166,7 @@ impl Watch {
             line.push_str(", waiting until it is resumed");
         }
         if !self.bar.is_hidden() {
-            self.bar.show(status.progress, line);
+            self.bar.show(status.progress, &line);
         } else if !self.quiet && (self.pace.is_due(Instant::now(), status.progress) || changed) {
             out::complain(&format!("{}: {line}", format::text(&status.name, 60)));
         }
@@ -175,7 +175,7 @@ impl Watch {
     fn absent(&mut self) {
         let message = "torrent-daemon does not answer, waiting for it";
         if !self.bar.is_hidden() {
-            self.bar.show(0.0, message.into());
+            self.bar.show(0.0, message);
         } else if self.last_state.take().is_some() && !self.quiet {
             out::complain(message);
         }

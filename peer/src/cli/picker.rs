@@ -1,21 +1,25 @@
 //! Choosing from a table with the arrow keys.
 
+use inquire::list_option::ListOption;
 use inquire::{InquireError, Select};
 
 use super::Failure;
 
-/// One of the rows below a table's header: its number, from 0; None when the user wants none (Esc, Ctrl-C).
+/// One of the rows below a table's header: its number, from 0; None when the user wants none (Esc, Ctrl-C). `names` are
+/// what is shown of a row once it is chosen.
 ///
 /// # Errors
 /// [`Failure::Failed`] when the terminal does not take part.
-pub fn pick(lines: Vec<String>) -> Result<Option<usize>, Failure> {
+pub fn pick(lines: Vec<String>, names: Vec<String>) -> Result<Option<usize>, Failure> {
     let mut lines = lines.into_iter();
     let header = lines.next().unwrap_or_default();
     let width = usize::from(terminal_width());
     let rows: Vec<String> = lines.map(|line| cut(&line, width)).collect();
     // As far to the right as the rows, which stand behind a cursor of two columns.
     let title = cut(&header, width);
+    let name = |option: ListOption<&String>| names.get(option.index).cloned().unwrap_or_default();
     let choice = Select::new(&title, rows)
+        .with_formatter(&name)
         .with_help_message("arrows move, typing filters, Enter takes, Esc leaves")
         .with_page_size(15)
         .raw_prompt();

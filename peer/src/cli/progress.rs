@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// The bar has this many steps.
-const STEPS: u64 = 1000;
+/// Columns of the bar.
+const COLUMNS: usize = 30;
 
 /// Where nobody watches, a line is due after so many tenths of the whole…
 const LINE_STEP: f64 = 0.1;
@@ -22,10 +22,10 @@ pub struct Bar {
 impl Bar {
     /// An empty one.
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
-        // The template is ours and right; were it not, the default is still a bar.
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {wide_msg}") {
-            bar.set_style(style.progress_chars("=> "));
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // The bar is part of the message, so that both are always of the same moment.
+        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+            bar.set_style(style);
         }
         Self { bar }
     }
@@ -36,16 +36,16 @@ impl Bar {
     }
 
     /// Shows `progress` (0 to 1) and a message, which must be safe to print.
-    pub fn show(&self, progress: f64, message: String) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is between 0 and STEPS"
-        )]
-        let position = (progress.clamp(0.0, 1.0) * STEPS as f64) as u64;
-        self.bar.set_position(position);
-        self.bar.set_message(message);
+    pub fn show(&self, progress: f64, message: &str) {
+        self.bar.set_message(format!("{} {message}", drawn(progress)));
     }
+}
+
+/// `[======>   ]`
+fn drawn(progress: f64) -> String {
+    let full = (1..=COLUMNS).take_while(|column| *column as f64 <= progress * COLUMNS as f64).count();
+    let tip = if full < COLUMNS { ">" } else { "" };
+    format!("[{:<COLUMNS$}]", "=".repeat(full) + tip)
 }
 
 impl Default for Bar {
@@ -86,6 +86,16 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bar_is_full_only_in_the_end() {
+        for (progress, full) in
+            [(f64::NAN, 0), (-1.0, 0), (0.0, 0), (0.5, 15), (0.999, 29), (1.0, 30), (7.0, 30)]
+        {
+            let bar = drawn(progress);
+            assert_eq!((bar.len(), bar.matches('=').count()), (COLUMNS + 2, full), "{progress}");
+        }
+    }
 
     #[test]
     fn lines_come_by_tenths_and_by_time() {

@@ -133,7 +133,7 @@ fn show(bar: &Bar, done: u64, total: u64, elapsed: Duration) {
         format::rate(rate),
         format::duration(left)
     );
-    bar.show(progress, message);
+    bar.show(progress, &message);
 }
 
 fn save_copy(from: &Path, to: &Path) -> Result<PathBuf, Failure> {

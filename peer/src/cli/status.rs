@@ -19,7 +19,7 @@ const BEGIN: &str = "\x1b[?1049h\x1b[?25l";
 /// To the start of the screen.
 const HOME: &str = "\x1b[H";
 /// Clears the rest of a line, then begins the next: what was there before is overwritten, not blanked first.
-const LINE_END: &str = "\x1b[K\r\n";
+const LINE_END: &str = "\x1b[K\n";
 /// Clears what is below.
 const BELOW: &str = "\x1b[J";
 /// Shows the cursor, and the screen as it was.
