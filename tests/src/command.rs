@@ -54,14 +54,15 @@ impl Ended {
     }
 }
 
-/// Runs a command in the room's folder `user`, against the daemon.
+/// Runs a command in the room's folder `user`, against the daemon and with its configuration.
 ///
 /// # Panics
 /// If it does not end in time.
 pub fn command(room: &Room, daemon: &Daemon, name: &str, args: &[&str]) -> Ended {
     let port = daemon.control().port().to_string();
-    let args: Vec<_> = ["--port", &port].into_iter().chain(args.iter().copied()).collect();
-    run(program(name), &args, &room.folder("user"), &Place::Here)
+    let config = daemon.folder().join("config.ini");
+    let ours = ["--port", &port, "--config", config.to_str().unwrap()];
+    run(program(name), &[&ours, args].concat(), &room.folder("user"), &Place::Here)
 }
 
 /// Runs any program to its end, in `folder` and `place`.

@@ -64,7 +64,7 @@ fn bad_requests_are_told_what_is_wrong() {
         assert_eq!(answer.status, 404, "{path}: {}", answer.text());
     }
     assert_eq!(daemon.get(&format!("/torrents/{unknown}")).status, 404);
-    assert_eq!(daemon.get("/torrents/xyz").status, 404);
+    assert_eq!(daemon.get("/torrents/xyz").status, 400);
     assert_eq!(daemon.get("/jobs/77").status, 404);
     assert_eq!(daemon.get("/nothing").status, 404);
     assert_eq!(daemon.get("/seed").status, 405);
