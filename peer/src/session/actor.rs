@@ -42,7 +42,8 @@ pub enum Request {
 }
 
 /// Runs until it is asked to stop.
-pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, saved: Vec<Saved>) {
+pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, mut saved: Vec<Saved>) {
+    saved.sort_by_key(|saved| (saved.details.added_s, saved.info_hash));
     for saved in saved {
         let entry = start::entry_of(saved);
         let mut table = shared.table();

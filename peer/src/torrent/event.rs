@@ -79,8 +79,6 @@ pub enum PeerEvent {
     Suggested(PieceIndex),
     /// So many more bytes of payload were sent to it. Reported while it uploads, at least every half second.
     Uploaded(u64),
-    /// So many bytes of payload arrived from it, counted before a block is whole, so that rates of slow peers show.
-    Progress(u64),
 }
 
 /// What the core wants done. Carried out in order.

@@ -84,9 +84,10 @@ impl Saving {
         );
     }
 
-    /// A write is over.
+    /// A write is over. A checkpoint that was begun before it ended does not know of it.
     pub fn written(&mut self) {
         self.writing = self.writing.saturating_sub(1);
+        self.dirty = true;
     }
 
     /// The torrent is complete: worth a checkpoint at once.
@@ -100,6 +101,8 @@ impl Saving {
     pub fn done(&mut self, active: &Active, outcome: Result<(), String>) {
         self.checkpointing = false;
         if let Err(error) = outcome {
+            // Tried again when it is due; the journal holds what was written meanwhile.
+            self.dirty = true;
             log::warn!("{}: progress is not saved: {error}", active.name);
         }
     }

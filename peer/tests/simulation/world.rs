@@ -386,7 +386,6 @@ impl World {
         if node.core.wants(block) {
             node.store.entry(block.piece()).or_default().insert(block, corrupt);
         }
-        self.event(index, Event::Peer(key, PeerEvent::Progress(block.len().into())));
         self.event(index, Event::Peer(key, PeerEvent::Blocks(vec![block])));
     }
 

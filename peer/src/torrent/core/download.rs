@@ -16,6 +16,7 @@ impl Core {
         let mut cancel: BTreeMap<PeerKey, Vec<BlockRef>> = BTreeMap::new();
         for &block in blocks {
             if let Some(peer) = self.peers.get_mut(&key) {
+                peer.down.add(block.len().into(), cx.now);
                 peer.active = cx.now;
                 peer.snubbed = false;
                 let asked_at = peer.settle(block);

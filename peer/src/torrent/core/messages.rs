@@ -21,7 +21,6 @@ impl Core {
             // Only a hint, and rarest first knows better for the swarm.
             PeerEvent::Suggested(_) => {}
             PeerEvent::Uploaded(bytes) => self.uploaded(key, bytes, cx),
-            PeerEvent::Progress(bytes) => self.progress(key, bytes, cx),
         }
     }
 
@@ -137,14 +136,6 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.up.add(bytes, cx.now);
             peer.turn_bytes = peer.turn_bytes.saturating_add(bytes);
-        }
-    }
-
-    fn progress(&mut self, key: PeerKey, bytes: u64, cx: &mut Context<'_>) {
-        if let Some(peer) = self.peers.get_mut(&key) {
-            peer.down.add(bytes, cx.now);
-            peer.active = cx.now;
-            peer.snubbed = false;
         }
     }
 }
