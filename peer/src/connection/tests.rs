@@ -217,7 +217,8 @@ fn requests_while_choked_are_rejected_to_those_who_understand() {
 #[test]
 fn what_breaks_the_protocol_ends_the_connection() {
     let unasked = |peer: &mut Peer| peer.say_piece(0, 0, &[0; 16]);
-    let table: [(&str, [u8; 8], bool, &dyn Fn(&mut Peer)); 9] = [
+    type Deed<'a> = (&'a str, [u8; 8], bool, &'a dyn Fn(&mut Peer));
+    let table: [Deed<'_>; 9] = [
         ("a request beyond the end", PLAIN, true, &|peer| peer.say(&Message::Request(raw(2, 16, 2)))),
         ("a request for nothing", PLAIN, true, &|peer| peer.say(&Message::Request(raw(0, 0, 0)))),
         ("a piece that does not exist", PLAIN, true, &|peer| peer.say(&Message::Have(3))),

@@ -123,10 +123,7 @@ impl Test {
 
     /// These blocks arrive.
     fn send(&mut self, number: u8, blocks: &[BlockRef]) -> Vec<Effect> {
-        let bytes = blocks.iter().map(|block| u64::from(block.len())).sum();
-        let mut effects = self.peer(number, PeerEvent::Progress(bytes));
-        effects.extend(self.peer(number, PeerEvent::Blocks(blocks.to_vec())));
-        effects
+        self.peer(number, PeerEvent::Blocks(blocks.to_vec()))
     }
 
     /// All pieces being hashed are good, and written.

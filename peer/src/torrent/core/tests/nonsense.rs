@@ -55,7 +55,7 @@ fn any_event(t: &Test, random: &mut fastrand::Rng) -> Event {
 
 fn any_message(t: &Test, piece: PieceIndex, random: &mut fastrand::Rng) -> PeerEvent {
     let block = |random: &mut fastrand::Rng| t.geometry.block(piece, random.u32(..4)).unwrap();
-    match random.u8(..16) {
+    match random.u8(..15) {
         0 => PeerEvent::Choked,
         1 | 2 => PeerEvent::Unchoked,
         3 => PeerEvent::Interested,
@@ -70,7 +70,6 @@ fn any_message(t: &Test, piece: PieceIndex, random: &mut fastrand::Rng) -> PeerE
         9 => PeerEvent::AllowedFast(piece),
         10 => PeerEvent::Suggested(piece),
         11 => PeerEvent::Uploaded(random.u64(..)),
-        12 => PeerEvent::Progress(random.u64(..)),
         _ => PeerEvent::Blocks((0..random.u32(..5)).map(|_| block(random)).collect()),
     }
 }
