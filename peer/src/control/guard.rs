@@ -162,12 +162,9 @@ impl Post<'_> {
         for (peer, _) in &open {
             first_seen.entry(*peer).or_insert(now);
         }
-        let excess = open.len().saturating_sub(CONNECTIONS_MAX);
-        if excess > 0 {
-            let mut by_age: Vec<_> = first_seen.iter().map(|(peer, at)| (*at, *peer)).collect();
-            by_age.sort_unstable();
-            by_age.truncate(excess);
-            self.sever("too many connections", |peer| by_age.iter().any(|(_, old)| *old == peer));
+        let old = oldest(first_seen, open.len().saturating_sub(CONNECTIONS_MAX));
+        if !old.is_empty() {
+            self.sever("too many connections", |peer| old.contains(&peer));
         }
     }
 
@@ -176,5 +173,40 @@ impl Post<'_> {
             Ok(count) => log::debug!("control: {count} connections severed: {why}"),
             Err(error) => log::warn!("control: connections cannot be severed ({why}): {error}"),
         }
+    }
+}
+
+/// Those seen first, so many.
+fn oldest(first_seen: &HashMap<SocketAddr, Instant>, count: usize) -> Vec<SocketAddr> {
+    let mut by_age: Vec<_> = first_seen.iter().map(|(peer, at)| (*at, *peer)).collect();
+    by_age.sort_unstable();
+    by_age.into_iter().take(count).map(|(_, peer)| peer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first() {
+        let start = Instant::now();
+        let peer = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let seen =
+            (1..=9).map(|port| (peer(port), start + Duration::from_secs(u64::from(port % 5)))).collect();
+        assert_eq!(oldest(&seen, 3), [peer(5), peer(1), peer(6)]);
+        assert!(oldest(&seen, 0).is_empty());
+    }
+
+    #[test]
+    fn a_watch_that_has_ended_is_forgotten() {
+        let (guard, _pipe) = Guard::new().unwrap();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let later = Instant::now() + Duration::from_secs(100);
+        let watch = guard.watch(peer, Duration::from_secs(10));
+        assert!(guard.due(Instant::now()).1.is_some());
+        drop(watch);
+        assert_eq!(guard.due(later), (vec![], None));
+        let _watch = guard.watch(peer, Duration::from_secs(10));
+        assert_eq!(guard.due(later), (vec![peer], None));
     }
 }
