@@ -70,6 +70,24 @@ pub fn reconcile(
     layout: &Layout,
     boot: Option<BootId>,
 ) -> Verdict {
+    let mut verdict = judge(saved, parts, stamps, layout, boot);
+    // Where a file is missing there is nothing to hash.
+    let files = layout.files().iter().zip(stamps).enumerate();
+    for (index, _) in files.filter(|(_, (file, stamp))| !file.padding && stamp.is_none()) {
+        for piece in layout.pieces_of(index) {
+            verdict.suspect.remove(piece);
+        }
+    }
+    verdict
+}
+
+fn judge(
+    saved: &Saved,
+    parts: &[Part],
+    stamps: &[Option<Stamp>],
+    layout: &Layout,
+    boot: Option<BootId>,
+) -> Verdict {
     let geometry = layout.metainfo().geometry;
     let all_suspect = || Verdict { had: Bitfield::empty(&geometry), suspect: Bitfield::full(&geometry) };
     let known = layout.files().len();
@@ -251,7 +269,8 @@ mod tests {
         for mtime_ns in [OLD_NS - 1, OLD_NS + 1, SAVED_NS, T_NS] {
             assert_eq!(judge(&[], mtime_ns, BOOT), tainted(), "{mtime_ns}");
         }
-        assert_eq!(judge_of(&[0, 4], &[], None, BOOT), tainted());
+        // A missing file leaves nothing to hash.
+        assert_eq!(judge_of(&[0, 4], &[], None, BOOT), had(&[4]));
         assert_eq!(judge_of(&[0, 4], &[], Some(Stamp { len: 249, mtime_ns: OLD_NS }), BOOT), tainted());
         // Where the system tells no boot, everything is as after a power cut.
         assert_eq!(judge(&[(None, &[BEGIN, STAMP, WRITTEN])], T_NS, None), (vec![0, 4], vec![2]));
