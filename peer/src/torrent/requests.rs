@@ -364,9 +364,10 @@ impl Requests {
         blocks.iter().filter_map(sender).collect()
     }
 
-    /// The piece that gives way when the budget is spent on pieces nobody is asked for: the one with least to lose.
-    pub fn stalled(&self) -> Option<PieceIndex> {
-        let stalled = self.with_free.iter().filter_map(|piece| Some((self.begun.get(piece)?, *piece)));
+    /// Of the pieces that nobody is asked for and that `may` give way, the one with least to lose.
+    pub fn stalled(&self, may: impl Fn(PieceIndex) -> bool) -> Option<PieceIndex> {
+        let pieces = self.with_free.iter().filter(|piece| may(**piece));
+        let stalled = pieces.filter_map(|piece| Some((self.begun.get(piece)?, *piece)));
         stalled
             .filter(|(begun, _)| begun.stalled())
             .min_by_key(|(begun, _)| begun.received())

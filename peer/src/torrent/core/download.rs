@@ -1,6 +1,6 @@
 //! Blocks arrive, pieces are hashed and written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use torrent_common::geometry::{BlockRef, PieceIndex};
 
@@ -16,9 +16,7 @@ impl Core {
         let mut cancel: BTreeMap<PeerKey, Vec<BlockRef>> = BTreeMap::new();
         for &block in blocks {
             if let Some(peer) = self.peers.get_mut(&key) {
-                peer.down.add(block.len().into(), cx.now);
-                peer.active = cx.now;
-                peer.snubbed = false;
+                peer.delivered(block.len().into(), cx.now);
                 let asked_at = peer.settle(block);
                 peer.answered = peer.answered.max(asked_at);
             }
@@ -93,7 +91,9 @@ impl Core {
     }
 
     pub(super) fn refill_everybody(&mut self, cx: &mut Context<'_>) {
-        for key in self.peers.keys().copied().collect::<Vec<_>>() {
+        // Others have enough, and are looked at when their own blocks come.
+        let hungry = self.peers.iter().filter(|(_, peer)| peer.starved || peer.outstanding.is_empty());
+        for key in hungry.map(|(&key, _)| key).collect::<Vec<_>>() {
             self.refill(key, cx);
         }
     }
@@ -126,12 +126,12 @@ impl Core {
         self.totals.wasted = self.totals.wasted.saturating_add(len.into());
         let keys = self.pieces.requests.contributors(piece);
         let unknown = keys.iter().any(|&key| self.identity(key).is_none());
-        let senders: Vec<Identity> = keys.iter().filter_map(|&key| self.identity(key)).collect();
+        let senders: BTreeSet<Identity> = keys.iter().filter_map(|&key| self.identity(key)).collect();
         self.pieces.failed(piece, senders.iter().copied(), cx);
-        if let ([one], false) = (senders.as_slice(), unknown) {
-            self.ban(*one, BanReason::CorruptPiece, cx);
+        if let Some(&only) = senders.first().filter(|_| senders.len() == 1 && !unknown) {
+            self.ban(only, BanReason::CorruptPiece, cx);
         } else {
-            for &sender in &senders {
+            for sender in senders {
                 match self.suspects.shared_failure(sender) {
                     Verdict::Ban => self.ban(sender, BanReason::Suspect, cx),
                     Verdict::Parole => self.update_parole(sender),

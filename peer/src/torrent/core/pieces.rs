@@ -89,7 +89,8 @@ impl Pieces {
     ) -> Vec<BlockRef> {
         let (mut batch, mut fruitless) = (Vec::new(), Vec::new());
         while batch.len() < need {
-            let Some(piece) = self.next_piece(key, peer, &fruitless, cx) else { break };
+            let idle = batch.is_empty() && peer.outstanding.is_empty();
+            let Some(piece) = self.next_piece(key, peer, idle, &fruitless, cx) else { break };
             let before = batch.len();
             let alone = self.alone_until(piece, peer, cx.now);
             let lost = &peer.lost;
@@ -107,6 +108,7 @@ impl Pieces {
         &mut self,
         key: PeerKey,
         peer: &mut Peer,
+        idle: bool,
         fruitless: &[PieceIndex],
         cx: &mut Context<'_>,
     ) -> Option<PieceIndex> {
@@ -128,14 +130,26 @@ impl Pieces {
         {
             return Some(piece);
         }
-        let piece = self.next_shared(key, peer, fruitless);
-        if piece.is_none() && open.is_some() && peer.outstanding.is_empty() {
-            // The budget is spent on pieces that nobody is asked for: one of them gives way.
-            let stalled = self.requests.stalled()?;
-            self.give_up(stalled, cx);
-            return open.filter(|&open| self.begin(open, key, cx));
+        if let Some(piece) = self.next_shared(key, peer, fruitless) {
+            return Some(piece);
         }
-        piece
+        if idle { self.next_instead(key, peer, open, cx) } else { None }
+    }
+
+    /// A peer would be idle, because of begun pieces that nobody is asked for: one of them gives way. Either they
+    /// hold the budget that an `open` piece needs, or others sent a part and this peer must fetch alone.
+    fn next_instead(
+        &mut self,
+        key: PeerKey,
+        peer: &Peer,
+        open: Option<PieceIndex>,
+        cx: &mut Context<'_>,
+    ) -> Option<PieceIndex> {
+        let its = |piece| peer.parole && peer.have.contains(piece) && !self.is_all_lost(piece, peer);
+        let stalled = self.requests.stalled(|piece| open.is_some() || its(piece))?;
+        self.give_up(stalled, cx);
+        let piece = open.unwrap_or(stalled);
+        self.begin(piece, key, cx).then_some(piece)
     }
 
     /// A piece that another peer fetches.

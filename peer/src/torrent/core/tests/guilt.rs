@@ -94,6 +94,26 @@ fn alone_but_too_slow_goes_to_another() {
 }
 
 #[test]
+fn the_last_peer_on_parole_finishes_what_others_began() {
+    let mut t = torrent(2);
+    // Piece 1 is half here, from one that is gone; then a bad piece puts the only peer left on parole.
+    let blocks = t.giver(3, &[1]);
+    t.send(3, &blocks[..2]);
+    t.event(Event::Gone(key(3)));
+    let effects = shared_bad_piece(&mut t);
+    t.event(Event::Gone(key(1)));
+    let mut owed = asked(&effects, 2);
+    let piece = t.piece(1);
+    owed.extend(asked(&t.peer(2, PeerEvent::Have(piece)), 2));
+    while !owed.is_empty() {
+        let effects = t.send(2, &std::mem::take(&mut owed));
+        let more = t.finish(&effects);
+        owed.extend([asked(&effects, 2), asked(&more, 2)].concat());
+    }
+    assert!(t.core.is_complete());
+}
+
+#[test]
 fn alone_and_gone_goes_to_another() {
     let mut t = torrent(1);
     let effects = shared_bad_piece(&mut t);

@@ -15,11 +15,22 @@ fn nonsense_breaks_nothing() {
             let event = any_event(&t, random);
             let effects = t.event(event);
             assert!(effects.len() < 200, "much ado: {effects:?}");
+            let mut asked = std::collections::BTreeSet::new();
             for effect in effects {
-                if let Effect::Send(_, Command::Request(blocks)) = effect {
-                    assert!(blocks.iter().all(|&block| t.core.wants(block)));
+                match effect {
+                    Effect::Send(key, Command::Request(blocks)) => {
+                        asked.extend(blocks.into_iter().map(|block| (key, block)));
+                    }
+                    Effect::Send(key, Command::Cancel(blocks)) => {
+                        blocks.into_iter().for_each(|block| _ = asked.remove(&(key, block)));
+                    }
+                    Effect::Send(key, Command::Close(_)) | Effect::Ban(key, _) => {
+                        asked.retain(|&(of, _)| of != key)
+                    }
+                    _ => {}
                 }
             }
+            assert!(asked.iter().all(|&(_, block)| t.core.wants(block)), "asked for, and not wanted");
         }
         t.core.shutdown(&t.budget, &mut Vec::new());
         assert_eq!(t.budget.reserved.get(), 0, "seed {seed}");
