@@ -233,6 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_lives_for_two_intervals() {
+        let desk = desk();
+        let at = |from: [u8; 4], now_s| {
+            desk.announce(&request(), from.into(), now_s, &mut fastrand::Rng::with_seed(2))
+                .unwrap()
+                .incomplete
+        };
+        at([10, 0, 0, 1], 0);
+        assert_eq!(at([10, 0, 0, 2], 2 * 120), 2);
+        assert_eq!(at([10, 0, 0, 2], 2 * 120 + 1), 1);
+    }
+
+    #[test]
     fn port_0_is_refused() {
         let request = AnnounceRequest { port: 0, ..request() };
         let refused = desk().announce(&request, [10, 0, 0, 1].into(), 0, &mut fastrand::Rng::new());

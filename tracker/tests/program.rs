@@ -1,5 +1,12 @@
 //! torrent-tracker as a program: exit codes, signals, kills, and too few descriptors.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests, and helpers of tests, which the lints take for production code"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -197,7 +204,7 @@ fn it_recovers_from_too_few_descriptors() {
     let script =
         format!("ulimit -n 64; exec {PROGRAM} --config {} --port 0", config(folder.path()).display());
     let program = Program::run(Command::new("sh").args(["-c", &script]));
-    for round in 0..3 {
+    for round in 0..2 {
         let held: Vec<_> = (0..100).map(|_| TcpStream::connect(&program.address).unwrap()).collect();
         let until = Instant::now() + Duration::from_secs(30);
         // While the connections are still held open: whoever holds them must not keep others out.

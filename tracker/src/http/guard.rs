@@ -18,7 +18,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -30,7 +30,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use tiny_http::Request;
 
 use super::body::Body;
-use super::{Inner, loopback};
+use super::{Inner, LONE_SEND_TIMEOUT, SEND_TIMEOUT, loopback};
 
 /// How often it is looked whether somebody accepts.
 const ACCEPT_CHECK: Duration = Duration::from_secs(5);
@@ -43,8 +43,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const RENEW_PAUSE: Duration = Duration::from_millis(250);
 /// Notices that wait at most: one for each thread of a lane, and some.
 const NOTICES: usize = 256;
-/// Discarded requests that wait for earlier ones of their connections at most.
-const DISCARDED: usize = 256;
 /// Descriptors kept back for the time when there are no others.
 const SPARE_DESCRIPTORS: usize = 8;
 
@@ -53,7 +51,7 @@ pub(super) enum Notice {
     /// A server accepts no more.
     AcceptEnded,
     /// Shut this connection down at that time.
-    Watch(usize, Instant, TcpStream),
+    Watch(usize, Instant, Arc<TcpStream>),
     /// It is no longer to be watched.
     Done(usize),
     /// The tracker stops.
@@ -67,7 +65,6 @@ pub(super) struct Guard {
     process: Option<OwnedFd>,
     spare: Mutex<Vec<File>>,
     notices: Sender<Notice>,
-    discards: Sender<Option<Request>>,
     next: AtomicUsize,
     abandoned: AtomicUsize,
 }
@@ -76,17 +73,16 @@ pub(super) struct Guard {
 pub(super) struct Watch<'a> {
     guard: &'a Guard,
     number: usize,
+    stream: Option<Arc<TcpStream>>,
 }
 
 impl Guard {
-    /// With the queues for [`run`] and [`drop_all`].
-    pub(super) fn new(port: u16) -> (Self, Receiver<Notice>, Receiver<Option<Request>>) {
+    /// With the queue for [`run`].
+    pub(super) fn new(port: u16) -> (Self, Receiver<Notice>) {
         let (notices, noticed) = crossbeam_channel::bounded(NOTICES);
-        let (discards, discarded) = crossbeam_channel::bounded(DISCARDED);
-        let process = pidfd_open(getpid(), PidfdFlags::empty())
-            .and_then(|process| pidfd_getfd(&process, 0, PidfdGetfdFlags::empty()).map(|_| process));
+        let process = own_process();
         if let Err(error) = &process {
-            log::debug!(
+            log::info!(
                 "own connections cannot be shut down from outside ({error}): slow uploads are not cut off"
             );
         }
@@ -95,22 +91,21 @@ impl Guard {
             process: process.ok(),
             spare: Mutex::new(spare_descriptors()),
             notices,
-            discards,
             next: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
         };
-        (guard, noticed, discarded)
+        (guard, noticed)
     }
 
-    /// Gives a connection so much time from now, until the watch is dropped.
+    /// Gives a connection so much time from now, until the watch is dropped. Within it, answers may take pauses.
     pub(super) fn watch(&self, from: SocketAddr, time: Duration) -> Watch<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        if let Some(stream) = self.connection(from) {
-            // Long answers may take pauses, within the deadline.
+        let stream = self.connection(from).map(Arc::new);
+        if let Some(stream) = &stream {
             let _ = stream.set_write_timeout(Some(time));
-            self.tell(Notice::Watch(number, Instant::now() + time, stream));
+            self.tell(Notice::Watch(number, Instant::now() + time, Arc::clone(stream)));
         }
-        Watch { guard: self, number }
+        Watch { guard: self, number, stream }
     }
 
     pub(super) fn accept_ended(&self) {
@@ -122,34 +117,24 @@ impl Guard {
         let _ = self.notices.send(Notice::Stop);
     }
 
-    pub(super) fn stop_discards(&self) {
-        let _ = self.discards.send(None);
-    }
-
     /// A notice too many is lost rather than waited for: its request is then not watched.
     fn tell(&self, notice: Notice) {
         let _ = self.notices.try_send(notice);
     }
 
-    /// Gets rid of a request without an answer, and of its connection. Never waits.
-    ///
-    /// Dropping a request waits for the answers to earlier ones of the connection, so a thread of its own does it.
-    /// Where it would wait for a client that may never send, or end this process (see [`Body::can_be_dropped`]), it is
-    /// left behind: a thread and a few descriptors are lost.
+    /// Gets rid of a request without an answer, and of its connection. Never waits: where dropping it would wait for
+    /// bytes that may never come, or end this process (see [`Body::can_be_dropped`]), it is left behind, and a thread
+    /// and a few descriptors are lost.
     pub(super) fn discard(&self, request: Request) {
         let is_cut = request.remote_addr().is_some_and(|from| self.hang_up(*from));
         let body = Body::of(&request);
-        let left = if !body.drop_waits() || (is_cut && body.can_be_dropped()) {
-            self.discards.try_send(Some(request)).err().and_then(|error| error.into_inner())
-        } else {
-            Some(request)
-        };
-        if let Some(request) = left {
-            std::mem::forget(request);
-            let count = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
-            if count.is_power_of_two() {
-                log::warn!("{count} hostile requests were left behind, each with a thread and open files");
-            }
+        if !body.drop_waits() || (is_cut && body.can_be_dropped()) {
+            return drop(request);
+        }
+        std::mem::forget(request);
+        let count = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            log::warn!("{count} hostile requests were left behind, each with a thread and open files");
         }
     }
 
@@ -205,8 +190,23 @@ impl Guard {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.guard.tell(Notice::Done(self.number));
+        if let Some(stream) = &self.stream {
+            let _ = stream.set_write_timeout(Some(send_timeout()));
+            self.guard.tell(Notice::Done(self.number));
+        }
     }
+}
+
+/// What answers may wait for: see [`SEND_TIMEOUT`].
+pub(super) fn send_timeout() -> Duration {
+    if own_process().is_ok() { SEND_TIMEOUT } else { LONE_SEND_TIMEOUT }
+}
+
+/// This process as a descriptor, if its descriptors can be duplicated through it.
+fn own_process() -> rustix::io::Result<OwnedFd> {
+    let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+    pidfd_getfd(&process, process.as_raw_fd(), PidfdGetfdFlags::empty())?;
+    Ok(process)
 }
 
 /// As many as there are, up to [`SPARE_DESCRIPTORS`].
@@ -214,16 +214,9 @@ fn spare_descriptors() -> Vec<File> {
     (0..SPARE_DESCRIPTORS).map_while(|_| File::open("/dev/null").ok()).collect()
 }
 
-/// Drops discarded requests, until told to stop.
-pub(super) fn drop_all(discarded: &Receiver<Option<Request>>) {
-    while let Ok(Some(request)) = discarded.recv() {
-        super::contain(|| drop(request));
-    }
-}
-
 /// The guard's thread.
 pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
-    let mut watched: Vec<(usize, Instant, TcpStream)> = Vec::new();
+    let mut watched: Vec<(usize, Instant, Arc<TcpStream>)> = Vec::new();
     let mut next_check = Instant::now() + ACCEPT_CHECK;
     let mut renew_at: Option<Instant> = None;
     loop {
@@ -267,7 +260,7 @@ fn renew(inner: &Arc<Inner>) -> bool {
     true
 }
 
-fn hang_up_late(watched: &mut Vec<(usize, Instant, TcpStream)>, now: Instant) {
+fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instant) {
     watched.retain(|(_, deadline, stream)| {
         let is_late = *deadline <= now;
         if is_late {

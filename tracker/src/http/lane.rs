@@ -1,10 +1,8 @@
 //! Bounded queues, each with a few threads, for what may take longer than an announce.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,8 +17,6 @@ use super::{Inner, contain, origin, upload};
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
-/// Requests of one connection in a lane at most: hardly any client sends more than one before it has an answer.
-const MAX_OF_CONNECTION: usize = 8;
 /// Threads that answer from the catalogue.
 const CATALOGUE_THREADS: usize = 2;
 /// Threads that read bodies.
@@ -37,13 +33,7 @@ const LONG_ANSWER: usize = 16 << 10;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The end of a queue that requests go into.
-pub(super) struct Lane {
-    jobs: Sender<Job>,
-    /// Connections with requests in this lane, and how many.
-    pending: Mutex<HashMap<SocketAddr, usize>>,
-    /// Their sum: nearly always 0, and then no lock is taken.
-    waiting: AtomicUsize,
-}
+pub(super) struct Lane(Sender<Job>);
 
 /// A request on its way through a lane.
 pub(super) struct Job {
@@ -61,49 +51,14 @@ pub(super) struct Lanes {
 impl Lane {
     pub(super) fn new() -> (Self, Receiver<Job>) {
         let (jobs, receiver) = crossbeam_channel::bounded(QUEUE);
-        (Self { jobs, pending: Mutex::default(), waiting: AtomicUsize::new(0) }, receiver)
+        (Self(jobs), receiver)
     }
 
-    /// Whether a request of this connection is in the lane.
-    pub(super) fn has(&self, from: &SocketAddr) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
-            && self.pending.lock().unwrap_or_else(PoisonError::into_inner).contains_key(from)
-    }
-
-    /// Hands a request over. What comes back was refused: the lane is full, of requests of anybody or of this
-    /// connection.
+    /// Hands a request over. What comes back was refused: the lane is full.
     pub(super) fn push(&self, request: Request, from: SocketAddr) -> Option<Request> {
-        if !self.note(from) {
-            return Some(request);
-        }
-        match self.jobs.try_send(Job { request, from }) {
+        match self.0.try_send(Job { request, from }) {
             Ok(()) => None,
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
-                self.done(&from);
-                Some(job.request)
-            }
-        }
-    }
-
-    fn note(&self, from: SocketAddr) -> bool {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = pending.entry(from).or_insert(0);
-        let is_taken = *count < MAX_OF_CONNECTION;
-        if is_taken {
-            *count += 1;
-            self.waiting.fetch_add(1, Ordering::Release);
-        }
-        is_taken
-    }
-
-    fn done(&self, from: &SocketAddr) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = pending.get_mut(from) {
-            *count -= 1;
-            if *count == 0 {
-                pending.remove(from);
-            }
-            self.waiting.fetch_sub(1, Ordering::Release);
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Some(job.request),
         }
     }
 }
@@ -116,16 +71,16 @@ impl Lanes {
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let mut workers = Vec::new();
-        let mut start = |name: String, jobs: &Receiver<Job>, lane: fn(&Inner) -> &Lane| -> io::Result<()> {
+        let mut start = |name: String, jobs: &Receiver<Job>| -> io::Result<()> {
             let (inner, jobs, stopped) = (Arc::clone(inner), jobs.clone(), stopped.clone());
-            workers.push(Worker::spawn(name, move || work(&inner, lane(&inner), &jobs, &stopped))?);
+            workers.push(Worker::spawn(name, move || work(&inner, &jobs, &stopped))?);
             Ok(())
         };
         for n in 0..CATALOGUE_THREADS {
-            start(format!("catalogue-{n}"), catalogue, |inner| &inner.catalogue)?;
+            start(format!("catalogue-{n}"), catalogue)?;
         }
         for n in 0..BODY_THREADS {
-            start(format!("upload-{n}"), bodies, |inner| &inner.bodies)?;
+            start(format!("upload-{n}"), bodies)?;
         }
         Ok(Self { stop, workers, left: [catalogue.clone(), bodies.clone()] })
     }
@@ -164,7 +119,7 @@ fn finish(workers: &[Worker]) -> bool {
     true
 }
 
-fn work(inner: &Inner, lane: &Lane, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
+fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
     let mut random = fastrand::Rng::new();
     loop {
         select! {
@@ -172,7 +127,7 @@ fn work(inner: &Inner, lane: &Lane, jobs: &Receiver<Job>, stopped: &Receiver<()>
             recv(jobs) -> job => {
                 let Ok(Job { request, from }) = job else { return };
                 contain(|| serve(inner, request, from, &mut random));
-                lane.done(&from);
+                inner.go_on(from, &mut random);
             }
         }
     }

@@ -5,8 +5,8 @@
 //! (uploads, and bodies that nobody asked for). A full lane refuses; so neither a slow search nor a hundred uploads
 //! that never end hold up an announce.
 //!
-//! Answers on one connection leave in the order of its requests, and a thread that answers too early waits. So while a
-//! lane has a request of a connection, its later ones follow through the same lane.
+//! Answers on one connection leave in the order of its requests, and tiny_http makes a thread that answers too early
+//! wait. So requests of one connection are taken one at a time: see [`turns`].
 
 mod announces;
 mod answer;
@@ -17,6 +17,7 @@ mod multipart;
 mod origin;
 mod routes;
 mod torrents;
+mod turns;
 mod upload;
 
 use std::collections::VecDeque;
@@ -38,12 +39,17 @@ use body::Body;
 use guard::Guard;
 use lane::{Lane, Lanes};
 use routes::{Route, Target, route};
+use turns::{Turn, Turns};
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// How long an answer waits for a client that does not read. Answers to announces fit into the socket's buffer: only
-/// who never reads waits at all.
-const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a connection's buffer for answers holds, in bytes: every answer to an announce fits.
+const SEND_BUFFER: usize = 64 << 10;
+/// How long an answer waits when that buffer is full. Only who asks again and again without reading fills it, and the
+/// worker is to be free for others. Long answers have more time: see [`Guard::watch`].
+const SEND_TIMEOUT: Duration = Duration::from_millis(50);
+/// The same where they cannot be given more time.
+const LONE_SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that is silent for longer is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Servers kept: see [`Inner::renew`].
@@ -54,7 +60,6 @@ pub(crate) struct Http {
     inner: Arc<Inner>,
     guard: Worker,
     lanes: Lanes,
-    discards: Worker,
 }
 
 /// What all threads of this room share.
@@ -64,6 +69,7 @@ struct Inner {
     address: SocketAddr,
     stopping: Shutdown,
     guard: Guard,
+    turns: Turns,
     catalogue: Lane,
     bodies: Lane,
     workers: usize,
@@ -72,8 +78,15 @@ struct Inner {
 
 /// A tiny_http server and the workers that take its requests.
 struct Generation {
-    server: Arc<Server>,
+    server: Arc<Source>,
     workers: Vec<Worker>,
+}
+
+/// Where requests come from.
+struct Source {
+    server: Server,
+    /// Held from taking a request until its place in its connection's line is known.
+    order: Mutex<()>,
 }
 
 /// Listens. The options set here are inherited by every connection.
@@ -89,7 +102,8 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
             socket.set_only_v6(false)?;
         }
         socket.set_tcp_nodelay(true)?;
-        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.set_write_timeout(Some(guard::send_timeout()))?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -103,7 +117,7 @@ impl Http {
     pub(crate) fn start(listener: TcpListener, shared: Arc<Shared>, workers: usize) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let cores = thread::available_parallelism().map_or(2, usize::from);
-        let (guard, notices, discarded) = Guard::new(address.port());
+        let (guard, notices) = Guard::new(address.port());
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
         let inner = Arc::new(Inner {
@@ -112,6 +126,7 @@ impl Http {
             address,
             stopping: Shutdown::new(),
             guard,
+            turns: Turns::default(),
             catalogue,
             bodies,
             workers: if workers == 0 { cores.max(2) } else { workers },
@@ -121,13 +136,12 @@ impl Http {
         inner.renew()?;
         let watched = Arc::clone(&inner);
         let guard = Worker::spawn("http-guard", move || guard::run(&watched, &notices))?;
-        let discards = Worker::spawn("http-discards", move || guard::drop_all(&discarded))?;
-        Ok(Self { inner, guard, lanes, discards })
+        Ok(Self { inner, guard, lanes })
     }
 
     /// Answers what was begun, then ends every thread.
     pub(crate) fn stop(self) {
-        let Self { inner, guard, lanes, discards } = self;
+        let Self { inner, guard, lanes } = self;
         inner.stopping.set();
         inner.guard.stop();
         guard.join();
@@ -140,8 +154,6 @@ impl Http {
         }
         lanes.stop(&inner);
         inner.guard.hang_up_all();
-        inner.guard.stop_discards();
-        discards.join();
     }
 }
 
@@ -151,7 +163,7 @@ impl Inner {
     fn renew(self: &Arc<Self>) -> io::Result<()> {
         let server = Server::from_listener(self.listener.try_clone()?, None)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let server = Arc::new(server);
+        let server = Arc::new(Source { server, order: Mutex::default() });
         let workers = (0..self.workers).map(|n| {
             let (inner, server) = (Arc::clone(self), Arc::clone(&server));
             Worker::spawn(format!("http-{n}"), move || inner.work(&server))
@@ -167,11 +179,25 @@ impl Inner {
         Ok(())
     }
 
-    fn work(self: &Arc<Self>, server: &Server) {
+    fn work(&self, source: &Source) {
         let mut random = fastrand::Rng::new();
         loop {
-            match server.recv() {
-                Ok(request) => contain(|| self.dispatch(request, &mut random)),
+            let order = source.order.lock().unwrap_or_else(PoisonError::into_inner);
+            match source.server.recv() {
+                Ok(request) => {
+                    let Some(from) = request.remote_addr().copied() else { continue };
+                    let turn = self.turns.arrive(from, request);
+                    drop(order);
+                    match turn {
+                        Turn::Now(request) => self.serve(request, from, &mut random),
+                        Turn::Later => {}
+                        Turn::TooMany => {
+                            if self.guard.hang_up(from) {
+                                self.turns.cut(&from);
+                            }
+                        }
+                    }
+                }
                 // The way tiny_http ends a wait on demand.
                 Err(error) if error.kind() == io::ErrorKind::Other => return,
                 Err(error) => {
@@ -182,38 +208,53 @@ impl Inner {
         }
     }
 
-    /// Answers a request, or hands it to a lane.
-    fn dispatch(&self, request: Request, random: &mut fastrand::Rng) {
-        let body = Body::of(&request);
-        let Some(from) = request.remote_addr().copied() else { return };
-        if matches!(body, Body::Malformed(_)) {
-            // Where this request ends is anybody's guess: nothing more is read or written.
-            return self.guard.discard(request);
-        }
-        let found = route(request.method(), Target::new(request.url()).path);
-        let takes_long = matches!(found, Route::Torrents | Route::Torrent(_));
-        if body != Body::None || self.bodies.has(&from) {
-            self.hand_over(&self.bodies, request, from);
-        } else if takes_long || self.catalogue.has(&from) {
-            self.hand_over(&self.catalogue, request, from);
-        } else {
-            let answer = self.answer(&request, found, from.ip(), random);
-            // An earlier request of the connection may have gone into a lane just now, by another worker.
-            match [&self.bodies, &self.catalogue].into_iter().find(|lane| lane.has(&from)) {
-                Some(lane) => self.hand_over(lane, request, from),
-                None => self.send(answer, request, from),
+    /// Answers a request whose turn it is, then those that wait behind it, until one goes to a lane.
+    fn serve(&self, request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
+        let mut next = Some(request);
+        while let Some(request) = next {
+            let mut is_answered = true;
+            contain(|| is_answered = self.dispatch(request, from, random));
+            if !is_answered {
+                return;
             }
+            next = self.turns.finish(&from);
         }
     }
 
-    /// What a lane does not take is refused at once if that can be done without waiting.
-    fn hand_over(&self, lane: &Lane, request: Request, from: SocketAddr) {
-        let Some(request) = lane.push(request, from) else { return };
-        if Body::of(&request) == Body::None && !lane.has(&from) {
-            self.send(Answer::error(503, "too busy, try again later"), request, from);
-        } else {
-            self.guard.discard(request);
+    /// A lane has answered a request of this connection: goes on with the next.
+    fn go_on(&self, from: SocketAddr, random: &mut fastrand::Rng) {
+        if let Some(next) = self.turns.finish(&from) {
+            self.serve(next, from, random);
         }
+    }
+
+    /// Answers a request, or hands it to a lane: then the answer is false.
+    fn dispatch(&self, request: Request, from: SocketAddr, random: &mut fastrand::Rng) -> bool {
+        let body = Body::of(&request);
+        if matches!(body, Body::Malformed(_)) {
+            // Where this request ends is anybody's guess: nothing more is read or written.
+            self.guard.discard(request);
+            return true;
+        }
+        let found = route(request.method(), Target::new(request.url()).path);
+        let takes_long = matches!(found, Route::Torrents | Route::Torrent(_));
+        let lane = match body {
+            Body::None if !takes_long => {
+                let answer = self.answer(&request, found, from.ip(), random);
+                self.send(answer, request, from);
+                return true;
+            }
+            Body::None => &self.catalogue,
+            _ => &self.bodies,
+        };
+        match lane.push(request, from) {
+            None => return false,
+            Some(request) if body == Body::None => {
+                self.send(Answer::error(503, "too busy, try again later"), request, from);
+            }
+            Some(request) => self.guard.discard(request),
+        }
+        true
     }
 
     /// The answer to a request whose body does not matter.
@@ -246,7 +287,7 @@ impl Inner {
 
 impl Generation {
     fn stop(self) {
-        self.workers.iter().for_each(|_| self.server.unblock());
+        self.workers.iter().for_each(|_| self.server.server.unblock());
         self.workers.into_iter().for_each(Worker::join);
         // Ends the accept thread, by a connection to itself.
         drop(self.server);

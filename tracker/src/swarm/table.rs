@@ -376,6 +376,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn it_behaves_like_a_map(steps in prop::collection::vec(step(), 1..600), key: u64) {
             let mut table = Table::<6>::new();

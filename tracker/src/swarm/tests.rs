@@ -237,6 +237,8 @@ fn image(swarms: &Swarms, now_s: u32) -> HashSet<(InfoHash, SocketAddr, bool, u3
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn sums_match_what_is_there(
         steps in prop::collection::vec((0u8..4, 0u32..40, 0u8..6, 0u32..60), 1..300)

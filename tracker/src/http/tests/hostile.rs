@@ -106,18 +106,24 @@ fn stopping_does_not_wait_for_the_slow() {
 #[test]
 fn who_never_reads_does_not_hold_up_others() {
     let fixture = Fixture::with(|config| config.workers = 2);
-    let request = "GET /scrape HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20_000);
-    let deaf: Vec<_> = (0..4)
-        .map(|_| {
-            let stream = fixture.connect();
-            stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-            // Until nothing more goes in either direction.
-            let _ = (&stream).write_all(request.as_bytes());
-            stream
-        })
-        .collect();
-    fixture.announce(&query(1, "10.0.0.1", "left=5"));
-    drop(deaf);
+    let (bytes, hash) = torrent("a", false);
+    fixture.upload(&[("torrent", &bytes)]);
+    for target in ["/scrape".to_owned(), "/torrents".to_owned(), format!("/torrents/{hash}")] {
+        let requests = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(20_000);
+        let deaf: Vec<_> = (0..4)
+            .map(|_| {
+                let stream = fixture.connect();
+                stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+                // Until nothing more goes in either direction, or the tracker has had enough.
+                let _ = (&stream).write_all(requests.as_bytes());
+                stream
+            })
+            .collect();
+        let start = Instant::now();
+        fixture.announce(&query(1, "10.0.0.1", "left=5"));
+        assert!(start.elapsed() < Duration::from_secs(2), "{target}: {:?}", start.elapsed());
+        drop(deaf);
+    }
 }
 
 #[test]
