@@ -257,13 +257,10 @@ impl Start {
         stats.set_state(TorrentState::Checking);
         let progress = crate::storage::check::CheckProgress {
             done: Arc::clone(&stats.checked),
+            hashed: Arc::clone(&stats.pieces_checked),
             cancel: self.cancel.clone(),
         };
-        let good = self.shared.room.hashers.install(|| check(storage, &look.suspect, &progress))?;
-        if good.is_some() {
-            stats.pieces_checked.fetch_add(look.suspect.count(), Ordering::Relaxed);
-        }
-        Ok(good)
+        Ok(self.shared.room.hashers.install(|| check(storage, &look.suspect, &progress))?)
     }
 
     fn active(

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 use rustix::fs::SeekFrom;
@@ -29,6 +29,8 @@ const STRETCH_LEN: u64 = 32 << 20;
 pub struct CheckProgress {
     /// Bytes looked at so far.
     pub done: Arc<AtomicU64>,
+    /// Pieces read and hashed so far: not those that are missing or holes.
+    pub hashed: Arc<AtomicU32>,
     /// Set to stop early.
     pub cancel: Shutdown,
 }
@@ -151,6 +153,7 @@ impl<'a> Reader<'a> {
         if empty {
             return Ok(self.zeros.hash(metainfo, piece) == *metainfo.piece_hash(piece));
         }
+        self.progress.hashed.fetch_add(1, Ordering::Relaxed);
         let mut sha1 = Sha1::new();
         for segment in self.storage.layout().piece_segments(piece) {
             if !self.feed(segment, &mut sha1)? {
@@ -235,6 +238,13 @@ mod tests {
         good.iter(&metainfo.geometry).map(PieceIndex::get).collect()
     }
 
+    fn hashed(metainfo: &Arc<Metainfo>, folder: &std::path::Path) -> u32 {
+        let storage = Storage::new(Arc::clone(metainfo), folder, None, FileCache::new(1)).unwrap();
+        let progress = CheckProgress::default();
+        check(&storage, &Bitfield::full(&metainfo.geometry), &progress).unwrap().unwrap();
+        progress.hashed.load(Ordering::Relaxed)
+    }
+
     #[test]
     fn only_right_pieces_pass() {
         let folder = tempfile::tempdir().unwrap();
@@ -242,6 +252,7 @@ mod tests {
         files.insert(2, TestFile { path: "pad".into(), len: 28, padding: true });
         let metainfo = torrent("t", &files, 32, None);
         assert_eq!(good(&metainfo, folder.path()), [0_u32; 0]);
+        assert_eq!(hashed(&metainfo, folder.path()), 0);
         let bytes = payload(&files);
         fs::create_dir(folder.path().join("t")).unwrap();
         let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join("t").join(name), bytes).unwrap();
@@ -249,6 +260,7 @@ mod tests {
         write("b", &bytes[128..228]);
         // 0 to 3 are of `a`, 3 with padding; 4 to 6 of `b`; 7 of `b` and `gone`.
         assert_eq!(good(&metainfo, folder.path()), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(hashed(&metainfo, folder.path()), 7);
         let mut wrong = bytes[..100].to_vec();
         wrong[40] ^= 1;
         write("a", &wrong);
@@ -270,6 +282,7 @@ mod tests {
         let file = fs::File::create(folder.path().join("t")).unwrap();
         file.set_len(bytes.len() as u64).unwrap();
         assert_eq!(good(&metainfo, folder.path()), [0, 1, 2, 3, 5, 6, 8, 9, 10]);
+        assert_eq!(hashed(&metainfo, folder.path()), 0);
         fs::write(folder.path().join("t"), &bytes).unwrap();
         assert_eq!(good(&metainfo, folder.path()), (0..=10).collect::<Vec<_>>());
     }

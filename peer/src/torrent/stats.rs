@@ -20,7 +20,7 @@ pub struct Stats {
     /// Bytes of the pieces had.
     pub bytes_had: AtomicU64,
     /// Pieces hashed from disk since the daemon started.
-    pub pieces_checked: AtomicU32,
+    pub pieces_checked: Arc<AtomicU32>,
     /// Bytes of payload downloaded, in all sessions.
     pub downloaded: AtomicU64,
     /// Bytes of payload uploaded, in all sessions.
@@ -63,7 +63,7 @@ impl Stats {
             state: AtomicU8::new(state as u8),
             pieces_had: AtomicU32::new(pieces_had),
             bytes_had: AtomicU64::new(bytes_had),
-            pieces_checked: AtomicU32::new(0),
+            pieces_checked: Arc::default(),
             downloaded: AtomicU64::new(0),
             uploaded: AtomicU64::new(0),
             transfer: Arc::new(Transfer::new(total_len.saturating_sub(bytes_had))),
