@@ -14,7 +14,7 @@ use crate::control::api::Status;
 use crate::control::engine::Engine;
 use crate::control::server::{ControlError, ControlServer};
 use crate::listen::Listener;
-use crate::resume::{ResumeError, ResumeStore};
+use crate::resume::{ResumeError, ResumeStore, Saved};
 use crate::session::{RunningSession, SessionParts};
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
@@ -99,7 +99,8 @@ impl Daemon {
         let saved = store.load_all()?.into_iter().filter_map(|loaded| {
             loaded.inspect_err(|(path, error)| log::error!("{}: set aside: {error}", path.display())).ok()
         });
-        let saved = saved.collect();
+        let mut saved: Vec<Saved> = saved.collect();
+        saved.sort_by_key(|saved| saved.details.added_ns);
         let mut random = fastrand::Rng::new();
         let own_peer_id = PeerId::generate(&mut random);
         let key = random.u32(..);

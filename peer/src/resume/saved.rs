@@ -47,8 +47,8 @@ pub struct Details {
     pub uploaded: u64,
     /// Stopped by the user.
     pub paused: bool,
-    /// Seconds since 1970.
-    pub added_s: u64,
+    /// Nanoseconds since 1970: torrents are listed in this order.
+    pub added_ns: u64,
     /// Seconds since 1970.
     pub completed_s: Option<u64>,
 }
@@ -138,7 +138,7 @@ impl Saved {
             downloaded: details.downloaded,
             uploaded: details.uploaded,
             paused: details.paused.into(),
-            added_s: details.added_s,
+            added_ns: details.added_ns,
             completed_s: details.completed_s,
         };
         let mut bytes = serde_bencode::to_bytes(&file)?;
@@ -181,7 +181,7 @@ impl Saved {
             downloaded: file.downloaded,
             uploaded: file.uploaded,
             paused: file.paused != 0,
-            added_s: file.added_s,
+            added_ns: file.added_ns,
             completed_s: file.completed_s,
         };
         Ok(Self {
@@ -229,7 +229,7 @@ struct OnDisk {
     downloaded: u64,
     uploaded: u64,
     paused: u8,
-    added_s: u64,
+    added_ns: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     completed_s: Option<u64>,
 }
@@ -249,7 +249,7 @@ pub(super) mod tests {
             downloaded: u64::MAX >> 1,
             uploaded: 0,
             paused: false,
-            added_s: 1_700_000_000,
+            added_ns: 1_700_000_000_000_000_000,
             completed_s: None,
         }
     }

@@ -90,7 +90,8 @@ pub fn entry_of(saved: Saved) -> Entry {
     let state = match (details.paused, saved.is_complete()) {
         (true, _) => TorrentState::Paused,
         (false, true) => TorrentState::Seeding,
-        (false, false) => TorrentState::Downloading,
+        // What it has is known only when its thread has looked: the checkpoint alone may lag behind.
+        (false, false) => TorrentState::Checking,
     };
     let bytes_had = if saved.is_complete() {
         details.total_len
@@ -128,7 +129,9 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
         downloaded: 0,
         uploaded: 0,
         paused: false,
-        added_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        added_ns: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
         completed_s: None,
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());

@@ -158,7 +158,7 @@ mod tests {
             downloaded: 0,
             uploaded: 0,
             paused: false,
-            added_s: 0,
+            added_ns: 0,
             completed_s: None,
         }
     }
