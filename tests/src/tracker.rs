@@ -33,7 +33,7 @@ pub struct Tracker {
 pub struct Upload<'a> {
     /// The torrent file.
     pub torrent: &'a [u8],
-    /// What the announce says the info-hash is.
+    /// What the uploader says the info-hash is.
     pub info_hash: InfoHash,
     /// The name for the catalogue.
     pub name: &'a str,
@@ -145,7 +145,16 @@ impl Tracker {
     pub fn upload(&self, upload: &Upload<'_>) -> Answer {
         const BOUNDARY: &str = "----torrent-test-boundary";
         let mut body = Vec::new();
-        for (field, value) in [("name", upload.name), ("description", upload.description)] {
+        let hash = upload.info_hash.to_string();
+        let fields = [
+            ("info_hash", hash.as_str()),
+            ("peer_id", "-XX0001-uploader1234"),
+            ("port", "6999"),
+            ("left", "0"),
+            ("name", upload.name),
+            ("description", upload.description),
+        ];
+        for (field, value) in fields {
             let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n");
             body.extend([head.as_bytes(), value.as_bytes(), b"\r\n"].concat());
         }
@@ -155,8 +164,7 @@ impl Tracker {
         );
         let tail = format!("\r\n--{BOUNDARY}--\r\n");
         body.extend([head.as_bytes(), upload.torrent, tail.as_bytes()].concat());
-        let request = request(upload.info_hash, PeerId::new(*b"-XX0001-uploader1234"), 6999, 0);
-        let url = with_query(&self.url(), &announce_query(&request));
+        let url = self.url();
         let kind = format!("multipart/form-data; boundary={BOUNDARY}");
         let answer = self.place.run(|| http::post(&url, &[("Content-Type", &kind)], &body));
         answer.unwrap_or_else(|error| panic!("POST {url}: {error}"))
