@@ -14,7 +14,7 @@ use crate::control::api::Status;
 use crate::control::engine::Engine;
 use crate::control::server::{ControlError, ControlServer};
 use crate::listen::Listener;
-use crate::resume::{ResumeError, ResumeStore, Saved};
+use crate::resume::{ResumeError, ResumeStore};
 use crate::session::{RunningSession, SessionParts};
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
@@ -99,8 +99,7 @@ impl Daemon {
         let saved = store.load_all()?.into_iter().filter_map(|loaded| {
             loaded.inspect_err(|(path, error)| log::error!("{}: set aside: {error}", path.display())).ok()
         });
-        let mut saved: Vec<Saved> = saved.collect();
-        saved.sort_by_key(|saved| saved.details.added_ns);
+        let saved = saved.collect();
         let mut random = fastrand::Rng::new();
         let own_peer_id = PeerId::generate(&mut random);
         let key = random.u32(..);

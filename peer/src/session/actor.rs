@@ -43,7 +43,7 @@ pub enum Request {
 
 /// Runs until it is asked to stop.
 pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, mut saved: Vec<Saved>) {
-    saved.sort_by_key(|saved| (saved.details.added_s, saved.info_hash));
+    saved.sort_by_key(|saved| (saved.details.added_ns, saved.info_hash));
     for saved in saved {
         let entry = start::entry_of(saved);
         let mut table = shared.table();
@@ -108,20 +108,31 @@ impl Shared {
         }
     }
 
-    /// Unfinished torrents start; complete ones are only announced, and wait for somebody to come.
+    /// Unfinished and changed torrents start; complete ones are only announced, and wait for somebody to come.
     fn open(self: &Arc<Self>) {
         let order = self.table().order.clone();
         for info_hash in order {
-            let state =
-                self.table().entries.get(&info_hash).filter(|entry| !entry.paused).map(|e| e.stats.state());
-            match state {
-                Some(TorrentState::Seeding) => match start::target_of(self, &info_hash) {
-                    Ok(target) => drop(self.with_announcer(|announcer| announcer.add(target, true))),
-                    Err(error) => self.failed(&info_hash, &error.to_string()),
-                },
-                Some(_) => drop(self.wake(&info_hash)),
-                None => {}
+            if self.table().entries.get(&info_hash).is_none_or(|entry| entry.paused) {
+                continue;
             }
+            match start::is_intact(self, &info_hash) {
+                Ok(true) => self.rest(&info_hash),
+                Ok(false) => drop(self.wake(&info_hash)),
+                Err(error) => self.failed(&info_hash, &error.to_string()),
+            }
+        }
+    }
+
+    /// A complete torrent seeds without a thread.
+    fn rest(&self, info_hash: &InfoHash) {
+        match start::target_of(self, info_hash) {
+            Ok(target) => {
+                if let Some(entry) = self.table().entries.get(info_hash) {
+                    entry.stats.set_state(TorrentState::Seeding);
+                }
+                self.with_announcer(|announcer| announcer.add(target, true));
+            }
+            Err(error) => self.failed(info_hash, &error.to_string()),
         }
     }
 

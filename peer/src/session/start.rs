@@ -87,12 +87,8 @@ impl NewTorrent {
 /// A torrent of an earlier life.
 pub fn entry_of(saved: Saved) -> Entry {
     let details = &saved.details;
-    let state = match (details.paused, saved.is_complete()) {
-        (true, _) => TorrentState::Paused,
-        (false, true) => TorrentState::Seeding,
-        // What it has is known only when its thread has looked: the checkpoint alone may lag behind.
-        (false, false) => TorrentState::Checking,
-    };
+    // What it has is known only when somebody has looked: the checkpoint may lag behind, files may have changed.
+    let state = if details.paused { TorrentState::Paused } else { TorrentState::Checking };
     let bytes_had = if saved.is_complete() {
         details.total_len
     } else {
@@ -151,6 +147,16 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
     shared.store.save(&saved).map_err(internal)?;
     Ok(entry_of(saved))
+}
+
+/// Whether a torrent is complete and its files are as we left them. One look at every file, nothing is read.
+pub fn is_intact(shared: &Shared, info_hash: &InfoHash) -> Result<bool, StartupError> {
+    let saved = shared.store.load(info_hash)?;
+    if !saved.is_complete() {
+        return Ok(false);
+    }
+    let storage = shared.storage(&saved)?;
+    Ok(Look::take(&shared.store, saved, &storage)?.had.is_full())
 }
 
 /// What the trackers of an idle torrent are told.
