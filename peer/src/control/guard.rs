@@ -1,9 +1,11 @@
 //! What tiny_http leaves unbounded, and this thread bounds from outside:
 //! - a body that never ends holds a worker for ever: its connection is severed at a deadline;
-//! - connections (each has a thread) are as many as anyone likes: beyond [`CONNECTIONS_MAX`] the oldest are severed;
+//! - connections (each has a thread) are as many as anyone likes: beyond [`CONNECTIONS_MAX`] the oldest are severed, soon
+//!   though not at once;
 //! - an accept loop that has died leaves connections waiting while the process looks well: a new server is started.
 //!
-//! It sleeps in poll(2) on the listening socket and a pipe: no connection, no wake-up.
+//! It sleeps in poll(2) on the listening socket and a pipe: no connection, no wake-up. (A connection that is accepted
+//! before this thread runs goes unnoticed; where many come, some are noticed, and then all are counted.)
 
 use std::collections::HashMap;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -18,6 +20,9 @@ use super::sockets::{connections, sever};
 
 /// Connections at once. The commands use one each.
 pub const CONNECTIONS_MAX: usize = 64;
+
+/// Above this the connections are counted again and again: one that is accepted at once wakes nobody here.
+const CROWDED: usize = CONNECTIONS_MAX / 2;
 
 /// A connection that waits to be accepted is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -110,7 +115,9 @@ impl Post<'_> {
             }
             if look_at.is_some_and(|at| at <= now) {
                 look_at = None;
-                self.limit(now, &mut first_seen);
+                if self.limit(now, &mut first_seen) > CROWDED {
+                    look_at = Some(now + LOOK_AGAIN);
+                }
                 looks = if self.someone_waits() { looks + 1 } else { 0 };
                 if looks >= LOOKS_UNTIL_DEAD {
                     log::warn!("control: connections are not accepted: listening again");
@@ -152,11 +159,14 @@ impl Post<'_> {
         poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Severs the oldest connections beyond the limit.
-    fn limit(&self, now: Instant, first_seen: &mut HashMap<SocketAddr, Instant>) {
+    /// Severs the oldest connections beyond the limit; gives how many there were.
+    fn limit(&self, now: Instant, first_seen: &mut HashMap<SocketAddr, Instant>) -> usize {
         let open = match connections(self.local) {
             Ok(open) => open,
-            Err(error) => return log::debug!("control: connections cannot be counted: {error}"),
+            Err(error) => {
+                log::debug!("control: connections cannot be counted: {error}");
+                return 0;
+            }
         };
         first_seen.retain(|peer, _| open.iter().any(|(open, _)| open == peer));
         for (peer, _) in &open {
@@ -166,6 +176,7 @@ impl Post<'_> {
         if !old.is_empty() {
             self.sever("too many connections", |peer| old.contains(&peer));
         }
+        open.len()
     }
 
     fn sever(&self, why: &str, choose: impl Fn(SocketAddr) -> bool) {
