@@ -277,3 +277,26 @@ fn stopping_frees_the_port_at_once() {
     }
     assert_eq!(idle.read(&mut [0]).unwrap_or(0), 0, "connections are closed");
 }
+
+#[test]
+fn both_families_are_served_on_the_unspecified_address() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: this machine has no IPv6");
+        return;
+    }
+    let fixture = Fixture::with(|config| config.host = "::".parse().unwrap());
+    let port = fixture.address().port();
+    let ask = |host: &str, torrent: &str| {
+        let url = format!("http://{host}:{port}/announce?{torrent}");
+        decode_response(&Reply::of(agent().get(url).call().unwrap()).body, 10).unwrap()
+    };
+    let plain = |n: u8| query(1, "x", "left=1").replace("6881", &n.to_string()).replace("&ip=x", "");
+    ask("127.0.0.1", &plain(1));
+    ask("[::1]", &plain(2));
+    let told = ask("127.0.0.1", &plain(3)).peers;
+    let mut told: Vec<_> = told.iter().map(|peer| peer.address.to_string()).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["127.0.0.1:1", "[::1]:2"], "an IPv4 client is not known by its mapped address");
+    assert_eq!(ask("127.0.0.1", &query(2, "10.0.0.1", "left=1")).incomplete, 1);
+    assert_eq!(ask("[::1]", &query(2, "10.0.0.2", "left=1")).peers[0].address.to_string(), "10.0.0.1:6881");
+}
