@@ -219,9 +219,7 @@ impl Requests {
             let ours = own || begun.owner.is_none();
             let fits = match scope {
                 Scope::Own => ours,
-                Scope::Alone => {
-                    ours && (own && begun.alone_until.is_some() || begun.free as usize == begun.blocks.len())
-                }
+                Scope::Alone => ours && (own && begun.alone_until.is_some() || begun.is_untouched()),
                 Scope::Shared => !ours && begun.alone_until.is_none(),
             };
             // The one that is nearest to its end first.

@@ -141,7 +141,7 @@ impl Core {
         }
         self.totals.downloaded = self.totals.downloaded.saturating_add(peer.down.total());
         self.totals.uploaded = self.totals.uploaded.saturating_add(peer.up.total());
-        self.slot_freed(peer.unchoked, key, cx);
+        self.slot_freed(peer.unchoked, cx);
         self.refill_all = true;
     }
 

@@ -50,10 +50,7 @@ impl Core {
     }
 
     /// A peer is off the books; `held` whether it had a slot.
-    pub(super) fn slot_freed(&mut self, held: bool, key: PeerKey, cx: &mut Context<'_>) {
-        if self.slots.optimist == Some(key) {
-            self.slots.optimist = None;
-        }
+    pub(super) fn slot_freed(&mut self, held: bool, cx: &mut Context<'_>) {
         if held {
             self.slots.used -= 1;
         }
