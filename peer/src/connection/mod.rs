@@ -62,9 +62,9 @@ pub enum Violation {
     /// Its bitfield.
     #[error("bad bitfield: {0}")]
     Bitfield(#[from] torrent_common::bitfield::BitfieldError),
-    /// A second bitfield, have-all or have-none.
-    #[error("a bitfield where none may be")]
-    LateBitfield,
+    /// More bitfields, have-all or have-none than any honest peer sends.
+    #[error("too many bitfields")]
+    TooManyBitfields,
     /// A piece index out of range.
     #[error("piece {0} does not exist")]
     NoSuchPiece(u32),

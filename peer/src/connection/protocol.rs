@@ -18,6 +18,9 @@ use crate::torrent::input::Input;
 
 /// Blocks handed to the torrent at once at the most: bounds what waits here while it is busy.
 const MAX_BATCH: usize = 64;
+/// Bitfields a peer may send. One is due; aria2 sends more, each in place of `have` messages that would be longer together:
+/// since a `have` takes 9 bytes and a bitfield an eighth of a byte per piece, these are at most 72.
+const MAX_BITFIELDS: u32 = 80;
 
 /// The state of the conversation with one peer.
 pub struct Protocol {
@@ -30,8 +33,8 @@ pub struct Protocol {
     /// What waits to be sent.
     pub outbox: Outbox,
     choking: bool,
-    /// It has told what it has, or something that can only come after that.
-    told: bool,
+    /// How often it has told what it has as a whole.
+    bitfields: u32,
     /// What we asked for and still expect, in the order asked.
     asked: VecDeque<BlockRef>,
     /// Blocks that may still arrive although we do not expect them any more.
@@ -53,7 +56,7 @@ impl Protocol {
             extended,
             outbox: Outbox::default(),
             choking: true,
-            told: false,
+            bitfields: 0,
             asked: VecDeque::new(),
             excused: 0,
             ready: Vec::new(),
@@ -163,8 +166,9 @@ impl Protocol {
     }
 
     fn bitfield(&mut self, bits: Bitfield) -> Result<(), Violation> {
-        if std::mem::replace(&mut self.told, true) {
-            return Err(Violation::LateBitfield);
+        self.bitfields += 1;
+        if self.bitfields > MAX_BITFIELDS {
+            return Err(Violation::TooManyBitfields);
         }
         self.report(PeerEvent::Bitfield(bits));
         Ok(())
@@ -238,7 +242,6 @@ impl Receiver for Protocol {
             Message::NotInterested => self.report(PeerEvent::NotInterested),
             Message::Have(index) => {
                 let piece = self.piece(index)?;
-                self.told = true;
                 self.report(PeerEvent::Have(piece));
             }
             Message::Bitfield(bytes) => self.bitfield(Bitfield::from_bytes(&bytes, &self.link.geometry)?)?,

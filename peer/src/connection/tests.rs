@@ -218,15 +218,11 @@ fn requests_while_choked_are_rejected_to_those_who_understand() {
 fn what_breaks_the_protocol_ends_the_connection() {
     let unasked = |peer: &mut Peer| peer.say_piece(0, 0, &[0; 16]);
     type Deed<'a> = (&'a str, [u8; 8], bool, &'a dyn Fn(&mut Peer));
-    let table: [Deed<'_>; 9] = [
+    let table: [Deed<'_>; 8] = [
         ("a request beyond the end", PLAIN, true, &|peer| peer.say(&Message::Request(raw(2, 16, 2)))),
         ("a request for nothing", PLAIN, true, &|peer| peer.say(&Message::Request(raw(0, 0, 0)))),
         ("a piece that does not exist", PLAIN, true, &|peer| peer.say(&Message::Have(3))),
         ("a block nobody asked for", PLAIN, false, &unasked),
-        ("two bitfields", PLAIN, true, &|peer| {
-            peer.say(&Message::Bitfield([0xe0].into()));
-            peer.say(&Message::Bitfield([0xe0].into()));
-        }),
         ("spare bits", PLAIN, true, &|peer| peer.say(&Message::Bitfield([0xf0].into()))),
         ("have-all without BEP 6", PLAIN, true, &|peer| peer.say(&Message::HaveAll)),
         ("an extension without BEP 10", FAST, true, &|peer| {
@@ -245,6 +241,19 @@ fn what_breaks_the_protocol_ends_the_connection() {
         assert!(gone, "{what}");
         world.finish();
     }
+}
+
+#[test]
+fn late_bitfields_are_told_and_floods_of_them_end_the_connection() {
+    let world = World::new(true);
+    let (mut peer, _handle) = world.accept(PLAIN);
+    peer.stream.write_all(&[0, 0, 0, 2, 5, 0x20].repeat(100)).unwrap();
+    let told = std::iter::repeat_with(|| world.next())
+        .take_while(|input| matches!(input, Input::Peer(_, PeerEvent::Bitfield(_))))
+        .count();
+    // The one after these was the end.
+    assert_eq!(told, 80);
+    world.finish();
 }
 
 #[test]

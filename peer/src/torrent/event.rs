@@ -65,7 +65,8 @@ pub enum PeerEvent {
     Interested,
     /// It does not, any more.
     NotInterested,
-    /// Its first message: what it has. Comes once at most (have-all and have-none come as this).
+    /// What it has (have-all and have-none come as this): its first message, and now and then in place of many
+    /// [`PeerEvent::Have`].
     Bitfield(Bitfield),
     /// It has this piece now.
     Have(PieceIndex),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use torrent_tests::command::run;
 use torrent_tests::network::Host;
@@ -52,7 +53,9 @@ pub fn find(name: &str) -> Option<PathBuf> {
 impl Client {
     /// Starts a client on `host` with one torrent, whose payload is, or is to be, in `data`.
     pub fn start(make: Make, role: Role, room: &Room, host: &Host, torrent: &Path, data: &Path) -> Self {
-        let folder = room.folder(&format!("{make:?}-{role:?}-{}", host.address()));
+        static SERIAL: AtomicU32 = AtomicU32::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let folder = room.folder(&format!("{make:?}-{role:?}-{serial}"));
         let log = folder.join("log");
         let program = find(make.program()).unwrap();
         let mut command = hermetic(&program, &folder);

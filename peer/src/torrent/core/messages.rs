@@ -46,6 +46,7 @@ impl Core {
     fn bitfield(&mut self, key: PeerKey, have: Bitfield, cx: &mut Context<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !peer.have.is_empty() {
+            self.more(key, &have, cx);
             return;
         }
         let had = self.pieces.had();
@@ -66,6 +67,22 @@ impl Core {
         } else {
             for piece in peer.have.iter(self.pieces.geometry()) {
                 self.pieces.picker.came(piece, cx.random);
+            }
+        }
+        self.after_have(key, cx);
+    }
+
+    /// A bitfield in place of many `have`. What it leaves out is not taken back: nobody loses pieces.
+    fn more(&mut self, key: PeerKey, have: &Bitfield, cx: &mut Context<'_>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        for piece in have.iter(self.pieces.geometry()) {
+            if !peer.have.insert(piece) {
+                continue;
+            }
+            self.pieces.picker.came(piece, cx.random);
+            if !self.pieces.had().contains(piece) {
+                peer.wanted += 1;
+                peer.dry = None;
             }
         }
         self.after_have(key, cx);

@@ -22,6 +22,21 @@ fn interest_follows_what_the_peer_has_and_we_lack() {
 }
 
 #[test]
+fn a_late_bitfield_adds_and_takes_nothing_back() {
+    let mut t = torrent_with(4, &[0], CoreConfig::new(OWN));
+    t.connect(1);
+    let (first, second, third) = (t.bits(&[0]), t.bits(&[2]), t.bits(&[0, 2]));
+    assert_eq!(t.peer(1, PeerEvent::Bitfield(first)), []);
+    assert_eq!(t.peer(1, PeerEvent::Bitfield(second)), [Effect::Send(key(1), Command::Interested)]);
+    assert_eq!(t.peer(1, PeerEvent::Bitfield(third)), []);
+    let blocks = asked(&t.peer(1, PeerEvent::Unchoked), 1);
+    assert_eq!(blocks, t.geometry.blocks(t.piece(2)).collect::<Vec<_>>());
+    let all = t.bits(&[0, 1, 2, 3]);
+    t.peer(1, PeerEvent::Bitfield(all));
+    assert_eq!(t.core.stats(t.now).seeds, 1);
+}
+
+#[test]
 fn the_pipeline_is_full_at_once_and_refilled_in_batches() {
     let mut t = torrent(100);
     let all: Vec<u32> = (0..100).collect();
