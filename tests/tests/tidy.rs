@@ -222,10 +222,13 @@ fn every_dependency_is_explained() {
     let manifest = read("Cargo.toml");
     let section = manifest.split("[workspace.dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
     let names = section.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    // The rows of a table; a first cell may name several.
+    let explained: BTreeSet<_> = architecture
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split('|').next())
+        .flat_map(|cell| cell.split([',', ' ', '`']))
+        .collect();
     for name in names.filter(|name| !name.starts_with("torrent-")) {
-        assert!(
-            architecture.contains(&format!("`{name}`")),
-            "ARCHITECTURE.md does not say what {name} is for"
-        );
+        assert!(explained.contains(name), "ARCHITECTURE.md does not say what {name} is for");
     }
 }
