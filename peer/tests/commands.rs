@@ -446,3 +446,13 @@ fn test_reports_both() {
     let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!((json["ok"].as_bool(), json["daemon"]["ok"].as_bool()), (Some(false), Some(true)));
 }
+
+#[test]
+fn test_says_nothing_on_stdout_until_a_daemon_answers() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let test = std::process::Command::new(env!("CARGO_BIN_EXE_torrent-test"));
+    let output =
+        { test }.args(["--json", "--port", &port]).current_dir(std::env::temp_dir()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+}

@@ -82,9 +82,10 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         }
     });
     let report = Report { ok: daemon.ok && tracker.ok, daemon, tracker };
-    if arguments.json {
+    // Without a daemon there is nothing on stdout: scripts wait for it with `until [ "$(torrent-test --json)" ]`.
+    if arguments.json && report.daemon.ok {
         out.json(&report)?;
-    } else {
+    } else if !arguments.json {
         for (name, answer) in [("daemon ", &report.daemon), ("tracker", &report.tracker)] {
             if answer.ok {
                 out.line(format_args!(
