@@ -11,8 +11,10 @@
 
 mod clients;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Once;
 
 use clients::{Client, Make, PROGRAMS, Role, find};
 use torrent_common::metainfo::Metainfo;
@@ -35,11 +37,17 @@ struct Swarm {
     name: &'static str,
 }
 
+/// Says so once, and past the test runner, which shows nothing of what a passed test prints.
+fn skipped(why: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| drop(writeln!(std::io::stderr(), "interop is skipped: {why}")));
+}
+
 /// Whether to run; prints why not.
 fn wanted() -> bool {
     let mode = std::env::var("TORRENT_INTEROP").unwrap_or_default();
     if mode != "1" && mode != "required" {
-        println!("skipped: set TORRENT_INTEROP=1 (as root) to test against other clients");
+        skipped("set TORRENT_INTEROP=1 (as root) to test against other clients");
         return false;
     }
     let mut missing: Vec<_> = Network::possible().err().into_iter().collect();
@@ -61,7 +69,7 @@ fn wanted() -> bool {
         return true;
     }
     assert_ne!(mode, "required", "{}", missing.join("; "));
-    println!("skipped: {}", missing.join("; "));
+    skipped(&missing.join("; "));
     false
 }
 
