@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::shared::Shared;
 use crate::snapshot;
-use crate::swarm::{SHARDS, Totals};
+use crate::swarm::{Retired, SHARDS, Totals};
 
 /// What the thread works with.
 pub(crate) struct Housekeeping {
@@ -39,6 +40,8 @@ impl Housekeeping {
                 next_snapshot = Instant::now() + self.snapshot_interval;
             }
         }
+        // A snapshot keeps swarms that have peers: the downloads of the others go to the catalogue first.
+        self.sweep();
         self.snapshot(&self.peer_file);
     }
 
@@ -47,12 +50,7 @@ impl Housekeeping {
         for shard in 0..SHARDS {
             self.shared.desk.swarms().sweep(shard, self.shared.clock.now_s(), &mut retired);
         }
-        let downloads: Vec<_> = retired.iter().map(|swarm| (swarm.info_hash, swarm.downloaded)).collect();
-        if !downloads.is_empty()
-            && let Err(error) = self.shared.catalogue.add_completed(&downloads)
-        {
-            log::error!("the downloads of {} torrents were not added: {error}", downloads.len());
-        }
+        keep_downloads(&self.shared.catalogue, &retired);
     }
 
     fn snapshot(&self, path: &Path) {
@@ -60,6 +58,16 @@ impl Housekeeping {
         if let Err(error) = snapshot::save(swarms, path, self.shared.clock.now_s(), Clock::wall_s()) {
             log::error!("the swarms were not saved, a restart would begin with older ones: {error}");
         }
+    }
+}
+
+/// Adds what was counted in swarms that are gone to the catalogue.
+pub(crate) fn keep_downloads(catalogue: &Catalogue, retired: &[Retired]) {
+    let downloads: Vec<_> = retired.iter().map(|swarm| (swarm.info_hash, swarm.downloaded)).collect();
+    if !downloads.is_empty()
+        && let Err(error) = catalogue.add_completed(&downloads)
+    {
+        log::error!("the downloads of {} torrents were not added: {error}", downloads.len());
     }
 }
 

@@ -23,7 +23,7 @@ use torrent_common::worker::Worker;
 use announce::Desk;
 use catalogue::{Catalogue, CatalogueError};
 use clock::Clock;
-use housekeeping::Housekeeping;
+use housekeeping::{Housekeeping, keep_downloads};
 use http::Http;
 use shared::{Served, Shared};
 use snapshot::{Loaded, SnapshotError};
@@ -88,8 +88,9 @@ impl Tracker {
             served: Served::default(),
         });
         let swarms = shared.desk.swarms();
+        let mut retired = Vec::new();
         if let Loaded::Damaged(kept) =
-            snapshot::load(swarms, &config.peer_file, shared.clock.now_s(), wall_s)?
+            snapshot::load(swarms, &config.peer_file, shared.clock.now_s(), wall_s, &mut retired)?
         {
             log::warn!(
                 "{} was damaged: what could be read is used, the file is now {}",
@@ -99,6 +100,8 @@ impl Tracker {
         }
         // Proves now, not at the end, that the file can be written.
         snapshot::save(swarms, &config.peer_file, shared.clock.now_s(), wall_s)?;
+        // Now that they are not in the file any more, so that no restart adds them again.
+        keep_downloads(&shared.catalogue, &retired);
         let housekeeper = Housekeeping {
             shared: Arc::clone(&shared),
             peer_file: config.peer_file.clone(),

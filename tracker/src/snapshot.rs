@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use torrent_common::ids::InfoHash;
 
-use crate::swarm::{PeerImage, SHARDS, Swarms};
+use crate::swarm::{PeerImage, Retired, SHARDS, Swarms};
 
 const MAGIC: &[u8; 8] = b"TFPEERS\x01";
 /// The longest block read: a part holds 1/256 of all swarms, and the most peers of one swarm take less than this.
@@ -114,11 +114,18 @@ fn push_swarm(
     }
 }
 
-/// Reads a snapshot back into `swarms`. Damage is reported, not fatal: the file is set aside as `*.bad`.
+/// Reads a snapshot back into `swarms`. Swarms whose last peer was forgotten meanwhile are appended to `retired` if
+/// downloads were counted in them. Damage is reported, not fatal: the file is set aside as `*.bad`.
 ///
 /// # Errors
 /// [`SnapshotError`] when the file is there but cannot be read, or not be set aside.
-pub fn load(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<Loaded, SnapshotError> {
+pub fn load(
+    swarms: &Swarms,
+    path: &Path,
+    now_s: u32,
+    wall_s: u64,
+    retired: &mut Vec<Retired>,
+) -> Result<Loaded, SnapshotError> {
     let failed = |action| {
         let path = path.to_path_buf();
         move |source| SnapshotError::File { action, path, source }
@@ -128,7 +135,7 @@ pub fn load(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<Loa
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::None),
         Err(error) => return Err(failed("read")(error)),
     };
-    match read(swarms, &mut BufReader::new(file), now_s, wall_s) {
+    match read(swarms, &mut BufReader::new(file), now_s, wall_s, retired) {
         Ok(true) => Ok(Loaded::Whole),
         Ok(false) => {
             let mut bad = path.as_os_str().to_owned();
@@ -141,7 +148,13 @@ pub fn load(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<Loa
 }
 
 /// False if the file is damaged.
-fn read(swarms: &Swarms, file: &mut impl Read, now_s: u32, wall_s: u64) -> io::Result<bool> {
+fn read(
+    swarms: &Swarms,
+    file: &mut impl Read,
+    now_s: u32,
+    wall_s: u64,
+    retired: &mut Vec<Retired>,
+) -> io::Result<bool> {
     let (Some(magic), Some(written)) = (bytes(file)?, bytes(file)?) else { return Ok(false) };
     if magic != *MAGIC {
         return Ok(false);
@@ -164,14 +177,20 @@ fn read(swarms: &Swarms, file: &mut impl Read, now_s: u32, wall_s: u64) -> io::R
         }
         let mut rest = payload.as_slice();
         while !rest.is_empty() {
-            if restore_swarm(swarms, &mut rest, now_s, asleep_s).is_none() {
+            if restore_swarm(swarms, &mut rest, now_s, asleep_s, retired).is_none() {
                 return Ok(false);
             }
         }
     }
 }
 
-fn restore_swarm(swarms: &Swarms, rest: &mut &[u8], now_s: u32, asleep_s: u32) -> Option<()> {
+fn restore_swarm(
+    swarms: &Swarms,
+    rest: &mut &[u8],
+    now_s: u32,
+    asleep_s: u32,
+    retired: &mut Vec<Retired>,
+) -> Option<()> {
     let info_hash = InfoHash::new(take(rest)?);
     let downloaded = u32::from_le_bytes(take(rest)?);
     let count = u32::from_le_bytes(take(rest)?);
@@ -183,8 +202,11 @@ fn restore_swarm(swarms: &Swarms, rest: &mut &[u8], now_s: u32, asleep_s: u32) -
     });
     // A limit may end the restoring before the peers end: the rest of them is read all the same.
     let mut peers = peers;
-    swarms.restore(info_hash, downloaded, &mut peers, now_s);
+    let is_back = swarms.restore(info_hash, downloaded, &mut peers, now_s);
     peers.for_each(drop);
+    if whole && !is_back && downloaded > 0 {
+        retired.push(Retired { info_hash, downloaded });
+    }
     whole.then_some(())
 }
 
@@ -288,7 +310,7 @@ mod tests {
         let swarms = filled();
         save(&swarms, &path, 200, 1_000_000).unwrap();
         let restored = store();
-        assert_eq!(load(&restored, &path, 3, 1_000_000).unwrap(), Loaded::Whole);
+        assert_eq!(load(&restored, &path, 3, 1_000_000, &mut Vec::new()).unwrap(), Loaded::Whole);
         assert_eq!(image(&restored, 3), image(&swarms, 200));
         assert_eq!(leftovers(path.parent().unwrap()), ["peers"]);
     }
@@ -302,19 +324,19 @@ mod tests {
         for (asleep, expected) in [(0, all), (41, all - 1), (140, all - 100), (240, 0), (100_000_000_000, 0)]
         {
             let restored = store();
-            load(&restored, &path, 0, 1_000_000 + asleep).unwrap();
+            load(&restored, &path, 0, 1_000_000 + asleep, &mut Vec::new()).unwrap();
             assert_eq!(restored.totals().peers, expected, "asleep {asleep} s");
         }
         let restored = store();
-        load(&restored, &path, 0, 5).unwrap();
+        load(&restored, &path, 0, 5, &mut Vec::new()).unwrap();
         assert_eq!(restored.totals().peers, all, "a clock set back");
     }
 
     #[test]
     fn no_file_is_no_error_and_a_folder_is() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(load(&store(), &folder.path().join("none"), 0, 0).unwrap(), Loaded::None);
-        let error = load(&store(), folder.path(), 0, 0).unwrap_err().to_string();
+        assert_eq!(load(&store(), &folder.path().join("none"), 0, 0, &mut Vec::new()).unwrap(), Loaded::None);
+        let error = load(&store(), folder.path(), 0, 0, &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
         let error = save(&store(), &folder.path().join("file/x"), 0, 0);
         error.unwrap();
@@ -330,10 +352,13 @@ mod tests {
         bytes[last] ^= 1;
         fs::write(&path, &bytes).unwrap();
         let restored = store();
-        assert_eq!(load(&restored, &path, 0, 0).unwrap(), Loaded::Damaged(folder.path().join("peers.bad")));
+        assert_eq!(
+            load(&restored, &path, 0, 0, &mut Vec::new()).unwrap(),
+            Loaded::Damaged(folder.path().join("peers.bad"))
+        );
         assert!(restored.totals().peers > 100);
         assert_eq!(fs::read(folder.path().join("peers.bad")).unwrap(), bytes);
-        assert_eq!(load(&restored, &path, 0, 0).unwrap(), Loaded::None);
+        assert_eq!(load(&restored, &path, 0, 0, &mut Vec::new()).unwrap(), Loaded::None);
     }
 
     proptest! {
@@ -351,7 +376,7 @@ mod tests {
                     *byte = value;
                 }
             }
-            let whole = read(&store(), &mut bytes.as_slice(), 0, 0).unwrap();
+            let whole = read(&store(), &mut bytes.as_slice(), 0, 0, &mut Vec::new()).unwrap();
             prop_assert!(!whole || cut > bytes.len());
         }
 
@@ -362,7 +387,7 @@ mod tests {
             file.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
             file.extend_from_slice(InfoHash::of(&payload).as_bytes());
             file.extend_from_slice(&payload);
-            read(&store(), &mut file.as_slice(), 0, 0).unwrap();
+            read(&store(), &mut file.as_slice(), 0, 0, &mut Vec::new()).unwrap();
         }
     }
 }

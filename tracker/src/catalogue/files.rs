@@ -46,6 +46,12 @@ impl Files {
         write().map_err(failed("write", &path))
     }
 
+    /// Whether the torrent file is there.
+    pub(super) fn has(&self, info_hash: InfoHash) -> Result<bool, CatalogueError> {
+        let path = self.path(info_hash);
+        path.try_exists().map_err(failed("read", &path))
+    }
+
     pub(super) fn read(&self, info_hash: InfoHash) -> Result<Option<Vec<u8>>, CatalogueError> {
         let path = self.path(info_hash);
         match fs::read(&path) {

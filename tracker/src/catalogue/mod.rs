@@ -136,7 +136,8 @@ impl Catalogue {
         Ok(this)
     }
 
-    /// Publishes a torrent, durably: when this returns it survives whatever happens.
+    /// Publishes a torrent, durably: when this returns it survives whatever happens. One that is known is only given
+    /// its file back if that is gone.
     ///
     /// # Errors
     /// [`CatalogueError`]; then nothing was published.
@@ -144,6 +145,9 @@ impl Catalogue {
         let info_hash = publication.metainfo.info_hash;
         let writer = held(&self.writer);
         if rows::contains(&writer, info_hash).map_err(|e| self.failed(e))? {
+            if !self.files.has(info_hash)? {
+                self.files.write(info_hash, publication.bytes)?;
+            }
             return Ok(Published::Known);
         }
         let (count, total_len) = rows::sums(&writer).map_err(|e| self.failed(e))?;
@@ -206,11 +210,10 @@ impl Catalogue {
             let Some(bytes) = self.files.read_up_to(info_hash, max_torrent_len)? else { continue };
             match Metainfo::parse(&bytes, &limits) {
                 Ok(metainfo) if metainfo.info_hash == info_hash && !metainfo.private => {
-                    let name = clip(&metainfo.name, MAX_NAME_LEN);
                     let publication = Publication {
                         bytes: &bytes,
                         metainfo: &metainfo,
-                        name,
+                        name: &printable(&metainfo.name),
                         description: "",
                         created_s: now_s,
                     };
@@ -236,8 +239,14 @@ pub const fn metainfo_limits(max_torrent_len: usize) -> MetainfoLimits {
     MetainfoLimits::new(max_torrent_len, DEFAULT_BLOCK_LEN)
 }
 
+/// A torrent's own name as a listing's: no control characters, not too long.
+pub(crate) fn printable(name: &str) -> String {
+    let shown: String = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    clip(&shown, MAX_NAME_LEN).to_owned()
+}
+
 /// The beginning of a text, at most `max_len` bytes.
-pub(crate) fn clip(text: &str, max_len: usize) -> &str {
+fn clip(text: &str, max_len: usize) -> &str {
     let end = (0..=max_len.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
 }

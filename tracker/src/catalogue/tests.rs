@@ -79,7 +79,8 @@ fn what_a_crash_left_behind_is_put_right() {
     let fixture = Fixture::new();
     drop(fixture.open());
     let put = |name: String, bytes: &[u8]| fs::write(fixture.torrents().join(name), bytes).unwrap();
-    let (good, private, other) = (torrent("good", false), torrent("private", true), torrent("other", false));
+    let (good, private, other) =
+        (torrent("go\x1bod", false), torrent("private", true), torrent("other", false));
     put(format!("{}.torrent", parsed(&good).info_hash), &good);
     put(format!("{}.torrent", parsed(&private).info_hash), &private);
     put(format!("{}.torrent", InfoHash::new([1; 20])), &other);
@@ -88,12 +89,12 @@ fn what_a_crash_left_behind_is_put_right() {
     put(".upload-abc".into(), b"half");
     put("notes.txt".into(), b"mine");
     let catalogue = fixture.open();
-    assert_eq!(names(&catalogue), ["good"]);
+    assert_eq!(names(&catalogue), ["go\u{fffd}od"], "a stranger's name is not let loose on a terminal");
     assert_eq!(catalogue.search("", 0, 1).unwrap().rows[0].created_s, 1000);
     assert!(!fixture.torrents().join(".upload-abc").exists());
     assert_eq!(fs::read_dir(fixture.torrents()).unwrap().count(), 6, "nothing else is removed");
     drop(catalogue);
-    assert_eq!(names(&fixture.open()), ["good"]);
+    assert_eq!(names(&fixture.open()), ["go\u{fffd}od"]);
 }
 
 #[test]

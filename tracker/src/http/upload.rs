@@ -19,7 +19,7 @@ use torrent_common::metainfo::Metainfo;
 use super::answer::Answer;
 use super::multipart::{self, Form};
 use crate::catalogue::{
-    CatalogueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN, Publication, Published, clip, metainfo_limits,
+    CatalogueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN, Publication, Published, metainfo_limits, printable,
 };
 use crate::clock::Clock;
 use crate::shared::Shared;
@@ -164,12 +164,6 @@ fn text<'a>(
         return Err(Refused::new(400, format_args!("{name} has control characters")));
     }
     Ok(text)
-}
-
-/// The torrent's own name as a listing's: no control characters, not too long.
-fn printable(name: &str) -> String {
-    let shown: String = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    clip(&shown, MAX_NAME_LEN).to_owned()
 }
 
 /// The announce in the form, if there is one: read by the same code as a query, so that both mean the same.

@@ -285,13 +285,14 @@ impl Swarms {
     }
 
     /// Takes a swarm back from a snapshot. Peers that are too old by now, and those beyond the limits, are left out.
+    /// False if that left nobody: then there is no swarm, and its downloads are not counted here.
     pub fn restore(
         &self,
         info_hash: InfoHash,
         downloaded: u32,
         peers: impl Iterator<Item = PeerImage>,
         now_s: u32,
-    ) {
+    ) -> bool {
         let now = self.ticks.at(now_s);
         let mut shard = self.shard_of(&info_hash);
         let mut counted = false;
@@ -301,7 +302,7 @@ impl Swarms {
                 continue;
             }
             let address = Packed::new(peer.address);
-            let Ok(swarm) = self.entry(&mut shard, info_hash, &address, now) else { return };
+            let Ok(swarm) = self.entry(&mut shard, info_hash, &address, now) else { return counted };
             let before = swarm.counts();
             if !std::mem::replace(&mut counted, true) {
                 swarm.add_downloads(downloaded);
@@ -309,6 +310,7 @@ impl Swarms {
             swarm.insert(address, peer.is_seeder, now.wrapping_sub(age), self.key);
             self.count(before, swarm.counts());
         }
+        counted
     }
 
     fn shard_of(&self, info_hash: &InfoHash) -> MutexGuard<'_, Shard> {

@@ -188,6 +188,45 @@ fn unknown_torrents_and_lost_files_are_not_found() {
 }
 
 #[test]
+fn publishing_again_brings_a_lost_file_back() {
+    let fixture = Fixture::new();
+    let (bytes, hash) = torrent("a", false);
+    fixture.upload(&[("torrent", &bytes), ("name", b"first")]);
+    fs::remove_file(fixture.torrents().join(format!("{hash}.torrent"))).unwrap();
+    assert_eq!(fixture.upload(&[("torrent", &bytes), ("name", b"second")]).status, 200);
+    assert_eq!(fixture.get(&format!("/torrents/{hash}")).body, bytes);
+    assert_eq!(fixture.json("/torrents")["torrents"][0]["name"], "first");
+}
+
+#[test]
+fn completed_downloads_survive_a_restart() {
+    let mut fixture = Fixture::with(|config| config.interval_s = 1);
+    let (bytes, hash) = torrent("a", false);
+    fixture.upload(&[("torrent", &bytes)]);
+    let completed = |fixture: &Fixture| fixture.json("/torrents")["torrents"][0]["completed"].clone();
+    let hash: String = hash.as_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
+    let peer = |more: &str| format!("info_hash={hash}&peer_id=-XX0001-abcdefghijkl&port=6881&{more}");
+
+    // All have left, and nobody has swept since.
+    fixture.announce(&peer("left=9"));
+    fixture.announce(&peer("left=0&event=completed"));
+    fixture.announce(&peer("left=0&event=stopped"));
+    assert_eq!(completed(&fixture), 1);
+    fixture.restart();
+    assert_eq!(completed(&fixture), 1, "after everybody left");
+
+    // The tracker is away for longer than it remembers its peers.
+    fixture.announce(&peer("left=9"));
+    fixture.announce(&peer("left=0&event=completed"));
+    fixture.running.take().unwrap().stop();
+    std::thread::sleep(Duration::from_millis(4100));
+    fixture.running = Some(Tracker::start(&fixture.config).unwrap());
+    assert_eq!(completed(&fixture), 2, "after two intervals");
+    fixture.restart();
+    assert_eq!(completed(&fixture), 2, "added once");
+}
+
+#[test]
 fn a_long_torrent_comes_back_whole() {
     let fixture = Fixture::new();
     let (bytes, hash) = torrent(&"x".repeat(200), false);
