@@ -138,6 +138,24 @@ impl Reader<'_> {
                 return Err(ConfigError::At { path: self.path.to_owned(), line, problem });
             }
         }
+        self.tell_files_apart()
+    }
+
+    /// A snapshot written over the catalogue would be the end of it.
+    fn tell_files_apart(&self) -> Result<(), ConfigError> {
+        let tracker = &self.config.tracker;
+        if tracker.peer_file != tracker.torrent_file {
+            return Ok(());
+        }
+        let keys = [("PEER_FILE", "TORRENT_FILE"), ("TORRENT_FILE", "PEER_FILE")];
+        for (key, other) in keys {
+            if let Some(line) = self.line_of(Section::Tracker, key) {
+                let value = tracker.peer_file.display().to_string();
+                let expected = format!("another file than {other}");
+                let problem = Problem::Value { section: Section::Tracker.name(), key, value, expected };
+                return Err(ConfigError::At { path: self.path.to_owned(), line, problem });
+            }
+        }
         Ok(())
     }
 }

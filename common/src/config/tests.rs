@@ -153,6 +153,14 @@ fn errors_name_file_line_and_what_was_meant() {
             "config.ini:2: MIN_INTERVAL in [tracker] is \"31\", and must be at most INTERVAL",
         ),
         (
+            "[tracker]\nPEER_FILE = a\nTORRENT_FILE = a",
+            "config.ini:2: PEER_FILE in [tracker] is \"a\", and must be another file than TORRENT_FILE",
+        ),
+        (
+            "[tracker]\nTORRENT_FILE = tracker-data/peers",
+            "config.ini:2: TORRENT_FILE in [tracker] is \"tracker-data/peers\", and must be another file than PEER_FILE",
+        ),
+        (
             "[peer]\nPORT = 1 # the first",
             "config.ini:2: PORT in [peer] is \"1 # the first\", and must be a whole number from 0 to 65535 \
              (a comment needs a line of its own)",
