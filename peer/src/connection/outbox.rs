@@ -16,6 +16,8 @@ use crate::storage::files::{Source, Storage};
 pub const MAX_QUEUED_REQUESTS: usize = 1024;
 /// Message bytes that may wait for a peer that does not read.
 const MAX_QUEUED_BYTES: usize = 1 << 20;
+/// Message bytes that were sent and may stay in memory while others wait behind them.
+const COMPACT_LEN: usize = 64 << 10;
 /// Payload bytes sent before the socket is read again.
 const TURN_LEN: u64 = 1 << 20;
 const ZEROS: [u8; 4096] = [0; 4096];
@@ -126,6 +128,11 @@ impl Outbox {
             self.sent = 0;
             // A bitfield is long and sent once: do not keep its room for ever.
             self.messages.shrink_to(4096);
+        } else if self.sent >= COMPACT_LEN && self.sent >= self.messages.len() / 2 {
+            // A peer that always leaves some unread would have us keep all that it ever was sent. Each byte kept is moved
+            // at most once for one that was sent.
+            self.messages.drain(..self.sent);
+            self.sent = 0;
         }
         Ok(())
     }
@@ -195,4 +202,44 @@ fn send_some(stream: &TcpStream, source: &mut Source) -> io::Result<(u64, u64)> 
 /// A span as it stands on the wire.
 pub const fn raw(span: Span) -> RawBlock {
     RawBlock { index: span.piece().get(), begin: span.begin(), len: span.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_never_reads_everything_costs_bounded_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut outbox = Outbox::default();
+        let mut sent = Sent::default();
+        let mut buffer = vec![0; 256 << 10];
+        let mut most = 0;
+        let (mut written, mut read) = (0u64, 0u64);
+        for _ in 0..60 {
+            // There is always more than the socket takes, and never so much that the peer is dropped for it.
+            while outbox.messages.len() - outbox.sent < 512 << 10 {
+                outbox.push(&Message::Have(u32::try_from(written / 9).unwrap()));
+                written += 9;
+            }
+            while outbox.send_messages(&stream, &mut sent).is_ok() && !outbox.is_empty() {}
+            assert!(!outbox.is_overfull());
+            most = most.max(outbox.messages.capacity());
+            let got = peer.read(&mut buffer).unwrap();
+            for byte in (0..got).filter(|at| (read + *at as u64) % 9 == 8) {
+                // The last byte of a message's piece number: nothing is lost, doubled or moved about.
+                let number = (read + byte as u64) / 9;
+                assert_eq!(u64::from(buffer.get(byte).copied().unwrap()), number % 256);
+            }
+            read += got as u64;
+        }
+        assert!(written > 6 << 20, "{written}");
+        assert!(most <= 3 << 20, "{most}");
+    }
 }
