@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use torrent_common::bitfield::Bitfield;
@@ -35,6 +35,8 @@ use crate::torrent::{Active, thread};
 
 /// Inputs that may wait for a torrent's thread.
 const INPUT_QUEUE_LEN: usize = 256;
+/// A complete torrent without a connection gives its thread back after so long.
+const LINGER: Duration = Duration::from_secs(30);
 /// Characters of a torrent's name in log lines.
 const LOG_NAME_LEN: usize = 80;
 
@@ -292,8 +294,8 @@ impl Start {
             pool: Arc::clone(&shared.room.pool),
             inputs: self.inputs.clone(),
             timeouts: Timeouts {
-                connect: std::time::Duration::from_secs(config.connect_timeout_s.into()),
-                silence: std::time::Duration::from_secs(config.peer_timeout_s.into()),
+                connect: Duration::from_secs(config.connect_timeout_s.into()),
+                silence: Duration::from_secs(config.peer_timeout_s.into()),
             },
         };
         let core_config = CoreConfig {
@@ -312,6 +314,7 @@ impl Start {
             stats: Arc::clone(stats),
             record: Arc::new(Record { journal, storage, details }),
             room: Arc::clone(&shared.room),
+            linger: LINGER,
             notify: Box::new(move |notice| {
                 requests.try_send(Request::Notice(notice)).map_err(|error| match error {
                     crossbeam_channel::TrySendError::Full(_) => crossbeam_channel::TrySendError::Full(notice),

@@ -18,6 +18,7 @@ pub mod suspects;
 pub mod thread;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::TrySendError;
 use torrent_common::ids::InfoHash;
@@ -63,6 +64,8 @@ pub struct Active {
     pub room: Arc<Room>,
     /// Tells the session. Must not wait: gives the notice back when there is no room.
     pub notify: Box<dyn Fn(Notice) -> Result<(), TrySendError<Notice>> + Send>,
+    /// Complete and without a connection, it gives its thread back after so long.
+    pub linger: Duration,
 }
 
 /// What a torrent tells the session.

@@ -28,8 +28,6 @@ use crate::storage::check::piece_is_good;
 const MAX_TURN: usize = 128;
 /// How often the shared numbers are brought up to date while something happens.
 const SHOW: Duration = Duration::from_millis(250);
-/// A complete torrent without a connection gives its thread back after so long.
-const LINGER: Duration = Duration::from_secs(30);
 /// What is in flight when the torrent is stopped has so long to get to disk.
 const WIND_DOWN: Duration = Duration::from_millis(1500);
 
@@ -95,6 +93,8 @@ impl Runner {
     }
 
     fn run(&mut self, inputs: &Receiver<Input>) {
+        // A complete torrent may wait for ever for its first input: begin to count now.
+        self.turn(Instant::now());
         while !self.stopping {
             let next = match self.deadline() {
                 Some(deadline) => inputs.recv_deadline(deadline),
@@ -115,7 +115,7 @@ impl Runner {
 
     fn deadline(&self) -> Option<Instant> {
         let retry = (!self.unsaid.is_empty()).then(|| Instant::now() + SHOW);
-        let linger = self.idle_since.map(|since| since + LINGER);
+        let linger = self.idle_since.map(|since| since + self.active.linger);
         [self.core.next_wake(), self.saving.next_wake(), retry, linger].into_iter().flatten().min()
     }
 
@@ -325,7 +325,7 @@ impl Runner {
             return;
         }
         let since = *self.idle_since.get_or_insert(now);
-        if now.duration_since(since) >= LINGER {
+        if now.duration_since(since) >= self.active.linger {
             self.show(now);
             self.unsaid.push_back(Notice::Idle(self.active.link.info_hash));
             self.idle_since = Some(now);
@@ -387,5 +387,92 @@ impl Runner {
             self.saving.turn(&self.active, Instant::now());
         }
         self.active.stats.set_moment(Moment::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use crossbeam_channel::bounded;
+    use torrent_common::bitfield::Bitfield;
+
+    use super::super::core::CoreConfig;
+    use super::super::have::Have;
+    use super::super::saving::Record;
+    use super::super::stats::Stats;
+    use super::super::{Bans, Room};
+    use super::*;
+    use crate::connection::link::{Timeouts, TorrentLink};
+    use crate::connection::registry::Connections;
+    use crate::resume::{Details, Look, ResumeStore, Saved};
+    use crate::storage::blocks::BlockPool;
+    use crate::storage::cache::FileCache;
+    use crate::storage::disk::DiskThreads;
+    use crate::storage::files::Storage;
+    use crate::storage::testing::{BLOCK_LEN, TestFile, torrent};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let metainfo = torrent("t", &TestFile::list(&[("", 1000)]), 100, None);
+        let store = ResumeStore::open(&folder.path().join("state")).unwrap();
+        let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(2)).unwrap();
+        let details = Details {
+            name: "t".into(),
+            total_len: 1000,
+            piece_count: 10,
+            private: false,
+            output: folder.path().into(),
+            root: None,
+            downloaded: 0,
+            uploaded: 0,
+            paused: false,
+            added_ns: 0,
+            completed_s: None,
+        };
+        let saved = Saved::new(metainfo.info_hash, details.clone(), SystemTime::now());
+        let had = Bitfield::full(&metainfo.geometry);
+        let look = Look::take(&store, saved, &storage).unwrap();
+        let (journal, _) = look.settle(&store, &storage, &had, SystemTime::now()).unwrap();
+        let (inputs, receiver) = bounded(4);
+        let (notices, told) = bounded(4);
+        let own_peer_id = PeerId::new([1; 20]);
+        let active = Active {
+            name: "t".into(),
+            link: Arc::new(TorrentLink {
+                info_hash: metainfo.info_hash,
+                own_peer_id,
+                geometry: metainfo.geometry,
+                have: Arc::new(Have::new(metainfo.geometry, &had)),
+                storage: Arc::clone(&storage),
+                pool: BlockPool::new(BLOCK_LEN, 1000),
+                inputs: inputs.clone(),
+                timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE },
+            }),
+            metainfo,
+            core_config: CoreConfig::new(own_peer_id),
+            stats: Arc::new(Stats::new(1000, TorrentState::Seeding, 10, 1000)),
+            record: Arc::new(Record { journal, storage, details }),
+            room: Arc::new(Room {
+                pool: BlockPool::new(BLOCK_LEN, 1000),
+                disk: DiskThreads::start(1, 4).unwrap(),
+                hashers: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
+                connections: Connections::new(4),
+                bans: Bans::default(),
+            }),
+            notify: Box::new(move |notice| notices.try_send(notice)),
+            linger: Duration::from_millis(20),
+        };
+        let hash = active.link.info_hash;
+        std::thread::scope(|scope| {
+            scope.spawn(move || run(active, &receiver));
+            let notice = told.recv_timeout(PATIENCE);
+            // Ended before anything is asserted: the scope waits for the thread.
+            inputs.send(Input::Stop).unwrap();
+            assert_eq!(notice, Ok(Notice::Idle(hash)));
+        });
     }
 }
