@@ -43,7 +43,8 @@ ensure_daemon() {
         return
     fi
     daemon=$(program torrent-daemon) || exit 1
-    log=${TORRENT_LOG:-${XDG_STATE_HOME:-${HOME:?set HOME or TORRENT_LOG}/.local/state}/torrent/daemon.log}
+    [[ -n ${TORRENT_LOG:-}${XDG_STATE_HOME:-}${HOME:-} ]] || fail "no place for the daemon's log: set TORRENT_LOG or HOME"
+    log=${TORRENT_LOG:-${XDG_STATE_HOME:-${HOME:-}/.local/state}/torrent/daemon.log}
     mkdir -p -- "$(dirname -- "$log")" || fail "cannot make the folder of $log"
     # A session of its own: neither Ctrl-C nor the end of the terminal reaches it.
     setsid nohup "$daemon" "$@" </dev/null >>"$log" 2>&1 &

@@ -146,7 +146,13 @@ impl Shared {
                     output.display()
                 )));
             }
-            return Ok(status);
+            if status.state != TorrentState::Error {
+                return Ok(status);
+            }
+            // Asked for again: what it stood still for may be mended.
+            self.resume_torrent(&info_hash)?;
+            let status = self.table().entries.get(&info_hash).map(Entry::status);
+            return status.ok_or(Refusal::NotFound);
         }
         let entry = start::add(self, new)?;
         {
@@ -219,7 +225,7 @@ impl Shared {
     fn wake(self: &Arc<Self>, info_hash: &InfoHash) -> Option<Arc<Gate>> {
         let finished = {
             let table = self.table();
-            let entry = table.entries.get(info_hash).filter(|entry| !entry.paused)?;
+            let entry = table.entries.get(info_hash).filter(|entry| entry.may_run())?;
             match &entry.running {
                 Some(running) if !running.worker.is_finished() => return Some(Arc::clone(&running.gate)),
                 running => running.is_some(),
@@ -265,7 +271,13 @@ impl Shared {
                     self.end_thread(&info_hash);
                 }
             }
-            Notice::Failed(info_hash) => self.halt(&info_hash),
+            Notice::Failed(info_hash) => {
+                // Resumed meanwhile, it has a new thread that did not fail.
+                let failed = self.table().entries.get(&info_hash).is_some_and(|entry| !entry.may_run());
+                if failed {
+                    self.halt(&info_hash);
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::Sender;
+use rustix::fs::{Mode, OFlags};
 use torrent_common::config::is_tracker_url;
 use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::Metainfo;
@@ -167,7 +168,9 @@ fn absolute(path: &Path) -> Result<(), Refusal> {
 /// One byte over the limit is enough to see that it is passed.
 fn read_bounded(path: &PathBuf, max_len: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path)?;
+    // A named pipe would wait for its other end, and the daemon for it.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("not a file"));
     }

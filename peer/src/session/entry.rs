@@ -56,6 +56,11 @@ impl Entry {
         self.running.as_ref().map(|running| Arc::clone(&running.gate))
     }
 
+    /// Neither paused nor standing still for an error: only the user starts it again then, no stranger and no tracker.
+    pub fn may_run(&self) -> bool {
+        !self.paused && self.stats.state() != TorrentState::Error
+    }
+
     /// For people and scripts.
     pub fn status(&self) -> TorrentStatus {
         let stats = &self.stats;

@@ -187,7 +187,7 @@ impl Shared {
         let inputs = {
             let table = self.table();
             let Some(entry) = table.entries.get(&info_hash) else { return };
-            if entry.paused {
+            if !entry.may_run() {
                 return;
             }
             entry.inputs()
@@ -209,7 +209,7 @@ impl Directory for Session {
     fn find(&self, info_hash: &InfoHash, _from: SocketAddr) -> Option<Arc<TorrentLink>> {
         let gate = {
             let table = self.shared.table();
-            let entry = table.entries.get(info_hash).filter(|entry| !entry.paused)?;
+            let entry = table.entries.get(info_hash).filter(|entry| entry.may_run())?;
             entry.gate()
         };
         if let Some(gate) = gate {
