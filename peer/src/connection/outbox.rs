@@ -10,6 +10,7 @@ use torrent_common::wire::Message;
 use torrent_common::wire::message::{RawBlock, piece_header};
 
 use super::{End, Violation};
+use crate::storage::StorageError;
 use crate::storage::files::{Source, Storage};
 
 /// Requests of a peer that may wait here: told to it as `reqq` (BEP 10).
@@ -111,10 +112,21 @@ impl Outbox {
                     return Ok(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.cut_short(&error, storage).unwrap_or_else(|| error.into())),
             }
         }
         Ok(sent)
+    }
+
+    /// The file whose end came too early, if that is what the error says: not the network's fault, and the torrent must
+    /// know of it.
+    fn cut_short(&self, error: &io::Error, storage: &Storage) -> Option<End> {
+        match self.current.as_ref()?.sources.front()? {
+            Source::File { index, .. } if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Some(StorageError::Short { path: storage.path(*index) }.into())
+            }
+            _ => None,
+        }
     }
 
     fn send_messages(&mut self, stream: &TcpStream, sent: &mut Sent) -> io::Result<()> {
@@ -176,7 +188,7 @@ impl Outbox {
 /// Moves what the socket takes of `source`: bytes moved, and bytes left.
 fn send_some(stream: &TcpStream, source: &mut Source) -> io::Result<(u64, u64)> {
     match source {
-        Source::File { file, offset, len } => {
+        Source::File { file, offset, len, .. } => {
             let want = usize::try_from(*len).unwrap_or(usize::MAX);
             let moved = rustix::fs::sendfile(stream, &**file, Some(offset), want)? as u64;
             if moved == 0 {

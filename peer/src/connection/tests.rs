@@ -18,6 +18,7 @@ use torrent_common::wire::{Decoded, Decoder, Handshake, Message};
 use super::link::{ConnectionHandle, Directory, Timeouts, TorrentLink};
 use super::registry::Connections;
 use super::{dial, incoming};
+use crate::storage::StorageError;
 use crate::storage::blocks::BlockPool;
 use crate::storage::cache::FileCache;
 use crate::storage::files::Storage;
@@ -198,6 +199,26 @@ fn a_seeder_serves_blocks_across_files_when_told_to() {
     assert_eq!(peer.hear(), Heard::Piece(1, 0, world.bytes[32..64].to_vec()));
     assert_eq!(peer.hear(), Heard::Piece(2, 10, world.bytes[74..81].to_vec()));
     assert!(matches!(world.next(), Input::Peer(_, PeerEvent::Uploaded(39))));
+    world.finish();
+}
+
+#[test]
+fn a_file_cut_short_while_it_is_open_is_told_to_the_torrent() {
+    let world = World::new(true);
+    let (mut peer, handle) = world.accept(FAST);
+    assert_eq!(peer.hear(), Heard::Message(Message::HaveAll));
+    assert!(handle.send(Command::Unchoke));
+    assert_eq!(peer.hear(), Heard::Message(Message::Unchoke));
+    peer.say(&Message::Request(raw(0, 0, 16)));
+    assert_eq!(peer.hear(), Heard::Piece(0, 0, world.bytes[..16].to_vec()));
+    fs::File::options().write(true).open(world.link.storage.path(0)).unwrap().set_len(20).unwrap();
+    peer.say(&Message::Request(raw(0, 16, 16)));
+    assert_eq!(peer.hear(), Heard::Closed);
+    let told = std::iter::repeat_with(|| world.next()).take(3).find_map(|input| match input {
+        Input::ReadFailed(error) => Some(error),
+        _ => None,
+    });
+    assert!(matches!(told, Some(StorageError::Short { .. })), "{told:?}");
     world.finish();
 }
 

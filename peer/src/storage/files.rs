@@ -44,6 +44,8 @@ pub enum Source {
     File {
         /// The file.
         file: Arc<File>,
+        /// Which it is in the layout.
+        index: usize,
         /// Where, in bytes.
         offset: u64,
         /// How many.
@@ -177,7 +179,7 @@ impl Storage {
     pub fn source(&self, segment: Segment) -> Result<Source, StorageError> {
         let Segment { file, offset, len } = segment;
         match file {
-            Some(index) => Ok(Source::File { file: self.file(index, false)?, offset, len }),
+            Some(index) => Ok(Source::File { file: self.file(index, false)?, index, offset, len }),
             None => Ok(Source::Zeros(len)),
         }
     }

@@ -77,7 +77,7 @@ fn what_is_written_is_read_and_lies_in_the_right_files() {
 
 fn source_len(source: &Source) -> u64 {
     match source {
-        Source::File { file, offset, len } => {
+        Source::File { file, offset, len, .. } => {
             assert!(offset + len <= file.metadata().unwrap().len());
             *len
         }
