@@ -120,7 +120,14 @@ impl Journal {
         self.append(&mut state, &records)?;
         state.unfinished.remove(&piece.get());
         state.written.push(piece);
-        state.stamps.extend(stamps.iter().copied());
+        for &(file, stamp) in stamps {
+            // Two threads that write to one file may come here in another order than they wrote: the later stamp is the
+            // one that the file has.
+            let known = state.stamps.entry(file).or_insert(stamp);
+            if stamp.mtime_ns > known.mtime_ns {
+                *known = stamp;
+            }
+        }
         Ok(())
     }
 

@@ -230,6 +230,27 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_knows_the_latest_stamp_although_threads_overtook_each_other() {
+        let world = world();
+        let geometry = world.storage.metainfo().geometry;
+        let piece = |index| geometry.piece(index).unwrap();
+        let write = |index| {
+            world.storage.write_piece(piece(index), &blocks(world.storage.metainfo(), index, &world.bytes))
+        };
+        for index in [0, 1] {
+            world.journal.begin(piece(index), SystemTime::now()).unwrap();
+        }
+        let early = write(0).unwrap();
+        // The clock of files ticks every few milliseconds.
+        let late = std::iter::repeat_with(|| write(1).unwrap()).find(|late| *late != early).unwrap();
+        world.journal.written(piece(1), &late).unwrap();
+        world.journal.written(piece(0), &early).unwrap();
+        assert_eq!(world.had(), [0, 1]);
+        world.journal.checkpoint(&world.storage, details(), SystemTime::now()).unwrap();
+        assert_eq!(world.had(), [0, 1]);
+    }
+
+    #[test]
     fn a_full_queue_gives_the_job_back_and_dropping_finishes_what_is_queued() {
         let world = world();
         let disk = DiskThreads::start(1, 1).unwrap();
