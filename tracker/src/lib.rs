@@ -11,8 +11,10 @@ mod shared;
 pub mod snapshot;
 pub mod swarm;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +36,9 @@ pub enum StartError {
     /// Somebody listens there already.
     #[error("{0} is in use: is a tracker running already? Choose another with --port, or PORT in config.ini")]
     InUse(SocketAddr),
+    /// Another tracker keeps its torrents there.
+    #[error("{} is in use by another tracker: this one needs a TORRENT_DIR, TORRENT_FILE and PEER_FILE of its own", .0.display())]
+    FolderInUse(PathBuf),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source} (see --host and --port, or HOST and PORT in config.ini)")]
     Listen {
@@ -61,6 +66,8 @@ pub struct Running {
     address: SocketAddr,
     http: Option<Http>,
     housekeeper: Option<(Sender<()>, Worker)>,
+    /// Given back when everything else has ended, or with the process.
+    _lock: Option<File>,
 }
 
 impl Tracker {
@@ -73,6 +80,7 @@ impl Tracker {
         let listener = http::listen(SocketAddr::new(config.host, config.port))?;
         let address = listener.local_addr().map_err(StartError::Threads)?;
         let wall_s = Clock::wall_s();
+        let lock = lock(&config.torrent_dir)?;
         let catalogue = Catalogue::open(
             &config.torrent_file,
             &config.torrent_dir,
@@ -108,12 +116,30 @@ impl Tracker {
             snapshot_interval: Duration::from_secs(config.snapshot_interval_s.max(1).into()),
         };
         let http = Http::start(listener, shared, config.workers).map_err(StartError::Threads)?;
-        let mut running = Running { address, http: Some(http), housekeeper: None };
+        let mut running = Running { address, http: Some(http), housekeeper: None, _lock: lock };
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let worker =
             Worker::spawn("housekeeper", move || housekeeper.run(&stopped)).map_err(StartError::Threads)?;
         running.housekeeper = Some((stop, worker));
         Ok(running)
+    }
+}
+
+/// Takes the folder of torrent files for this tracker alone: two with the same files on different ports would write over
+/// each other's PEER_FILE. Where that is not possible (some network file systems) it goes without.
+fn lock(folder: &Path) -> Result<Option<File>, StartError> {
+    let locked = std::fs::create_dir_all(folder).and_then(|()| File::open(folder)).map(|file| {
+        let taken = file.try_lock();
+        (file, taken)
+    });
+    match locked {
+        Ok((file, Ok(()))) => Ok(Some(file)),
+        Ok((_, Err(TryLockError::WouldBlock))) => Err(StartError::FolderInUse(folder.to_owned())),
+        // A folder that cannot be made or opened is told by the catalogue.
+        Ok((_, Err(TryLockError::Error(error)))) | Err(error) => {
+            log::debug!("{} is not locked: {error}", folder.display());
+            Ok(None)
+        }
     }
 }
 

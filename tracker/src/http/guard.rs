@@ -239,6 +239,8 @@ pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
                 }
                 if renew_at.is_some_and(|at| at <= now) {
                     renew_at = if renew(inner) { None } else { Some(Instant::now() + RENEW_PAUSE) };
+                    // What ended the last one may end this one as quickly.
+                    next_check = Instant::now() + RENEW_PAUSE;
                 }
             }
         }
@@ -270,7 +272,8 @@ fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instan
     });
 }
 
-/// Whether connections wait and a new one gets no answer either.
+/// Whether connections wait and a new one gets no answer either. When descriptors have run out there is no need to try:
+/// who has none to accept with has ended, and if it was in the middle of a connection, which takes two, without a word.
 fn nobody_accepts(inner: &Inner) -> bool {
     for _ in 0..ACCEPT_SAMPLES {
         if !is_waiting(inner) {
@@ -278,7 +281,8 @@ fn nobody_accepts(inner: &Inner) -> bool {
         }
         thread::sleep(ACCEPT_SAMPLE);
     }
-    !inner.stopping.is_set() && is_waiting(inner) && probe(loopback(inner.address)).is_err()
+    let is_out = spare_descriptors().len() < SPARE_DESCRIPTORS;
+    !inner.stopping.is_set() && is_waiting(inner) && (is_out || probe(loopback(inner.address)).is_err())
 }
 
 fn is_waiting(inner: &Inner) -> bool {

@@ -239,6 +239,14 @@ fn a_port_in_use_is_said_and_files_are_not_touched() {
 }
 
 #[test]
+fn a_second_tracker_does_not_write_over_the_files_of_the_first() {
+    let fixture = Fixture::new();
+    let Err(StartError::FolderInUse(folder)) = Tracker::start(&fixture.config) else { panic!("started") };
+    assert_eq!(folder, fixture.torrents());
+    fixture.announce(&query(1, "10.0.0.1", "left=1"));
+}
+
+#[test]
 fn what_cannot_be_used_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
