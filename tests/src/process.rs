@@ -114,6 +114,21 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// How often its threads have gone to sleep so far.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn sleeps(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let of_task = |path: PathBuf| {
+            // A thread may end while we look.
+            let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+            let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            count.map_or(0, |count| count.trim().parse::<u64>().unwrap())
+        };
+        tasks.map(|task| of_task(task.unwrap().path())).sum()
+    }
+
     /// The end of what it wrote.
     pub fn log(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();

@@ -59,6 +59,8 @@ struct Runner {
     dialling: usize,
     random: fastrand::Rng,
     shown: Instant,
+    /// The shared numbers are not what they would be if they were shown now.
+    stale: bool,
     /// Since when it is of no use to have a thread.
     idle_since: Option<Instant>,
     /// New pieces since the connections were last rung.
@@ -85,6 +87,7 @@ impl Runner {
             dialling: 0,
             random: fastrand::Rng::new(),
             shown: now,
+            stale: true,
             idle_since: None,
             news: false,
             stopping: false,
@@ -116,7 +119,8 @@ impl Runner {
     fn deadline(&self) -> Option<Instant> {
         let retry = (!self.unsaid.is_empty()).then(|| Instant::now() + SHOW);
         let linger = self.idle_since.map(|since| since + self.active.linger);
-        [self.core.next_wake(), self.saving.next_wake(), retry, linger].into_iter().flatten().min()
+        let show = self.stale.then(|| self.shown + SHOW);
+        [self.core.next_wake(), self.saving.next_wake(), retry, linger, show].into_iter().flatten().min()
     }
 
     /// What is to be done after inputs or a deadline.
@@ -133,6 +137,8 @@ impl Runner {
         self.saving.turn(&self.active, now);
         if now.duration_since(self.shown) >= SHOW {
             self.show(now);
+        } else {
+            self.stale = true;
         }
         self.consider_rest(now);
         self.speak();
@@ -307,6 +313,8 @@ impl Runner {
     fn show(&mut self, now: Instant) {
         self.shown = now;
         let stats = self.core.stats(now);
+        // Rates fade while nothing happens.
+        self.stale = stats.download_rate > 0 || stats.upload_rate > 0;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         self.active.stats.set_moment(Moment {
             download_rate: stats.download_rate,

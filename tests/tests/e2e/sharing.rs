@@ -1,10 +1,14 @@
 //! What the programs are for: files arrive whole, and whoever has them shares them on.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use torrent_common::ids::InfoHash;
 use torrent_peer::control::api::TorrentState;
 use torrent_tests::daemon::Daemon;
 use torrent_tests::payload::{ODD_TREE, assert_same, write_file, write_tree};
 use torrent_tests::room::Room;
+use torrent_tests::scripted::{Manner, Seed};
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
 use torrent_tests::wait::{PATIENCE, wait_until};
@@ -32,6 +36,13 @@ fn a_folder_with_empty_files_and_odd_sizes_arrives_whole() {
     assert!(details.status.downloaded >= size, "{details:?}");
     assert_eq!(details.pieces_checked, 0, "there was nothing to check");
     seeder.wait_for("counted its upload", seeded.info_hash, |details| details.status.uploaded >= size);
+    // What is shown is brought up to date even when nothing happens any more.
+    for daemon in [&seeder, &leecher] {
+        daemon.wait_for("nothing to do", seeded.info_hash, |details| {
+            let status = &details.status;
+            status.peers == 0 && status.download_rate == 0 && status.upload_rate == 0
+        });
+    }
     tracker.wait_for_swarm(seeded.info_hash, 2, 0);
     leecher.stop();
     seeder.stop();
@@ -59,47 +70,52 @@ fn a_single_file_arrives_whole() {
 }
 
 #[test]
-fn five_leechers_upload_to_one_another() {
+fn five_leechers_upload_to_one_another_while_they_download() {
     let room = Room::new("swarm");
     let tracker = Tracker::start(&room);
     let source = room.folder("source").join("payload.bin");
-    let size = 32 * MIB + 12_345;
+    let size = 24 * MIB + 12_345;
     write_file(&source, size, 3);
     let (torrent, metainfo) = make(&source, &room.folder("source"), 64 * KIB, &tracker.url());
-    // The leechers come first, so that all begin at the same time: when the seeder comes, it dials them.
+    let hash = metainfo.info_hash;
     let leechers: Vec<_> =
         (1..=5).map(|number| Daemon::start(&room, &format!("leecher-{number}"), &tracker.url())).collect();
+    leechers.iter().for_each(|leecher| drop(leecher.leech(&torrent, None)));
+    tracker.wait_for_swarm(hash, 0, 5);
     for leecher in &leechers {
-        leecher.leech(&torrent, None);
+        leecher.wait_for("the other four as peers", hash, |details| details.status.peers >= 4);
     }
-    tracker.wait_for_swarm(metainfo.info_hash, 0, 5);
-    // Everyone knows everyone, so that the first to have a piece can pass it on.
-    for leecher in &leechers {
-        leecher.wait_for("the other four as peers", metainfo.info_hash, |details| details.status.peers >= 4);
-    }
-    let seeder = Daemon::start(&room, "seeder", &tracker.url());
-    seeder.leech(&torrent, Some(&room.folder("source")));
+    // A slow uplink, 10 ms a block for each leecher: whoever shares has it sooner.
+    let manner = Manner { pace: Duration::from_millis(10), ..Manner::default() };
+    let seed = Seed::start([127, 0, 0, 2], &metainfo, &room.folder("source"), manner);
+    seed.announce(&tracker);
 
-    for leecher in &leechers {
-        leecher.wait_for_seeding(metainfo.info_hash);
-        assert_same(&source, &leecher.downloads().join("payload.bin"));
-    }
-    // Rates and counters are reported at intervals: wait for the books to be closed.
-    let bytes = |daemon: &Daemon| daemon.details(metainfo.info_hash).status.uploaded;
-    wait_until("uploads to make up for downloads", PATIENCE, || {
-        leechers.iter().map(bytes).sum::<u64>() + bytes(&seeder) >= 5 * size
+    let mut shared_early = BTreeSet::new();
+    let mut complete = BTreeSet::new();
+    wait_until("five downloads", PATIENCE, || {
+        for leecher in &leechers {
+            let status = leecher.details(hash).status;
+            match status.state {
+                TorrentState::Seeding => drop(complete.insert(leecher.name())),
+                _ if status.uploaded > 0 => drop(shared_early.insert(leecher.name())),
+                _ => {}
+            }
+        }
+        complete.len() == leechers.len()
     });
-    for leecher in &leechers {
-        assert!(bytes(leecher) > 0, "{} uploaded nothing", leecher.name());
-    }
-    assert!(
-        bytes(&seeder) < 4 * size,
-        "the leechers took nearly all from the seeder: {} bytes",
-        bytes(&seeder)
+    println!("the seed served {} blocks of {}", seed.blocks_served(), size.div_ceil(16 * KIB));
+    assert_eq!(
+        shared_early.len(),
+        leechers.len(),
+        "only {shared_early:?} uploaded before they were complete"
     );
-    for daemon in leechers.into_iter().chain([seeder]) {
-        daemon.stop();
+    let served = seed.blocks_served() * 16 * KIB;
+    assert!(served < 3 * size, "the leechers took most from the seed: {served} bytes");
+    for leecher in leechers {
+        assert_same(&source, &leecher.downloads().join("payload.bin"));
+        leecher.stop();
     }
+    drop(seed);
     tracker.stop();
 }
 
@@ -224,4 +240,27 @@ fn pause_resume_and_remove_do_as_they_say() {
     seeder.stop();
     assert!(source.exists());
     tracker.stop();
+}
+
+#[test]
+fn an_idle_daemon_sleeps() {
+    let room = Room::new("idle");
+    let mut daemon = Daemon::start(&room, "daemon", "http://127.0.0.1:9/announce");
+    // A torrent without trackers: nothing is ever due.
+    let mut torrent = torrent_tests::torrents::single_file("");
+    torrent.remove("announce");
+    let file = room.folder("user").join("zeros.torrent");
+    std::fs::write(&file, torrent.encode()).unwrap();
+    let output = room.folder("here");
+    std::fs::write(output.join("file.bin"), vec![0; 40_000]).unwrap();
+    let status = daemon.leech(&file, Some(&output));
+    daemon.wait_for_seeding(status.info_hash);
+    // Whatever looks at something several times a second never lets two seconds pass.
+    let process = daemon.process();
+    wait_until("two seconds without a wake-up", PATIENCE, || {
+        let before = process.sleeps();
+        std::thread::sleep(Duration::from_secs(2));
+        process.sleeps() == before
+    });
+    daemon.stop();
 }
