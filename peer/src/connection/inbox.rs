@@ -179,5 +179,9 @@ impl Inbox {
 
 /// Copies as much of `from` as fits, and says how much that is.
 fn copy_prefix(to: &mut [u8], from: &[u8]) -> usize {
-    to.iter_mut().zip(from).map(|(to, from)| *to = *from).count()
+    let len = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len)) {
+        to.copy_from_slice(from);
+    }
+    len
 }

@@ -19,6 +19,11 @@ use crate::resume::Saved;
 use crate::torrent::Notice;
 use crate::torrent::input::Input;
 
+/// When the daemon stops, what is in flight of a torrent has so long to get to disk. What does not is fetched again.
+const WIND_DOWN: Duration = Duration::from_millis(1500);
+/// When a torrent is paused or removed: its data and its record may be changed right after, so nothing may come late.
+const SETTLING: Duration = Duration::from_secs(30);
+
 /// What the session's thread is asked. Replies never block it: their channels have room.
 pub enum Request {
     /// Peers can reach us: start what is to run.
@@ -65,7 +70,7 @@ fn stop_all(shared: &Arc<Shared>, patience: Duration) {
     let running: Vec<_> =
         shared.table().entries.values_mut().filter_map(|entry| entry.running.take()).collect();
     // All are told before any is waited for.
-    running.iter().for_each(Running::tell_to_stop);
+    running.iter().for_each(|running| running.tell_to_stop(WIND_DOWN));
     if let Some(announcer) = shared.take_announcer() {
         announcer.stop(patience);
     }
@@ -73,11 +78,11 @@ fn stop_all(shared: &Arc<Shared>, patience: Duration) {
 }
 
 impl Running {
-    fn tell_to_stop(&self) {
+    fn tell_to_stop(&self, patience: Duration) {
         self.cancel.set();
         self.gate.shut();
         // A torrent's thread takes what is in its queue, or has ended.
-        let _ = self.inputs.send(Input::Stop);
+        let _ = self.inputs.send(Input::Stop(patience));
     }
 
     fn join(self) {
@@ -216,7 +221,7 @@ impl Shared {
     fn end_thread(&self, info_hash: &InfoHash) {
         let running = self.table().entries.get_mut(info_hash).and_then(|entry| entry.running.take());
         if let Some(running) = running {
-            running.tell_to_stop();
+            running.tell_to_stop(SETTLING);
             running.join();
         }
     }

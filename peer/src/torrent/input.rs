@@ -1,6 +1,7 @@
 //! What reaches a torrent's thread: one bounded queue for everything, so that nothing overtakes anything.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use torrent_common::geometry::{BlockRef, PieceIndex};
 
@@ -32,6 +33,6 @@ pub enum Input {
     Checkpointed(Result<(), String>),
     /// Payload could not be read for an upload.
     ReadFailed(StorageError),
-    /// Close all connections, save, and end.
-    Stop,
+    /// Close all connections, save, and end: at once when nothing is in flight to the disk, and after so long at the latest.
+    Stop(Duration),
 }

@@ -28,8 +28,6 @@ use crate::storage::check::piece_is_good;
 const MAX_TURN: usize = 128;
 /// How often the shared numbers are brought up to date while something happens.
 const SHOW: Duration = Duration::from_millis(250);
-/// What is in flight when the torrent is stopped has so long to get to disk.
-const WIND_DOWN: Duration = Duration::from_millis(1500);
 
 /// Runs a torrent until it is told to stop.
 pub fn run(active: Active, inputs: &Receiver<Input>) {
@@ -65,7 +63,8 @@ struct Runner {
     idle_since: Option<Instant>,
     /// New pieces since the connections were last rung.
     news: bool,
-    stopping: bool,
+    /// Told to stop, and how long it may take.
+    stopping: Option<Duration>,
     active: Active,
 }
 
@@ -90,7 +89,7 @@ impl Runner {
             stale: true,
             idle_since: None,
             news: false,
-            stopping: false,
+            stopping: None,
             active,
         }
     }
@@ -98,7 +97,10 @@ impl Runner {
     fn run(&mut self, inputs: &Receiver<Input>) {
         // A complete torrent may wait for ever for its first input: begin to count now.
         self.turn(Instant::now());
-        while !self.stopping {
+        let patience = loop {
+            if let Some(patience) = self.stopping {
+                break patience;
+            }
             let next = match self.deadline() {
                 Some(deadline) => inputs.recv_deadline(deadline),
                 None => inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -112,8 +114,8 @@ impl Runner {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.turn(Instant::now());
-        }
-        self.wind_down(inputs);
+        };
+        self.wind_down(inputs, patience);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -165,7 +167,7 @@ impl Runner {
             Input::Written(piece, outcome) => self.written(piece, outcome),
             Input::Checkpointed(outcome) => self.saving.done(&self.active, outcome),
             Input::ReadFailed(error) => self.fail(&error),
-            Input::Stop => self.stopping = true,
+            Input::Stop(patience) => self.stopping = Some(patience),
         }
     }
 
@@ -353,9 +355,9 @@ impl Runner {
         }
     }
 
-    /// Closes every connection, and lets what is in flight get to disk, within [`WIND_DOWN`].
-    fn wind_down(&mut self, inputs: &Receiver<Input>) {
-        let deadline = Instant::now() + WIND_DOWN;
+    /// Closes every connection, and lets what is in flight get to disk, within `patience`.
+    fn wind_down(&mut self, inputs: &Receiver<Input>, patience: Duration) {
+        let deadline = Instant::now() + patience;
         let mut effects = Vec::new();
         self.core.shutdown(&*self.active.room.pool, &mut effects);
         for effect in effects {
@@ -479,7 +481,7 @@ mod tests {
             scope.spawn(move || run(active, &receiver));
             let notice = told.recv_timeout(PATIENCE);
             // Ended before anything is asserted: the scope waits for the thread.
-            inputs.send(Input::Stop).unwrap();
+            inputs.send(Input::Stop(Duration::from_secs(20))).unwrap();
             assert_eq!(notice, Ok(Notice::Idle(hash)));
         });
     }
