@@ -16,9 +16,7 @@ impl Core {
         let mut cancel: BTreeMap<PeerKey, Vec<BlockRef>> = BTreeMap::new();
         for &block in blocks {
             if let Some(peer) = self.peers.get_mut(&key) {
-                peer.delivered(block.len().into(), cx.now);
-                let asked_at = peer.settle(block);
-                peer.answered = peer.answered.max(asked_at);
+                peer.delivered(block, cx.now);
             }
             match self.pieces.requests.arrived(block, key) {
                 Arrival::Useless => {
