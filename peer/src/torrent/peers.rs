@@ -20,11 +20,6 @@ const PIPELINE: std::ops::RangeInclusive<usize> = 32..=256;
 /// that waits in one peer's queue may meanwhile be sent by another to a third: with two seconds a lone seeder sends
 /// 1.27 copies until eight leechers are complete, with one 1.16 (`tests/simulation`).
 const PIPELINE_SECONDS: u64 = 1;
-/// A peer that has once answered within this time is near: a LAN, or this host.
-const NEAR: Duration = Duration::from_millis(2);
-/// The most requests outstanding at a near peer: 1 MiB, enough for 500 MiB/s at [`NEAR`]. With more, what it sends waits in
-/// the socket's buffer until it has left the processor's caches, and receiving it costs a quarter more CPU.
-const PIPELINE_NEAR: usize = 64;
 /// Pieces a peer may name as allowed-fast; BEP 6 proposes ten.
 const MAX_ALLOWED_FAST: usize = 32;
 /// Requests given up, whose blocks may come yet.
@@ -86,8 +81,6 @@ pub struct Peer {
     pub active: Instant,
     /// The newest request that was answered: older ones were skipped.
     pub answered: Option<Instant>,
-    /// The shortest time that it took for an answer.
-    quickest: Duration,
     /// It owes us blocks and sent nothing for long.
     pub snubbed: bool,
     /// Fetches pieces alone, because of a bad one.
@@ -121,7 +114,6 @@ impl Peer {
             up: Rate::new(now),
             active: now,
             answered: None,
-            quickest: Duration::MAX,
             snubbed: false,
             parole,
             dry: None,
@@ -135,8 +127,7 @@ impl Peer {
             return 1;
         }
         let blocks = self.down.at(now).saturating_mul(PIPELINE_SECONDS) / u64::from(block_len.max(1)) + 8;
-        let most = if self.quickest <= NEAR { PIPELINE_NEAR } else { *PIPELINE.end() };
-        usize::try_from(blocks).unwrap_or(usize::MAX).clamp(*PIPELINE.start(), most)
+        usize::try_from(blocks).unwrap_or(usize::MAX).clamp(*PIPELINE.start(), *PIPELINE.end())
     }
 
     /// How many requests to send it now: none until a quarter of its pipeline is free, so that they go in batches.
@@ -156,15 +147,11 @@ impl Peer {
         self.outstanding.extend(blocks.iter().map(|&block| Outstanding { block, at: now }));
     }
 
-    /// A block came.
-    pub fn delivered(&mut self, block: BlockRef, now: Instant) {
-        self.down.add(block.len().into(), now);
+    /// A block of so many bytes came.
+    pub fn delivered(&mut self, bytes: u64, now: Instant) {
+        self.down.add(bytes, now);
         self.active = now;
         self.snubbed = false;
-        if let Some(asked_at) = self.settle(block) {
-            self.answered = self.answered.max(Some(asked_at));
-            self.quickest = self.quickest.min(now.saturating_duration_since(asked_at));
-        }
     }
 
     /// It sends this piece while it chokes us.

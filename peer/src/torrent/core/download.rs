@@ -16,7 +16,9 @@ impl Core {
         let mut cancel: BTreeMap<PeerKey, Vec<BlockRef>> = BTreeMap::new();
         for &block in blocks {
             if let Some(peer) = self.peers.get_mut(&key) {
-                peer.delivered(block, cx.now);
+                peer.delivered(block.len().into(), cx.now);
+                let asked_at = peer.settle(block);
+                peer.answered = peer.answered.max(asked_at);
             }
             match self.pieces.requests.arrived(block, key) {
                 Arrival::Useless => {

@@ -55,24 +55,6 @@ fn the_pipeline_is_full_at_once_and_refilled_in_batches() {
 }
 
 #[test]
-fn a_near_peer_needs_a_shorter_pipeline_than_a_far_one() {
-    for (round_trip, longest) in [(Duration::from_millis(1), 64), (Duration::from_millis(20), 256)] {
-        let mut t = torrent(3000);
-        let all: Vec<u32> = (0..3000).collect();
-        let mut owed = t.giver(1, &all);
-        let mut most = owed.len();
-        for _ in 0..40 {
-            t.now += round_trip;
-            let effects = t.send(1, &owed);
-            owed = asked(&effects, 1);
-            owed.extend(asked(&t.finish(&effects), 1));
-            most = most.max(owed.len());
-        }
-        assert_eq!(most, longest, "{round_trip:?}");
-    }
-}
-
-#[test]
 fn pieces_have_one_sender_while_there_are_enough() {
     let mut t = torrent(40);
     let all: Vec<u32> = (0..40).collect();
