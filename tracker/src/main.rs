@@ -26,6 +26,9 @@ struct Arguments {
     /// port to listen on; 0 lets the system choose
     #[argh(option)]
     port: Option<u16>,
+    /// print the version
+    #[argh(switch)]
+    version: bool,
 }
 
 fn main() -> ExitCode {
@@ -33,6 +36,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
+    if arguments.version {
+        println!("torrent-tracker {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     // tiny_http reports every connection that ends early: our own guard says what matters.
     let default = env_logger::Env::default().default_filter_or("info,tiny_http=off");
     env_logger::Builder::from_env(default).init();

@@ -1,6 +1,6 @@
 //! PEER_FILE: the swarms survive a restart.
 //!
-//! Layout, numbers little-endian: 8 bytes of [`MAGIC`] (the last is the version), the time of writing in seconds since
+//! Layout, numbers little-endian: 8 bytes of `MAGIC` (the last is the version), the time of writing in seconds since
 //! 1970 (u64), then blocks, one for each part of the swarms: length in bytes (u32), SHA-1 of the payload (20), payload.
 //! A block of length 0 ends the file. A payload is swarms one after another: info-hash (20), downloads (u32), number of
 //! peers (u32), and for each peer flags (bit 0: seeder, bit 1: IPv6), seconds since it was heard of (u32), address

@@ -142,6 +142,8 @@ fn help_is_no_error_and_nonsense_is_code_2() {
     let (code, out, err) = output(&["--help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.contains("--config") && out.contains("--host") && out.contains("--port"), "{out}");
+    let version = concat!("torrent-tracker ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(output(&["--version"]), (Some(0), version.to_owned(), String::new()));
     for arguments in [&["--nonsense"][..], &["--port", "65536"], &["--port"], &["--host", "x"], &["more"]] {
         let (code, out, err) = output(arguments);
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");

@@ -1,5 +1,5 @@
 //! The control server: tiny_http on 127.0.0.1 and a few workers. Every request passes [`super::admit`] before the engine
-//! sees it; [`super::guard`] bounds what tiny_http does not.
+//! sees it; `guard.rs` bounds what tiny_http does not.
 
 use std::io::{self, Read};
 use std::net::{Shutdown as Half, SocketAddr, TcpListener};
