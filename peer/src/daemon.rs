@@ -12,7 +12,7 @@ use crate::announcer::{Announcer, AnnouncerConfig};
 use crate::connection::registry::Connections;
 use crate::control::api::Status;
 use crate::control::engine::Engine;
-use crate::control::server::{ControlError, ControlServer};
+use crate::control::server::{self, ControlError, ControlServer};
 use crate::listen::Listener;
 use crate::resume::{ResumeError, ResumeStore};
 use crate::session::{RunningSession, SessionParts};
@@ -21,8 +21,6 @@ use crate::storage::disk::DiskThreads;
 use crate::torrent::Room;
 use crate::torrent::bans::Bans;
 
-/// Threads of the control server: the commands ask one thing at a time.
-const CONTROL_WORKERS: usize = 4;
 /// So long do trackers have to hear that we stop.
 const GOODBYE: Duration = Duration::from_millis(1500);
 /// Writes that may wait for a disk thread.
@@ -129,7 +127,8 @@ impl Daemon {
         )
         .map_err(|source| StartError::Peers { port: config.peer_port, source })
         .and_then(|listener| {
-            let control = ControlServer::start(config.port, CONTROL_WORKERS, Arc::new(handle.clone()))?;
+            let control =
+                ControlServer::start(config.port, server::DEFAULT_WORKERS, Arc::new(handle.clone()))?;
             let announcer_config = AnnouncerConfig {
                 peer_id: own_peer_id,
                 key,

@@ -163,7 +163,7 @@ mod tests {
     struct Nothing;
 
     impl Directory for Nothing {
-        fn find(&self, _: &InfoHash, _: SocketAddr) -> Option<Arc<TorrentLink>> {
+        fn find(&self, _: &InfoHash) -> Option<Arc<TorrentLink>> {
             None
         }
     }

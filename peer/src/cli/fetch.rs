@@ -69,7 +69,8 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     }
     let config = settings::load(arguments.config.as_deref())?;
     let tracker = arguments.tracker.as_deref().unwrap_or(&config.tracker_url);
-    let catalogue = CatalogueClient::new(tracker, TIMEOUT)?;
+    let limits = MetainfoLimits::new(config.max_torrent_len, config.block_len);
+    let catalogue = CatalogueClient::new(tracker, TIMEOUT)?.with_limits(limits);
     let take = |info_hash, out: &mut Out| {
         let path = fetch(&catalogue, info_hash, arguments.output.as_deref(), &config)?;
         if arguments.json {

@@ -35,7 +35,7 @@ fn accept(
     stream.set_nonblocking(true)?;
     let greeter = Greeter::new(&stream, &lease, Instant::now() + patience);
     let head = greeter.hear_head()?;
-    let link = directory.find(&head.info_hash, address).ok_or(Violation::UnknownTorrent)?;
+    let link = directory.find(&head.info_hash).ok_or(Violation::UnknownTorrent)?;
     greeter.say(link.info_hash, link.own_peer_id)?;
     let theirs = greeter.hear_rest(&head)?;
     Connection::open(stream, lease, &link, address, Direction::Incoming, &theirs)

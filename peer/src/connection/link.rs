@@ -1,6 +1,5 @@
 //! What a torrent and its connections share.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,5 +89,5 @@ impl Drop for ConnectionHandle {
 /// Finds the torrent that a stranger names. May wait while an idle torrent is woken.
 pub trait Directory: Send + Sync {
     /// The torrent, if it takes connections.
-    fn find(&self, info_hash: &InfoHash, from: SocketAddr) -> Option<Arc<TorrentLink>>;
+    fn find(&self, info_hash: &InfoHash) -> Option<Arc<TorrentLink>>;
 }

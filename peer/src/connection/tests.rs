@@ -50,7 +50,7 @@ struct Peer {
 struct One(Arc<TorrentLink>);
 
 impl Directory for One {
-    fn find(&self, info_hash: &InfoHash, _: SocketAddr) -> Option<Arc<TorrentLink>> {
+    fn find(&self, info_hash: &InfoHash) -> Option<Arc<TorrentLink>> {
         (*info_hash == self.0.info_hash).then(|| Arc::clone(&self.0))
     }
 }

@@ -70,30 +70,12 @@ pub fn reconcile(
     layout: &Layout,
     boot: Option<BootId>,
 ) -> Verdict {
-    let mut verdict = judge(saved, parts, stamps, layout, boot);
-    // Where a file is missing there is nothing to hash.
-    let files = layout.files().iter().zip(stamps).enumerate();
-    for (index, _) in files.filter(|(_, (file, stamp))| !file.padding && stamp.is_none()) {
-        for piece in layout.pieces_of(index) {
-            verdict.suspect.remove(piece);
-        }
-    }
-    verdict
-}
-
-fn judge(
-    saved: &Saved,
-    parts: &[Part],
-    stamps: &[Option<Stamp>],
-    layout: &Layout,
-    boot: Option<BootId>,
-) -> Verdict {
     let geometry = layout.metainfo().geometry;
     let all_suspect = || Verdict { had: Bitfield::empty(&geometry), suspect: Bitfield::full(&geometry) };
     let known = layout.files().len();
     let (Some(had), true, true) = (saved.had(&geometry), saved.stamps.len() == known, stamps.len() == known)
     else {
-        return all_suspect();
+        return all_suspect().without_missing(stamps, layout);
     };
     let mut verdict = Verdict { had, suspect: Bitfield::empty(&geometry) };
     let same_boot = |id: Option<BootId>| id.is_some() && id == boot;
@@ -139,7 +121,20 @@ fn judge(
             verdict.suspect.insert(piece);
         }
     }
-    verdict
+    verdict.without_missing(stamps, layout)
+}
+
+impl Verdict {
+    /// Where a file is missing there is nothing to hash.
+    fn without_missing(mut self, stamps: &[Option<Stamp>], layout: &Layout) -> Self {
+        let files = layout.files().iter().zip(stamps).enumerate();
+        for (index, _) in files.filter(|(_, (file, stamp))| !file.padding && stamp.is_none()) {
+            for piece in layout.pieces_of(index) {
+                self.suspect.remove(piece);
+            }
+        }
+        self
+    }
 }
 
 impl Journalled {

@@ -235,7 +235,7 @@ struct OnDisk {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn details() -> Details {

@@ -13,9 +13,11 @@ use super::Shared;
 use super::entry::{Entry, Running};
 use super::gate::Gate;
 use super::start::{self, NewTorrent};
+use crate::announcer::AnnounceTarget;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::control::engine::Refusal;
 use crate::resume::Saved;
+use crate::text::escape_for_log;
 use crate::torrent::Notice;
 use crate::torrent::input::Input;
 
@@ -120,25 +122,20 @@ impl Shared {
             if self.table().entries.get(&info_hash).is_none_or(|entry| entry.paused) {
                 continue;
             }
-            match start::is_intact(self, &info_hash) {
-                Ok(true) => self.rest(&info_hash),
-                Ok(false) => drop(self.wake(&info_hash)),
+            match start::resting(self, &info_hash) {
+                Ok(Some(target)) => self.rest(target),
+                Ok(None) => drop(self.wake(&info_hash)),
                 Err(error) => self.failed(&info_hash, &error.to_string()),
             }
         }
     }
 
     /// A complete torrent seeds without a thread.
-    fn rest(&self, info_hash: &InfoHash) {
-        match start::target_of(self, info_hash) {
-            Ok(target) => {
-                if let Some(entry) = self.table().entries.get(info_hash) {
-                    entry.stats.set_state(TorrentState::Seeding);
-                }
-                self.with_announcer(|announcer| announcer.add(target, true));
-            }
-            Err(error) => self.failed(info_hash, &error.to_string()),
+    fn rest(&self, target: AnnounceTarget) {
+        if let Some(entry) = self.table().entries.get(&target.info_hash) {
+            entry.stats.set_state(TorrentState::Seeding);
         }
+        self.with_announcer(|announcer| announcer.add(target, true));
     }
 
     fn add_new(self: &Arc<Self>, new: NewTorrent) -> Result<TorrentStatus, Refusal> {
@@ -193,8 +190,9 @@ impl Shared {
             entry.paused = false;
             entry.stats.set_state(TorrentState::Checking);
         }
-        start::save_paused(self, info_hash, false)?;
+        // The thread of a torrent that failed may still be there: nothing is saved beside its journal.
         self.halt(info_hash);
+        start::save_paused(self, info_hash, false)?;
         self.wake(info_hash);
         Ok(())
     }
@@ -254,7 +252,7 @@ impl Shared {
 
     fn failed(&self, info_hash: &InfoHash, error: &str) {
         if let Some(entry) = self.table().entries.get(info_hash) {
-            log::error!("{}: {error}", crate::text::escape_for_log(&entry.name, 80));
+            log::error!("{}: {error}", escape_for_log(&entry.name, start::LOG_NAME_LEN));
             entry.stats.fail(error.to_owned());
         }
     }

@@ -179,6 +179,8 @@ fn read_bounded(path: &PathBuf, max_len: usize) -> std::io::Result<Vec<u8>> {
 }
 
 fn files_of(metainfo: &Metainfo) -> Vec<FileStatus> {
-    let files = metainfo.files.iter().filter(|file| !file.padding);
-    files.map(|file| FileStatus { path: file.path.to_string(), length: file.len }).collect()
+    metainfo
+        .payload_files()
+        .map(|file| FileStatus { path: file.path.to_string(), length: file.len })
+        .collect()
 }

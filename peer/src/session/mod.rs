@@ -22,7 +22,7 @@ use torrent_common::worker::Worker;
 
 use crate::announcer::{Announcer, Answer};
 use crate::connection::link::{Directory, TorrentLink};
-use crate::resume::{ResumeError, ResumeStore, Saved};
+use crate::resume::{ResumeStore, Saved};
 use crate::storage::cache::FileCache;
 use crate::torrent::Room;
 use crate::torrent::input::Input;
@@ -163,11 +163,7 @@ impl Shared {
     }
 
     fn limits(&self) -> MetainfoLimits {
-        MetainfoLimits {
-            max_len: self.config.max_torrent_len,
-            block_len: self.config.block_len,
-            ..Default::default()
-        }
+        MetainfoLimits::new(self.config.max_torrent_len, self.config.block_len)
     }
 
     /// Does something with the announcer, while there is one.
@@ -206,7 +202,7 @@ impl Shared {
 }
 
 impl Directory for Session {
-    fn find(&self, info_hash: &InfoHash, _from: SocketAddr) -> Option<Arc<TorrentLink>> {
+    fn find(&self, info_hash: &InfoHash) -> Option<Arc<TorrentLink>> {
         let gate = {
             let table = self.shared.table();
             let entry = table.entries.get(info_hash).filter(|entry| entry.may_run())?;
@@ -230,6 +226,3 @@ fn bytes_of(had: &torrent_common::bitfield::Bitfield, geometry: &torrent_common:
         .map_or(0, |last| u64::from(geometry.nominal_piece_len()) - u64::from(geometry.piece_len(last)));
     full.saturating_sub(missing)
 }
-
-/// What a saved torrent lacks says the error of its folder.
-pub type LoadProblem = (PathBuf, ResumeError);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TrySendError};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::create::Created;
@@ -38,7 +38,7 @@ const INPUT_QUEUE_LEN: usize = 256;
 /// A complete torrent without a connection gives its thread back after so long.
 const LINGER: Duration = Duration::from_secs(30);
 /// Characters of a torrent's name in log lines.
-const LOG_NAME_LEN: usize = 80;
+pub const LOG_NAME_LEN: usize = 80;
 
 /// A torrent to be added.
 pub struct NewTorrent {
@@ -151,23 +151,23 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
     Ok(entry_of(saved))
 }
 
-/// Whether a torrent is complete and its files are as we left them. One look at every file, nothing is read.
-pub fn is_intact(shared: &Shared, info_hash: &InfoHash) -> Result<bool, StartupError> {
+/// What the trackers are told of a torrent that is complete and whose files are as we left them: it needs no thread.
+/// One look at every file, no payload is read.
+pub fn resting(shared: &Shared, info_hash: &InfoHash) -> Result<Option<AnnounceTarget>, StartupError> {
     let saved = shared.store.load(info_hash)?;
     if !saved.is_complete() {
-        return Ok(false);
+        return Ok(None);
     }
     let storage = shared.storage(&saved)?;
-    Ok(Look::take(&shared.store, saved, &storage)?.had.is_full())
-}
-
-/// What the trackers of an idle torrent are told.
-pub fn target_of(shared: &Shared, info_hash: &InfoHash) -> Result<AnnounceTarget, StartupError> {
-    let metainfo = shared.metainfo(info_hash)?;
+    if !Look::take(&shared.store, saved, &storage)?.had.is_full() {
+        return Ok(None);
+    }
     let table = shared.table();
-    let transfer =
-        table.entries.get(info_hash).map(|entry| Arc::clone(&entry.stats.transfer)).unwrap_or_default();
-    Ok(AnnounceTarget { info_hash: *info_hash, tiers: metainfo.trackers, transfer })
+    Ok(table.entries.get(info_hash).map(|entry| AnnounceTarget {
+        info_hash: *info_hash,
+        tiers: storage.metainfo().trackers.clone(),
+        transfer: Arc::clone(&entry.stats.transfer),
+    }))
 }
 
 /// Notes for the next start that the user wants it to rest, or to work. Only for a torrent without a thread.
@@ -316,10 +316,11 @@ impl Start {
             room: Arc::clone(&shared.room),
             linger: LINGER,
             notify: Box::new(move |notice| {
-                requests.try_send(Request::Notice(notice)).map_err(|error| match error {
-                    crossbeam_channel::TrySendError::Full(_) => crossbeam_channel::TrySendError::Full(notice),
-                    crossbeam_channel::TrySendError::Disconnected(_) => {
-                        crossbeam_channel::TrySendError::Disconnected(notice)
+                requests.try_send(Request::Notice(notice)).map_err(|error| {
+                    if error.is_full() {
+                        TrySendError::Full(notice)
+                    } else {
+                        TrySendError::Disconnected(notice)
                     }
                 })
             }),

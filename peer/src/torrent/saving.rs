@@ -42,6 +42,8 @@ pub struct Saving {
     checkpointing: bool,
     /// A checkpoint is wanted at once.
     urgent: bool,
+    /// The last one failed: the next comes when it is due, not before, however long the journal is.
+    failed: bool,
     due: Instant,
     /// What the next checkpoint says of the torrent.
     details: Details,
@@ -56,6 +58,7 @@ impl Saving {
             dirty: false,
             checkpointing: false,
             urgent: false,
+            failed: false,
             due: now + CHECKPOINT_EVERY,
             details: active.record.details.clone(),
         }
@@ -100,6 +103,7 @@ impl Saving {
     /// A checkpoint is over.
     pub fn done(&mut self, active: &Active, outcome: Result<(), String>) {
         self.checkpointing = false;
+        self.failed = outcome.is_err();
         if let Err(error) = outcome {
             // Tried again when it is due; the journal holds what was written meanwhile.
             self.dirty = true;
@@ -128,10 +132,14 @@ impl Saving {
                 return;
             }
         }
-        let due = self.urgent || now >= self.due || active.record.journal.len_bytes() > LONG_JOURNAL_LEN;
-        if self.dirty && !self.checkpointing && due {
+        if self.wants_checkpoint(active.record.journal.len_bytes(), now) {
             self.begin_checkpoint(active, now);
         }
+    }
+
+    fn wants_checkpoint(&self, journal_len: u64, now: Instant) -> bool {
+        let early = !self.failed && (self.urgent || journal_len > LONG_JOURNAL_LEN);
+        self.dirty && !self.checkpointing && (early || now >= self.due)
     }
 
     /// A last checkpoint, if one is needed; true if it was begun.
@@ -172,5 +180,35 @@ impl Saving {
         } else {
             self.backlog.push_back(job);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_fails_is_not_tried_again_at_once() {
+        let now = Instant::now();
+        let details = crate::resume::saved::tests::details();
+        let mut saving = Saving {
+            backlog: VecDeque::new(),
+            writing: 0,
+            dirty: true,
+            checkpointing: false,
+            urgent: false,
+            failed: false,
+            due: now + CHECKPOINT_EVERY,
+            details,
+        };
+        assert!(!saving.wants_checkpoint(LONG_JOURNAL_LEN, now));
+        assert!(saving.wants_checkpoint(LONG_JOURNAL_LEN + 1, now));
+        saving.urgent = true;
+        assert!(saving.wants_checkpoint(0, now));
+        saving.failed = true;
+        assert!(!saving.wants_checkpoint(LONG_JOURNAL_LEN + 1, now));
+        assert!(saving.wants_checkpoint(0, now + CHECKPOINT_EVERY));
+        saving.checkpointing = true;
+        assert!(!saving.wants_checkpoint(0, now + CHECKPOINT_EVERY));
     }
 }
