@@ -1,0 +1,50 @@
+//! Hashing: the SHA-1 of one piece in memory, and a torrent made of a file in the page cache.
+//! `cargo bench -p torrent-common --bench hash`
+#![allow(clippy::unwrap_used, reason = "a benchmark's inputs are its own")]
+
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
+use sha1::{Digest, Sha1};
+use torrent_common::metainfo::create::{CreateOptions, Progress, create};
+
+/// Bytes of a block, of a common piece, and of the longest piece that is chosen.
+const LENGTHS: [usize; 3] = [16 << 10, 1 << 20, 16 << 20];
+/// Bytes of the file that a torrent is made of: a run of pieces for every thread.
+const FILE_LEN: usize = 64 << 20;
+
+fn main() {
+    divan::main();
+}
+
+/// Bytes that are not all the same.
+fn bytes(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fastrand::Rng::with_seed(1).fill(&mut bytes);
+    bytes
+}
+
+#[divan::bench(args = LENGTHS)]
+fn one_piece(bencher: Bencher<'_, '_>, len: usize) {
+    let piece = bytes(len);
+    bencher.counter(BytesCount::new(len)).bench(|| Sha1::digest(black_box(&piece)));
+}
+
+/// Reading and hashing on all cores, and all that is checked around it.
+#[divan::bench(sample_count = 10)]
+fn torrent_of_a_file(bencher: Bencher<'_, '_>) {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("payload");
+    std::fs::write(&input, bytes(FILE_LEN)).unwrap();
+    let options = CreateOptions {
+        input,
+        name: None,
+        piece_len: Some(1 << 20),
+        private: false,
+        trackers: Vec::new(),
+        comment: None,
+        creation_date_s: None,
+    };
+    bencher
+        .counter(BytesCount::new(FILE_LEN))
+        .bench_local(|| create(&options, &Progress::default()).unwrap().info_hash);
+}
