@@ -1,10 +1,11 @@
-//! Hashing: the SHA-1 of one piece in memory, and a torrent made of a file in the page cache.
+//! Hashing: the SHA-1 of one piece and of two in memory, and a torrent made of a file in the page cache.
 //! `cargo bench -p torrent-common --bench hash`
 #![allow(clippy::unwrap_used, reason = "a benchmark's inputs are its own")]
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use sha1::{Digest, Sha1};
+use torrent_common::hash::sha1_pair;
 use torrent_common::metainfo::create::{CreateOptions, Progress, create};
 
 /// Bytes of a block, of a common piece, and of the longest piece that is chosen.
@@ -27,6 +28,14 @@ fn bytes(len: usize) -> Vec<u8> {
 fn one_piece(bencher: Bencher<'_, '_>, len: usize) {
     let piece = bytes(len);
     bencher.counter(BytesCount::new(len)).bench(|| Sha1::digest(black_box(&piece)));
+}
+
+/// Two pieces side by side, in blocks, as they are when they were downloaded.
+#[divan::bench(args = LENGTHS)]
+fn two_pieces(bencher: Bencher<'_, '_>, len: usize) {
+    let piece = bytes(len);
+    let blocks = || black_box(&piece).chunks(16 << 10);
+    bencher.counter(BytesCount::new(2 * len)).bench(|| sha1_pair(blocks(), blocks()));
 }
 
 /// Reading and hashing on all cores, and all that is checked around it.

@@ -7,6 +7,7 @@ pub mod bencode;
 pub mod bitfield;
 pub mod config;
 pub mod geometry;
+pub mod hash;
 pub mod ids;
 pub mod metainfo;
 pub mod wire;
