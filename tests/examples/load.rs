@@ -8,7 +8,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
 
 const TORRENTS: u16 = 1000;
 const PEERS: u16 = 1000;
@@ -27,6 +28,7 @@ fn main() -> io::Result<()> {
     let seconds = seconds.parse().map_err(|_| invalid("seconds are a number"))?;
     let connections: usize = connections.parse().map_err(|_| invalid("connections are a number"))?;
     let mut load = Load {
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         address,
         close: mode == "close",
         random: fastrand::Rng::with_seed(7),
@@ -77,6 +79,7 @@ struct Connection {
 }
 
 struct Load {
+    epoll: OwnedFd,
     address: SocketAddr,
     close: bool,
     random: fastrand::Rng,
@@ -88,52 +91,58 @@ struct Load {
 impl Load {
     fn run(&mut self, connections: usize, end: Instant) -> io::Result<()> {
         let mut open = Vec::new();
-        for _ in 0..connections {
-            open.push(self.dial()?);
+        for index in 0..connections {
+            open.push(self.dial(index)?);
         }
-        let (mut ready, mut buffer) = (Vec::new(), vec![0; ANSWER_LEN]);
+        let (mut events, mut buffer) = (Vec::with_capacity(256), vec![0; ANSWER_LEN]);
+        let mut look = Instant::now() + PATIENCE;
         while Instant::now() < end {
-            let mut descriptors: Vec<_> =
-                open.iter().map(|connection| PollFd::new(&connection.stream, PollFlags::IN)).collect();
+            events.clear();
             let tenth = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-            poll(&mut descriptors, Some(&tenth))?;
-            ready.clear();
-            ready.extend(descriptors.iter().map(|descriptor| !descriptor.revents().is_empty()));
-            for (connection, &ready) in open.iter_mut().zip(&ready) {
-                if ready {
-                    self.advance(connection, &mut buffer)?;
-                } else if connection.asked.elapsed() > PATIENCE {
-                    self.count.failures += 1;
-                    *connection = self.dial()?;
+            epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&tenth))?;
+            for event in &events {
+                let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+                if let Some(connection) = open.get_mut(index) {
+                    self.advance(index, connection, &mut buffer)?;
                 }
+            }
+            if look < Instant::now() {
+                look = Instant::now() + PATIENCE;
+                self.give_up(&mut open)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that wait for too long begin anew.
+    fn give_up(&mut self, open: &mut [Connection]) -> io::Result<()> {
+        for (index, connection) in open.iter_mut().enumerate() {
+            if connection.asked.elapsed() > PATIENCE {
+                self.count.failures += 1;
+                *connection = self.dial(index)?;
             }
         }
         Ok(())
     }
 
     /// Bytes are here, or the end of a connection.
-    fn advance(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> io::Result<()> {
+    fn advance(&mut self, index: usize, connection: &mut Connection, buffer: &mut [u8]) -> io::Result<()> {
         let len = match connection.stream.read(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             result => result.unwrap_or(0),
         };
         if len == 0 || connection.answer.len() > ANSWER_LEN {
             self.count.failures += 1;
-            *connection = self.dial()?;
+            *connection = self.dial(index)?;
             return Ok(());
         }
         connection.answer.extend_from_slice(buffer.get(..len).unwrap_or_default());
-        if !is_whole(&connection.answer) {
-            return Ok(());
-        }
+        let Some(answer) = Answer::read(&connection.answer) else { return Ok(()) };
         let latency_us = u32::try_from(connection.asked.elapsed().as_micros()).unwrap_or(u32::MAX);
         self.count.latencies_us.push(latency_us);
-        if !contains(&connection.answer, b"5:peers") {
-            self.count.refusals += 1;
-        }
-        // One that says so is closed by the other side, too.
-        if self.close || contains(&connection.answer, b"Connection: close") {
-            *connection = self.dial()?;
+        self.count.refusals += u64::from(answer.refuses);
+        if self.close || answer.closes {
+            *connection = self.dial(index)?;
             return Ok(());
         }
         connection.answer.clear();
@@ -141,10 +150,11 @@ impl Load {
         Ok(())
     }
 
-    fn dial(&mut self) -> io::Result<Connection> {
+    /// A new connection in this place, with its first announce sent. Epoll forgets the old one when it is closed.
+    fn dial(&mut self, index: usize) -> io::Result<Connection> {
         let stream = TcpStream::connect(self.address)?;
-        stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
+        epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
         let mut connection = Connection { stream, asked: Instant::now(), answer: Vec::new() };
         self.ask(&mut connection);
         Ok(connection)
@@ -170,18 +180,28 @@ impl Load {
     }
 }
 
-/// Head and body are here.
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
-    let mut lines = answer.get(..head).unwrap_or_default().split(|&byte| byte == b'\n');
-    let length = lines.find_map(|line| {
-        let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    let body = answer.len() - head - 4;
-    length.is_some_and(|length| body >= length)
+/// What is to be known of a whole answer.
+struct Answer {
+    /// It holds no peers.
+    refuses: bool,
+    /// The other side will close.
+    closes: bool,
 }
 
-fn contains(answer: &[u8], text: &[u8]) -> bool {
-    answer.windows(text.len()).any(|window| window == text)
+impl Answer {
+    /// None while head or body are not all here.
+    fn read(answer: &[u8]) -> Option<Self> {
+        let head_len = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let (head, body) = (std::str::from_utf8(answer.get(..head_len)?).ok()?, answer.get(head_len + 4..)?);
+        let (mut len, mut closes) = (0, false);
+        for (name, value) in head.split("\r\n").filter_map(|line| line.split_once(':')) {
+            if name.eq_ignore_ascii_case("content-length") {
+                len = value.trim().parse().ok()?;
+            } else if name.eq_ignore_ascii_case("connection") {
+                closes = value.trim().eq_ignore_ascii_case("close");
+            }
+        }
+        let refuses = body.starts_with(b"d14:failure reason") || !head.contains(" 200 ");
+        (body.len() >= len).then_some(Self { refuses, closes })
+    }
 }
