@@ -13,6 +13,7 @@ use crate::connection::registry::Connections;
 use crate::control::api::Status;
 use crate::control::engine::Engine;
 use crate::control::server::{self, ControlError, ControlServer};
+use crate::limits::Limits;
 use crate::listen::Listener;
 use crate::resume::{ResumeError, ResumeStore};
 use crate::session::{RunningSession, SessionParts};
@@ -191,6 +192,7 @@ fn make_room(config: &PeerConfig, connections: &Arc<Connections>) -> Result<Room
         hashers,
         connections: Arc::clone(connections),
         bans: Bans::default(),
+        limits: Limits::default(),
     })
 }
 

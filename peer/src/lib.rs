@@ -8,6 +8,7 @@ pub mod connection;
 pub mod control;
 pub mod daemon;
 pub mod http;
+pub mod limits;
 pub mod listen;
 pub mod resume;
 pub mod session;

@@ -14,6 +14,8 @@ use crate::storage::blocks::BlockBuf;
 const STAGING_LEN: usize = 4096;
 /// Bytes received before anything else is looked at.
 const TURN_LEN: usize = 1 << 20;
+/// Bytes received at once between blocks when no payload is allowed: a few messages. What is payload of them is little.
+const GLANCE_LEN: usize = 64;
 
 /// Where the payload of a `piece` message goes.
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub struct Inbox {
     start: usize,
     end: usize,
     body: Option<(Body, usize)>,
+    /// Bytes of payload received, in all.
+    payload: u64,
+    /// Bytes that the message which is staged in part takes, as far as is known.
+    need: usize,
 }
 
 /// What one turn of receiving did.
@@ -55,30 +61,53 @@ pub struct Inbox {
 pub struct Received {
     /// Bytes of any kind.
     pub bytes: usize,
+    /// Bytes of payload.
+    pub payload: u64,
     /// The socket had no more: wait until it has.
     pub drained: bool,
+    /// Payload waits for an allowance, and whatever is behind it.
+    pub held: bool,
 }
 
 impl Inbox {
     /// For messages within the decoder's limits.
     pub fn new(decoder: Decoder) -> Self {
-        Self { decoder, staging: vec![0; STAGING_LEN], start: 0, end: 0, body: None }
+        Self { decoder, staging: vec![0; STAGING_LEN], start: 0, end: 0, body: None, payload: 0, need: 0 }
     }
 
-    /// Receives until the socket has no more or a turn's worth has come.
+    /// A block has begun and is not whole.
+    pub const fn is_in_block(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Receives until the socket has no more or a turn's worth has come; payload up to about `allowance` bytes. Messages
+    /// between blocks need no allowance.
     ///
     /// # Errors
     /// [`End`]: the network's (an orderly close is `UnexpectedEof`), or a violation.
-    pub fn receive(&mut self, stream: &TcpStream, receiver: &mut impl Receiver) -> Result<Received, End> {
+    pub fn receive(
+        &mut self,
+        stream: &TcpStream,
+        receiver: &mut impl Receiver,
+        allowance: u64,
+    ) -> Result<Received, End> {
         let mut received = Received::default();
+        let before = self.payload;
         while received.bytes < TURN_LEN && !received.drained {
-            match self.read(stream) {
+            let left = allowance.saturating_sub(received.payload);
+            if left == 0 && self.body.is_some() {
+                received.held = true;
+                break;
+            }
+            let most = if self.body.is_some() { left } else { left.max(self.glance()) };
+            match self.read(stream, usize::try_from(most).unwrap_or(usize::MAX)) {
                 Ok((0, _)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok((got, room)) => {
                     received.bytes += got;
                     // A short read: asking again would only be told so.
                     received.drained = got < room;
                     self.digest(receiver)?;
+                    received.payload = self.payload - before;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => received.drained = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -88,21 +117,28 @@ impl Inbox {
         Ok(received)
     }
 
-    /// One system call: bytes read, and bytes there was room for.
-    fn read(&mut self, mut stream: &TcpStream) -> io::Result<(usize, usize)> {
+    /// What may be received between blocks when no payload is allowed: a long message that has begun, to its end.
+    fn glance(&self) -> u64 {
+        self.need.saturating_sub(self.end - self.start).max(GLANCE_LEN) as u64
+    }
+
+    /// One system call for `most` bytes at the most: bytes read, and bytes there was room for.
+    fn read(&mut self, mut stream: &TcpStream, most: usize) -> io::Result<(usize, usize)> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
-        let staging = self.staging.get_mut(self.end..).unwrap_or_default();
         let Some((Body::Block(_, block), filled)) = &mut self.body else {
+            let staging = prefix(self.staging.get_mut(self.end..), most);
             let room = staging.len();
             let got = stream.read(staging)?;
             self.end += got;
             return Ok((got, room));
         };
-        let payload = block.get_mut(*filled..).unwrap_or_default();
+        let payload = prefix(block.get_mut(*filled..), most);
+        let staging = prefix(self.staging.get_mut(self.end..), most - payload.len());
         let (want, room) = (payload.len(), payload.len() + staging.len());
         let got = stream.read_vectored(&mut [IoSliceMut::new(payload), IoSliceMut::new(staging)])?;
+        self.payload += got.min(want) as u64;
         *filled += got.min(want);
         self.end += got.saturating_sub(want);
         Ok((got, room))
@@ -118,11 +154,13 @@ impl Inbox {
                 }
             }
             let staged = self.staging.get(self.start..self.end).unwrap_or_default();
+            self.need = 0;
             if staged.is_empty() {
                 return Ok(());
             }
             match self.decoder.decode(staged)? {
                 Decoded::Need(total) => {
+                    self.need = total;
                     self.make_room(total);
                     return Ok(());
                 }
@@ -156,6 +194,7 @@ impl Inbox {
             }
         };
         self.start += took;
+        self.payload += took as u64;
         if took < want {
             return Some((body, filled + took));
         }
@@ -175,6 +214,13 @@ impl Inbox {
         self.staging.resize(wanted, 0);
         self.staging.shrink_to(wanted);
     }
+}
+
+/// The first `len` bytes of `buffer`, or all of it.
+fn prefix(buffer: Option<&mut [u8]>, len: usize) -> &mut [u8] {
+    let buffer = buffer.unwrap_or_default();
+    let len = len.min(buffer.len());
+    buffer.get_mut(..len).unwrap_or_default()
 }
 
 /// Copies as much of `from` as fits, and says how much that is.

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use torrent_common::geometry::Geometry;
 use torrent_common::ids::{InfoHash, PeerId};
 
+use crate::limits::TorrentLimits;
 use crate::storage::blocks::BlockPool;
 use crate::storage::files::Storage;
 use crate::torrent::event::Command;
@@ -37,6 +38,8 @@ pub struct TorrentLink {
     pub inputs: Sender<Input>,
     /// Time-outs.
     pub timeouts: Timeouts,
+    /// How fast its connections may be.
+    pub limits: TorrentLimits,
 }
 
 /// How long a connection is patient.

@@ -49,6 +49,8 @@ pub struct Sent {
     pub payload: u64,
     /// The socket took all it could: wait until it takes more.
     pub blocked: bool,
+    /// Payload waits for an allowance.
+    pub held: bool,
 }
 
 impl Outbox {
@@ -90,17 +92,28 @@ impl Outbox {
         self.messages.len() - self.sent > MAX_QUEUED_BYTES
     }
 
-    /// Sends until there is nothing more, the socket takes no more, or a turn's worth has gone.
+    /// Payload waits to be sent, or is being sent.
+    pub fn has_uploads(&self) -> bool {
+        self.current.is_some() || !self.uploads.is_empty()
+    }
+
+    /// Sends until there is nothing more, the socket takes no more, or a turn's worth has gone. Of payload it sends
+    /// `allowance` bytes at the most, but for the rest of a block that stands in the way of messages: they wait for no
+    /// limit.
     ///
     /// # Errors
     /// [`End`]: the network's, or the disk's.
-    pub fn send(&mut self, stream: &TcpStream, storage: &Storage) -> Result<Sent, End> {
+    pub fn send(&mut self, stream: &TcpStream, storage: &Storage, allowance: u64) -> Result<Sent, End> {
         let mut sent = Sent::default();
         while !self.is_empty() && sent.payload < TURN_LEN {
-            let step = if self.current.is_some() {
-                self.send_upload(stream, &mut sent)
-            } else if self.sent < self.messages.len() {
-                self.send_messages(stream, &mut sent)
+            let (left, urgent) = (allowance.saturating_sub(sent.payload), self.sent < self.messages.len());
+            let step = if self.current.is_some() && (urgent || left > 0) {
+                self.send_upload(stream, &mut sent, if urgent { u64::MAX } else { left })
+            } else if urgent {
+                self.send_messages(stream, left > 0, &mut sent)
+            } else if left == 0 {
+                sent.held = true;
+                return Ok(sent);
             } else {
                 self.begin_upload(storage)?;
                 Ok(())
@@ -129,10 +142,11 @@ impl Outbox {
         }
     }
 
-    fn send_messages(&mut self, stream: &TcpStream, sent: &mut Sent) -> io::Result<()> {
+    /// `may_upload`: payload follows at once, if there is any.
+    fn send_messages(&mut self, stream: &TcpStream, may_upload: bool, sent: &mut Sent) -> io::Result<()> {
         let rest = self.messages.get(self.sent..).unwrap_or_default();
-        let flags =
-            if self.uploads.is_empty() { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::MORE };
+        let more = may_upload && !self.uploads.is_empty();
+        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         self.sent += rustix::net::send(stream, rest, flags)?;
         sent.any = true;
         if self.sent == self.messages.len() {
@@ -161,7 +175,8 @@ impl Outbox {
         Ok(())
     }
 
-    fn send_upload(&mut self, stream: &TcpStream, sent: &mut Sent) -> io::Result<()> {
+    /// Sends some of the current block, `most` bytes of payload at the most.
+    fn send_upload(&mut self, stream: &TcpStream, sent: &mut Sent, most: u64) -> io::Result<()> {
         let Some(upload) = &mut self.current else { return Ok(()) };
         if let Some(rest) = upload.header.get(upload.header_sent..).filter(|rest| !rest.is_empty()) {
             upload.header_sent += rustix::net::send(stream, rest, SendFlags::NOSIGNAL | SendFlags::MORE)?;
@@ -172,7 +187,7 @@ impl Outbox {
             self.current = None;
             return Ok(());
         };
-        let (moved, left) = send_some(stream, source)?;
+        let (moved, left) = send_some(stream, source, most)?;
         sent.any = true;
         sent.payload += moved;
         if left == 0 {
@@ -185,11 +200,11 @@ impl Outbox {
     }
 }
 
-/// Moves what the socket takes of `source`: bytes moved, and bytes left.
-fn send_some(stream: &TcpStream, source: &mut Source) -> io::Result<(u64, u64)> {
+/// Moves what the socket takes of `source`, `most` bytes at the most: bytes moved, and bytes left.
+fn send_some(stream: &TcpStream, source: &mut Source, most: u64) -> io::Result<(u64, u64)> {
     match source {
         Source::File { file, offset, len, .. } => {
-            let want = usize::try_from(*len).unwrap_or(usize::MAX);
+            let want = usize::try_from(most.min(*len)).unwrap_or(usize::MAX);
             let moved = rustix::fs::sendfile(stream, &**file, Some(offset), want)? as u64;
             if moved == 0 {
                 // Shorter than when it was opened: the peer was promised these bytes.
@@ -202,7 +217,7 @@ fn send_some(stream: &TcpStream, source: &mut Source) -> io::Result<(u64, u64)> 
             Ok((moved, *len))
         }
         Source::Zeros(len) => {
-            let want = usize::try_from(*len).unwrap_or(usize::MAX).min(ZEROS.len());
+            let want = usize::try_from(most.min(*len)).unwrap_or(usize::MAX).min(ZEROS.len());
             let moved =
                 rustix::net::send(stream, ZEROS.get(..want).unwrap_or_default(), SendFlags::NOSIGNAL)? as u64;
             *len = len.saturating_sub(moved);
@@ -240,7 +255,7 @@ mod tests {
                 outbox.push(&Message::Have(u32::try_from(written / 9).unwrap()));
                 written += 9;
             }
-            while outbox.send_messages(&stream, &mut sent).is_ok() && !outbox.is_empty() {}
+            while outbox.send_messages(&stream, false, &mut sent).is_ok() && !outbox.is_empty() {}
             assert!(!outbox.is_overfull());
             most = most.max(outbox.messages.capacity());
             let got = peer.read(&mut buffer).unwrap();

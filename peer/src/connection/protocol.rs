@@ -160,6 +160,11 @@ impl Protocol {
         self.torrent_gone |= self.link.inputs.send(input).is_err();
     }
 
+    /// Blocks may arrive: others end the connection.
+    pub fn expects_blocks(&self) -> bool {
+        !self.asked.is_empty() || self.excused > 0
+    }
+
     /// The torrent's thread has ended: so must we.
     pub const fn torrent_gone(&self) -> bool {
         self.torrent_gone

@@ -15,6 +15,7 @@ use super::inbox::Inbox;
 use super::link::{ConnectionHandle, TorrentLink};
 use super::protocol::Protocol;
 use super::registry::Lease;
+use crate::limits::{Allowance, Grant};
 use crate::torrent::event::{CloseReason, Command, Direction, PeerEvent, PeerInfo};
 use crate::torrent::input::Input;
 
@@ -37,9 +38,20 @@ pub struct Connection {
     protocol: Protocol,
     inbox: Inbox,
     clock: Clock,
+    down: Pace,
+    up: Pace,
     unreported: u64,
     /// The socket may have something: not known to be drained.
     readable: bool,
+    /// Reading will tell what is wrong: no limit holds it up.
+    broken: bool,
+}
+
+/// One direction, as limits allow.
+struct Pace {
+    allowance: Allowance,
+    /// Payload waits for the allowance, which is to be asked again then.
+    held: Option<Instant>,
 }
 
 /// When things last happened.
@@ -73,6 +85,7 @@ impl Connection {
         let bitfield_len = link.geometry.piece_count().div_ceil(8) as usize + 1;
         let decoder =
             Decoder { max_message_len: bitfield_len.max(MAX_MESSAGE_LEN), max_block_len: MAX_BLOCK_LEN };
+        let (down, up) = link.limits.allowances(lease.key, &lease.waker);
         let now = Instant::now();
         Ok(Self {
             stream,
@@ -83,8 +96,11 @@ impl Connection {
             protocol,
             inbox: Inbox::new(decoder),
             clock: Clock { heard: now, spoke: now, blocked: None, reported: now },
+            down: Pace { allowance: down, held: None },
+            up: Pace { allowance: up, held: None },
             unreported: 0,
             readable: true,
+            broken: false,
         })
     }
 
@@ -132,7 +148,7 @@ impl Connection {
             return Err(End::TorrentGone);
         }
         self.check_time(now)?;
-        if !more_to_send && !self.readable {
+        if !more_to_send && (!self.readable || self.down.held.is_some()) {
             self.sleep()?;
         }
         Ok(())
@@ -140,11 +156,16 @@ impl Connection {
 
     /// True when a turn's worth was sent and the socket would take more.
     fn send(&mut self, now: Instant) -> Result<bool, End> {
+        self.up.held = None;
         if self.protocol.outbox.is_empty() {
             self.clock.blocked = None;
+            self.up.allowance.rest();
             return Ok(false);
         }
-        let sent = self.protocol.outbox.send(&self.stream, &self.link.storage)?;
+        let uploads = self.protocol.outbox.has_uploads();
+        let grant = if uploads { self.up.allowance.ask(now) } else { Grant::Free };
+        let sent = self.protocol.outbox.send(&self.stream, &self.link.storage, grant.bytes())?;
+        self.up.moved(sent.payload, sent.held, sent.blocked, now);
         self.unreported += sent.payload;
         if sent.any {
             self.clock.spoke = now;
@@ -157,14 +178,18 @@ impl Connection {
         if self.protocol.outbox.is_overfull() {
             return Err(End::Stalled);
         }
-        Ok(!sent.blocked && !self.protocol.outbox.is_empty())
+        Ok(!sent.blocked && self.up.held.is_none() && !self.protocol.outbox.is_empty())
     }
 
     /// Reads a turn's worth, if the socket may have something.
     fn receive(&mut self, now: Instant) -> Result<(), End> {
         if self.readable {
-            let received = self.inbox.receive(&self.stream, &mut self.protocol)?;
-            if received.bytes > 0 {
+            let payload = self.inbox.is_in_block() || self.protocol.expects_blocks();
+            let grant = if payload && !self.broken { self.down.allowance.ask(now) } else { Grant::Free };
+            let received = self.inbox.receive(&self.stream, &mut self.protocol, grant.bytes())?;
+            self.down.moved(received.payload, received.held, received.drained, now);
+            if received.bytes > 0 || received.held {
+                // Who is not listened to is not silent.
                 self.clock.heard = now;
             }
             self.readable = !received.drained;
@@ -186,16 +211,23 @@ impl Connection {
         if self.clock.blocked.is_some_and(|since| now >= since + STALL) {
             return Err(End::Stalled);
         }
-        if now >= self.clock.spoke + KEEP_ALIVE && self.protocol.outbox.is_empty() {
+        let quiet = self.protocol.outbox.is_empty() || self.up.held.is_some();
+        if now >= self.clock.spoke + KEEP_ALIVE && quiet {
             self.protocol.outbox.push(&Message::KeepAlive);
         }
         Ok(())
     }
 
     fn sleep(&mut self) -> Result<(), End> {
-        let mut interest = PollFlags::IN;
+        let mut interest = PollFlags::empty();
         let mut deadline = self.clock.heard + self.link.timeouts.silence;
-        if self.protocol.outbox.is_empty() {
+        match self.down.held {
+            Some(until) => deadline = deadline.min(until),
+            None => interest |= PollFlags::IN,
+        }
+        if let Some(until) = self.up.held {
+            deadline = deadline.min(until).min(self.clock.spoke + KEEP_ALIVE);
+        } else if self.protocol.outbox.is_empty() {
             deadline = deadline.min(self.clock.spoke + KEEP_ALIVE);
         } else {
             interest |= PollFlags::OUT;
@@ -204,7 +236,25 @@ impl Connection {
         if self.unreported > 0 {
             deadline = deadline.min(self.clock.reported + REPORT);
         }
-        self.readable = self.lease.waker.wait(self.stream.as_fd(), interest, Some(deadline))?.readable;
+        let ready = self.lease.waker.wait(self.stream.as_fd(), interest, Some(deadline))?;
+        // Readable although that was not asked for: there is no end to wait for.
+        self.broken |= ready.readable && self.down.held.is_some();
+        self.readable = ready.readable || self.down.held.is_some();
         Ok(())
+    }
+}
+
+impl Pace {
+    /// So much payload was moved. `held`: more waits for the allowance; `blocked`: it is the socket's turn.
+    fn moved(&mut self, payload: u64, held: bool, blocked: bool, now: Instant) {
+        self.allowance.spent(payload);
+        self.held = None;
+        if held {
+            if let Grant::Until(due) = self.allowance.ask(now) {
+                self.held = Some(due);
+            }
+        } else if blocked {
+            self.allowance.rest();
+        }
     }
 }

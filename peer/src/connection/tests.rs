@@ -1,5 +1,7 @@
 //! A connection against a peer that the test plays by hand, over loopback.
 
+mod limits;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -18,6 +20,7 @@ use torrent_common::wire::{Decoded, Decoder, Handshake, Message};
 use super::link::{ConnectionHandle, Directory, Timeouts, TorrentLink};
 use super::registry::Connections;
 use super::{dial, incoming};
+use crate::limits::TorrentLimits;
 use crate::storage::StorageError;
 use crate::storage::blocks::BlockPool;
 use crate::storage::cache::FileCache;
@@ -84,6 +87,7 @@ impl World {
             pool: BlockPool::new(BLOCK_LEN, 1 << 16),
             inputs: sender,
             timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE },
+            limits: TorrentLimits::default(),
         });
         Self { metainfo, bytes, link, inputs, connections: Connections::new(4), _folder: folder }
     }

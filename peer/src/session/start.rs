@@ -21,6 +21,7 @@ use crate::announcer::AnnounceTarget;
 use crate::connection::link::{Timeouts, TorrentLink};
 use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
+use crate::limits::{Limits, TorrentLimits};
 use crate::resume::{Details, Journal, Look, ResumeError, Saved};
 use crate::storage::StorageError;
 use crate::storage::check::check;
@@ -297,6 +298,7 @@ impl Start {
                 connect: Duration::from_secs(config.connect_timeout_s.into()),
                 silence: Duration::from_secs(config.peer_timeout_s.into()),
             },
+            limits: TorrentLimits { own: Limits::default(), all: shared.room.limits.clone() },
         };
         let core_config = CoreConfig {
             upload_slots: config.upload_slots,

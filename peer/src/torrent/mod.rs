@@ -29,6 +29,7 @@ use self::core::CoreConfig;
 use self::stats::Stats;
 use crate::connection::link::TorrentLink;
 use crate::connection::registry::Connections;
+use crate::limits::Limits;
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
 
@@ -44,6 +45,8 @@ pub struct Room {
     pub connections: Arc<Connections>,
     /// Whom nobody talks to.
     pub bans: Bans,
+    /// How fast they may be together.
+    pub limits: Limits,
 }
 
 /// What a torrent's thread is given.

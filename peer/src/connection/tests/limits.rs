@@ -1,0 +1,178 @@
+//! What rate limits hold up, and what they do not.
+
+use torrent_common::wire::decoder::PIECE_HEADER_LEN;
+
+use super::*;
+use crate::connection::Violation;
+use crate::connection::inbox::{Body, Inbox, Receiver as Hears};
+use crate::connection::outbox::Outbox;
+use crate::storage::blocks::BlockBuf;
+
+/// Takes every block of piece 0, and notes what it hears.
+struct Ear {
+    metainfo: Arc<Metainfo>,
+    pool: Arc<BlockPool>,
+    messages: Vec<Message>,
+    blocks: usize,
+}
+
+impl Hears for Ear {
+    fn message(&mut self, message: Message) -> Result<(), Violation> {
+        self.messages.push(message);
+        Ok(())
+    }
+
+    fn begin_block(&mut self, _: u32, _: u32, len: u32) -> Result<Body, Violation> {
+        let geometry = &self.metainfo.geometry;
+        let block = geometry.block(geometry.piece(0).unwrap(), 0).unwrap();
+        Ok(Body::Block(block, self.pool.take(len)))
+    }
+
+    fn block(&mut self, _: BlockRef, _: BlockBuf) {
+        self.blocks += 1;
+    }
+}
+
+#[test]
+fn no_more_payload_is_received_than_allowed_and_messages_between_blocks_are() {
+    const LEN: u32 = 5000;
+    let (mut theirs, ours, _) = pair();
+    ours.set_nonblocking(true).unwrap();
+    let mut bytes = Vec::new();
+    Message::Have(1).encode(&mut bytes);
+    for _ in 0..2 {
+        bytes.extend(piece_header(0, 0, LEN));
+        bytes.extend([7; LEN as usize]);
+        Message::Have(2).encode(&mut bytes);
+    }
+    theirs.write_all(&bytes).unwrap();
+    let mut ear = Ear {
+        metainfo: torrent("t", &TestFile::list(&[("a", 40)]), 32, None),
+        pool: BlockPool::new(LEN, 1 << 16),
+        messages: Vec::new(),
+        blocks: 0,
+    };
+    let mut inbox = Inbox::new(Decoder { max_message_len: 64, max_block_len: LEN });
+    let mut payload = 0;
+    loop {
+        let received = inbox.receive(&ours, &mut ear, 0).unwrap();
+        payload += received.payload;
+        if received.held {
+            break;
+        }
+    }
+    assert!(payload < 64, "{payload} bytes without an allowance");
+    assert_eq!(ear.messages, [Message::Have(1)]);
+    // The rest of it in parts: the end of a block and what comes after it are not read in one go then.
+    let mut turns = 0;
+    while ear.blocks < 2 {
+        let received = inbox.receive(&ours, &mut ear, 100).unwrap();
+        assert!(received.payload <= 100 && (received.held || received.drained), "{received:?}");
+        payload += received.payload;
+        turns += 1;
+    }
+    assert_eq!(payload, 2 * u64::from(LEN));
+    assert!(turns >= 98, "{turns}");
+    while ear.messages.len() < 3 {
+        assert!(!inbox.receive(&ours, &mut ear, 0).unwrap().held);
+    }
+    assert_eq!(ear.messages, [Message::Have(1), Message::Have(2), Message::Have(2)]);
+}
+
+#[test]
+fn a_long_message_needs_no_allowance() {
+    let (mut theirs, ours, _) = pair();
+    ours.set_nonblocking(true).unwrap();
+    let mut bytes = Vec::new();
+    Message::Bitfield([0x55; 9000].into()).encode(&mut bytes);
+    theirs.write_all(&bytes).unwrap();
+    let mut ear = Ear {
+        metainfo: torrent("t", &TestFile::list(&[("a", 40)]), 32, None),
+        pool: BlockPool::new(BLOCK_LEN, 1 << 16),
+        messages: Vec::new(),
+        blocks: 0,
+    };
+    let mut inbox = Inbox::new(Decoder { max_message_len: 9001, max_block_len: BLOCK_LEN });
+    while ear.messages.is_empty() {
+        assert!(!inbox.receive(&ours, &mut ear, 0).unwrap().held);
+    }
+    assert_eq!(ear.messages, [Message::Bitfield([0x55; 9000].into())]);
+}
+
+#[test]
+fn a_message_waits_for_no_limit_but_for_the_block_before_it() {
+    let world = World::new(true);
+    let (theirs, ours, _) = pair();
+    let mut peer = Peer { stream: theirs, buffer: Vec::new() };
+    let mut outbox = Outbox::default();
+    let geometry = &world.metainfo.geometry;
+    outbox.upload(geometry.span(0, 0, 32).unwrap()).unwrap();
+    outbox.upload(geometry.span(1, 0, 32).unwrap()).unwrap();
+    let sent = outbox.send(&ours, &world.link.storage, 0).unwrap();
+    assert!(sent.held && !sent.any, "{sent:?}");
+    let sent = outbox.send(&ours, &world.link.storage, 5).unwrap();
+    assert_eq!((sent.held, sent.payload), (true, 5));
+    outbox.push(&Message::Choke);
+    let sent = outbox.send(&ours, &world.link.storage, 0).unwrap();
+    assert_eq!((sent.held, sent.payload), (true, 27));
+    assert_eq!(peer.hear(), Heard::Piece(0, 0, world.bytes[..32].to_vec()));
+    assert_eq!(peer.hear(), Heard::Message(Message::Choke));
+    let sent = outbox.send(&ours, &world.link.storage, 32).unwrap();
+    assert_eq!((sent.held, sent.payload, outbox.is_empty()), (false, 32, true));
+    assert_eq!(peer.hear(), Heard::Piece(1, 0, world.bytes[32..64].to_vec()));
+    world.finish();
+}
+
+#[test]
+fn a_limit_that_goes_wakes_who_waits_for_it() {
+    let world = World::new(true);
+    let limiter = &world.link.limits.own.up;
+    // It would take longer than anybody here waits.
+    limiter.set(1, std::time::Instant::now());
+    let (mut peer, handle) = world.accept(FAST);
+    assert_eq!(peer.hear(), Heard::Message(Message::HaveAll));
+    assert!(handle.send(Command::Unchoke));
+    assert_eq!(peer.hear(), Heard::Message(Message::Unchoke));
+    peer.say(&Message::Request(raw(0, 0, 32)));
+    peer.say(&Message::Request(raw(1, 0, 32)));
+    peer.say(&Message::Interested);
+    assert!(matches!(world.next(), Input::Peer(_, PeerEvent::Interested)));
+    // It read that after the requests, and sleeps: for a while, or until it is rung.
+    assert!(handle.send(Command::NotInterested));
+    let mut heard = vec![peer.hear()];
+    limiter.set(0, std::time::Instant::now());
+    heard.extend([peer.hear(), peer.hear()]);
+    for expected in [
+        Heard::Message(Message::NotInterested),
+        Heard::Piece(0, 0, world.bytes[..32].to_vec()),
+        Heard::Piece(1, 0, world.bytes[32..64].to_vec()),
+    ] {
+        assert!(heard.contains(&expected), "{heard:?}");
+    }
+    world.finish();
+}
+
+#[test]
+fn a_peer_that_vanishes_while_it_is_not_read_ends_the_connection() {
+    let world = World::new(false);
+    world.link.limits.own.down.set(1, std::time::Instant::now());
+    let (mut peer, handle) = world.accept(PLAIN);
+    let blocks = [world.block(0, 0), world.block(0, 1), world.block(1, 0), world.block(1, 1)];
+    assert!(handle.send(Command::Request(blocks.to_vec())));
+    for _ in &blocks {
+        assert!(matches!(peer.hear(), Heard::Message(Message::Request(_))));
+    }
+    // More than a glance: it stops in the middle of the last one.
+    let all: Vec<u8> = blocks
+        .iter()
+        .flat_map(|block| [&piece_header(block.piece().get(), block.begin(), 16)[..], &[1; 16]].concat())
+        .collect();
+    let head = 3 * (PIECE_HEADER_LEN + 16) + PIECE_HEADER_LEN + 4;
+    peer.stream.write_all(&all[..head]).unwrap();
+    // Unread bytes at our end make the system send a reset instead of an orderly end.
+    assert!(handle.send(Command::Interested));
+    drop(peer);
+    let over = std::iter::repeat_with(|| world.next()).take(4).any(|input| matches!(input, Input::Gone(_)));
+    assert!(over);
+    world.finish();
+}

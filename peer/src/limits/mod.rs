@@ -1,0 +1,48 @@
+//! Rate limits: of a torrent and of all torrents together, down and up. What is counted is payload: the bytes of blocks,
+//! without the headers of messages and packets.
+//!
+//! A connection asks its [`Allowance`] once a turn. It is granted a part of the torrent's limit and of everybody's, or
+//! told when to ask again, and sleeps until then without looking at its socket in that direction. A change of a rate
+//! rings all who wait. Nothing here has a thread or a timer: without a limit, it costs a look at two numbers a turn.
+
+mod allowance;
+mod bucket;
+mod limiter;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use allowance::{Allowance, Grant};
+pub use limiter::Limiter;
+
+use crate::torrent::event::PeerKey;
+use crate::wake::Waker;
+
+/// The limits of one torrent, or of all together, in both directions.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Payload received.
+    pub down: Arc<Limiter>,
+    /// Payload sent.
+    pub up: Arc<Limiter>,
+}
+
+/// The limits that hold for a torrent's connections.
+#[derive(Debug, Clone, Default)]
+pub struct TorrentLimits {
+    /// Its own.
+    pub own: Limits,
+    /// Those of all torrents together.
+    pub all: Limits,
+}
+
+impl TorrentLimits {
+    /// For a connection that begins: what it may receive, and what it may send.
+    pub fn allowances(&self, key: PeerKey, waker: &Waker) -> (Allowance, Allowance) {
+        let allowance = |own: &Arc<Limiter>, all: &Arc<Limiter>| {
+            Allowance::new([Arc::clone(own), Arc::clone(all)], key, waker.clone())
+        };
+        (allowance(&self.own.down, &self.all.down), allowance(&self.own.up, &self.all.up))
+    }
+}
