@@ -12,7 +12,7 @@ use torrent_common::worker::{Shutdown, Worker};
 
 use crate::connection::incoming;
 use crate::connection::link::Directory;
-use crate::connection::registry::{Connections, SpawnError};
+use crate::connection::registry::{Connections, Origin, SpawnError};
 use crate::wake::Waker;
 
 /// Connections that the system keeps for us while we are busy.
@@ -93,11 +93,14 @@ impl Accepting {
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let (directory, patience) = (Arc::clone(&self.directory), self.patience);
-        let started =
-            self.connections.spawn(move |lease| incoming::run(lease, stream, address, &*directory, patience));
+        let started = self.connections.spawn(Origin::Stranger(address.ip()), move |lease| {
+            incoming::run(lease, stream, address, &*directory, patience);
+        });
         match started {
             Ok(()) | Err(SpawnError::Stopping) => {}
-            Err(error @ SpawnError::Full(_)) => log::debug!("{address}: refused: {error}"),
+            Err(error @ (SpawnError::Full(_) | SpawnError::Crowded(_))) => {
+                log::debug!("{address}: refused: {error}")
+            }
             Err(error @ SpawnError::System(_)) => {
                 log::warn!("{address}: refused: {error}");
                 self.pause(PollFlags::empty(), Some(Instant::now() + BREATHER));

@@ -52,6 +52,9 @@ pub(super) const PEER: &[Key<PeerConfig>] = &[
     key("MAX_CONNECTIONS_PER_TORRENT", |c, v| {
         v.number("connections", 1..=65535, &mut c.max_connections_per_torrent)
     }),
+    key("MAX_CONNECTIONS_PER_ADDRESS", |c, v| {
+        v.number("connections", 1..=65535, &mut c.max_connections_per_address)
+    }),
     key("MAX_HALF_OPEN", |c, v| v.number("connections", 1..=1000, &mut c.max_half_open)),
     key("UPLOAD_SLOTS", |c, v| v.number("peers", 1..=1000, &mut c.upload_slots)),
     key("BUFFER_MIB", |c, v| v.scaled("MiB", 1..=65536, 1 << 20, &mut c.buffer_len_bytes)),

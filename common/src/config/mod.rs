@@ -79,6 +79,8 @@ pub struct PeerConfig {
     pub max_connections: usize,
     /// MAX_CONNECTIONS_PER_TORRENT. Default 200.
     pub max_connections_per_torrent: usize,
+    /// MAX_CONNECTIONS_PER_ADDRESS: of one torrent, with one address. Default 100.
+    pub max_connections_per_address: usize,
     /// MAX_HALF_OPEN: connections being dialled at once. Default 32.
     pub max_half_open: usize,
     /// UPLOAD_SLOTS: peers of a torrent uploaded to at once. Default 8.
@@ -137,6 +139,7 @@ impl Default for PeerConfig {
             block_len: 16384,
             max_connections: 1000,
             max_connections_per_torrent: 200,
+            max_connections_per_address: 100,
             max_half_open: 32,
             upload_slots: 8,
             buffer_len_bytes: 16 << 20,

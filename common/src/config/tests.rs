@@ -64,6 +64,7 @@ fn every_field_has_a_key() {
         BLOCK_SIZE = 8192
         MAX_CONNECTIONS = 14
         MAX_CONNECTIONS_PER_TORRENT = 13
+        MAX_CONNECTIONS_PER_ADDRESS = 27
         MAX_HALF_OPEN = 15
         UPLOAD_SLOTS = 16
         BUFFER_MIB = 17
@@ -102,6 +103,7 @@ fn every_field_has_a_key() {
         block_len: 8192,
         max_connections: 14,
         max_connections_per_torrent: 13,
+        max_connections_per_address: 27,
         max_half_open: 15,
         upload_slots: 16,
         buffer_len_bytes: 17 << 20,

@@ -64,6 +64,11 @@ impl TorrentPath {
         self.0.split('/')
     }
 
+    /// With `/` between components: the same memory.
+    pub fn into_string(self) -> String {
+        self.0.into_string()
+    }
+
     /// With `/` between components.
     pub const fn as_str(&self) -> &str {
         &self.0

@@ -108,20 +108,20 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
     let mut look = FIRST_LOOK;
     let mut absent_since: Option<Instant> = None;
     loop {
-        match client.details(&info_hash) {
-            Ok(details) => {
+        // Not all about it: the list of half a million files is not to be made and sent at every look.
+        match client.torrent_status(&info_hash) {
+            Ok(status) => {
                 absent_since = None;
-                match details.status.state {
-                    TorrentState::Seeding => return Ok(details.status),
+                match status.state {
+                    TorrentState::Seeding => return Ok(status),
                     TorrentState::Error => {
-                        let error =
-                            details.status.error.as_deref().unwrap_or("torrent-daemon does not say why");
+                        let error = status.error.as_deref().unwrap_or("torrent-daemon does not say why");
                         return Err(Failure::failed(format!("stopped: {}", format::text(error, 1000))));
                     }
                     // Complete and paused is complete.
-                    TorrentState::Paused if details.status.progress >= 1.0 => return Ok(details.status),
+                    TorrentState::Paused if status.progress >= 1.0 => return Ok(status),
                     TorrentState::Checking | TorrentState::Downloading | TorrentState::Paused => {
-                        watch.show(&details.status);
+                        watch.show(&status);
                     }
                 }
             }

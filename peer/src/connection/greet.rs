@@ -106,6 +106,9 @@ impl<'a> Greeter<'a> {
             if self.lease.shutdown.is_set() {
                 return Err(End::Closed(CloseReason::Stopped));
             }
+            if self.lease.is_evicted() {
+                return Err(End::TimedOut);
+            }
             if ready.readable || ready.writable {
                 return Ok(());
             }

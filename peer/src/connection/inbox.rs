@@ -126,6 +126,11 @@ impl Inbox {
     fn read(&mut self, mut stream: &TcpStream, most: usize) -> io::Result<(usize, usize)> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
+            // A bitfield is long and comes once: its room is not kept.
+            if self.staging.len() > STAGING_LEN {
+                self.staging.truncate(STAGING_LEN);
+                self.staging.shrink_to_fit();
+            }
         }
         let Some((Body::Block(_, block), filled)) = &mut self.body else {
             let staging = prefix(self.staging.get_mut(self.end..), most);

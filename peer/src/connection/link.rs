@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use torrent_common::geometry::Geometry;
 use torrent_common::ids::{InfoHash, PeerId};
 
@@ -15,8 +15,8 @@ use crate::torrent::have::Have;
 use crate::torrent::input::Input;
 use crate::wake::Waker;
 
-/// Commands that may wait for a connection. They come in batches and a connection looks often: one that lets so many
-/// pile up is not being scheduled or does not read.
+/// Commands that may wait for a connection. They come in batches and a connection looks often. What finds no room waits
+/// with the torrent ([`Late`](crate::torrent::late::Late)).
 const COMMAND_QUEUE_LEN: usize = 128;
 
 /// A torrent, as its connections see it.
@@ -66,13 +66,22 @@ impl ConnectionHandle {
         (Self { commands: Some(commands), waker }, receiver)
     }
 
-    /// Never waits. False when the connection does not keep up or is gone: give it up.
+    /// Never waits. False when the connection has no room or is gone.
     pub fn send(&self, command: Command) -> bool {
-        let sent = self.commands.as_ref().is_some_and(|commands| commands.try_send(command).is_ok());
-        if sent {
-            self.waker.ring();
+        self.offer(command).is_ok()
+    }
+
+    /// Never waits.
+    ///
+    /// # Errors
+    /// Gives the command back when the connection has no room, or is gone.
+    pub fn offer(&self, command: Command) -> Result<(), TrySendError<Command>> {
+        match &self.commands {
+            Some(commands) => commands.try_send(command)?,
+            None => return Err(TrySendError::Disconnected(command)),
         }
-        sent
+        self.waker.ring();
+        Ok(())
     }
 
     /// Makes the connection look at what is new in [`Have`].

@@ -1,17 +1,29 @@
-//! Every connection thread of the process: counted against the limit, woken and joined when the daemon stops.
+//! Every connection thread of the process: counted against the limits, woken and joined when the daemon stops.
+//!
+//! Strangers that have not said yet what they want are kept apart: they may hold a quarter of the places, and who has been
+//! silent longest goes when more come. So a storm of them costs nobody else a place, and who speaks at once, as every honest
+//! peer does, gets in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use torrent_common::worker::{Shutdown, Worker};
 
 use crate::torrent::event::PeerKey;
+use crate::torrent::host::Host;
 use crate::wake::Waker;
 
 /// Stack of a connection thread: its buffers are on the heap, and there may be a thousand.
 const STACK_LEN_BYTES: usize = 256 * 1024;
+/// Of all places, those for strangers that have not finished their handshake: one in so many.
+const GREETING_SHARE: usize = 4;
+/// Of all places, those that one host may take: one in so many.
+const HOST_SHARE: usize = 2;
+/// So many it may have in any case.
+const HOST_LEAST: usize = 16;
 
 /// The threads, and how many there may be.
 #[derive(Debug)]
@@ -24,10 +36,32 @@ pub struct Connections {
 
 #[derive(Debug, Default)]
 struct Threads {
-    /// `None` for the moment between the entry and the start of its thread.
-    running: HashMap<PeerKey, (Waker, Option<Worker>)>,
+    running: HashMap<PeerKey, Place>,
+    /// Strangers that have not finished their handshake, the first come first.
+    greeting: BTreeSet<PeerKey>,
+    /// How many places each host has.
+    hosts: HashMap<Host, usize>,
     /// Have said goodbye; joined by whoever comes by next.
     ended: Vec<Worker>,
+}
+
+/// The place of one connection.
+#[derive(Debug)]
+struct Place {
+    waker: Waker,
+    host: Host,
+    evicted: Shutdown,
+    /// `None` for the moment between the entry and the start of its thread.
+    worker: Option<Worker>,
+}
+
+/// Who began a connection, and with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A stranger from there did.
+    Stranger(IpAddr),
+    /// We did.
+    Ours(IpAddr),
 }
 
 /// What a connection thread is given of the registry.
@@ -39,6 +73,8 @@ pub struct Lease {
     pub waker: Waker,
     /// Set when the daemon stops.
     pub shutdown: Shutdown,
+    /// Set when its place is needed for others, before its handshake is done.
+    evicted: Shutdown,
     registry: Arc<Connections>,
 }
 
@@ -48,6 +84,9 @@ pub enum SpawnError {
     /// The configured limit.
     #[error("all {0} connections are in use (MAX_CONNECTIONS)")]
     Full(usize),
+    /// One host has half of all connections.
+    #[error("its host has {0} connections already, half of MAX_CONNECTIONS")]
+    Crowded(usize),
     /// The daemon is being stopped.
     #[error("the daemon stops")]
     Stopping,
@@ -71,11 +110,16 @@ impl Connections {
     ///
     /// # Errors
     /// [`SpawnError`], and `run` was dropped.
-    pub fn spawn(self: &Arc<Self>, run: impl FnOnce(Lease) + Send + 'static) -> Result<(), SpawnError> {
-        let waker = Waker::new()?;
+    pub fn spawn(
+        self: &Arc<Self>,
+        origin: Origin,
+        run: impl FnOnce(Lease) + Send + 'static,
+    ) -> Result<(), SpawnError> {
+        let (waker, evicted) = (Waker::new()?, Shutdown::new());
         let key = PeerKey(self.next_key.fetch_add(1, Ordering::Relaxed));
-        self.enter(key, &waker)?;
-        let lease = Lease { key, waker, shutdown: self.shutdown.clone(), registry: Arc::clone(self) };
+        self.enter(key, origin, &waker, &evicted)?;
+        let (shutdown, registry) = (self.shutdown.clone(), Arc::clone(self));
+        let lease = Lease { key, waker, shutdown, evicted, registry };
         match Worker::spawn_small(format!("peer-{}", key.0), STACK_LEN_BYTES, move || run(lease)) {
             Ok(worker) => {
                 self.started(key, worker);
@@ -97,9 +141,9 @@ impl Connections {
         loop {
             let (wakers, ended): (Vec<_>, _) = {
                 let mut threads = self.lock();
-                let wakers = threads.running.values().map(|(waker, _)| waker.clone()).collect();
+                let wakers = threads.running.values().map(|place| place.waker.clone()).collect();
                 let workers =
-                    threads.running.values_mut().filter_map(|(_, worker)| worker.take()).collect::<Vec<_>>();
+                    threads.running.values_mut().filter_map(|place| place.worker.take()).collect::<Vec<_>>();
                 (wakers, std::mem::take(&mut threads.ended).into_iter().chain(workers).collect::<Vec<_>>())
             };
             wakers.iter().for_each(Waker::ring);
@@ -114,16 +158,38 @@ impl Connections {
         }
     }
 
-    fn enter(&self, key: PeerKey, waker: &Waker) -> Result<(), SpawnError> {
+    fn enter(
+        &self,
+        key: PeerKey,
+        origin: Origin,
+        waker: &Waker,
+        evicted: &Shutdown,
+    ) -> Result<(), SpawnError> {
+        let (Origin::Stranger(ip) | Origin::Ours(ip)) = origin;
+        let (host, is_stranger) = (Host::of(ip), matches!(origin, Origin::Stranger(_)));
         let ended = {
             let mut threads = self.lock();
             if self.shutdown.is_set() {
                 return Err(SpawnError::Stopping);
             }
-            if threads.running.len() >= self.max {
+            let is_full = threads.running.len() >= self.max;
+            if is_stranger && (is_full || threads.greeting.len() >= (self.max / GREETING_SHARE).max(1)) {
+                threads.evict();
+            }
+            if is_full {
                 return Err(SpawnError::Full(self.max));
             }
-            threads.running.insert(key, (waker.clone(), None));
+            let its = threads.hosts.entry(host).or_default();
+            let most = (self.max / HOST_SHARE).max(HOST_LEAST);
+            if is_stranger && *its >= most {
+                return Err(SpawnError::Crowded(most));
+            }
+            *its += 1;
+            let place = Place { waker: waker.clone(), host, evicted: evicted.clone(), worker: None };
+            threads.running.insert(key, place);
+            if is_stranger {
+                threads.greeting.insert(key);
+            }
             std::mem::take(&mut threads.ended)
         };
         // They have left already: this waits for a thread's last instructions at most.
@@ -134,20 +200,50 @@ impl Connections {
     fn started(&self, key: PeerKey, worker: Worker) {
         let mut threads = self.lock();
         match threads.running.get_mut(&key) {
-            Some((_, slot)) => *slot = Some(worker),
+            Some(place) => place.worker = Some(worker),
             None => threads.ended.push(worker),
         }
     }
 
     fn leave(&self, key: PeerKey) {
         let mut threads = self.lock();
-        if let Some((_, Some(worker))) = threads.running.remove(&key) {
-            threads.ended.push(worker);
+        threads.greeting.remove(&key);
+        let Some(Place { host, worker, .. }) = threads.running.remove(&key) else { return };
+        threads.ended.extend(worker);
+        if let Some(its) = threads.hosts.get_mut(&host) {
+            *its -= 1;
+            if *its == 0 {
+                threads.hosts.remove(&host);
+            }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Threads> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Threads {
+    /// Tells the stranger that has been silent longest to go. Its place is free when it has.
+    fn evict(&mut self) {
+        let oldest = self.greeting.pop_first();
+        if let Some(place) = oldest.and_then(|key| self.running.get(&key)) {
+            place.evicted.set();
+            place.waker.ring();
+        }
+    }
+}
+
+impl Lease {
+    /// The handshake is done: the place is kept. False if it was needed for others, and the connection must end.
+    pub fn settle(&self) -> bool {
+        self.registry.lock().greeting.remove(&self.key);
+        !self.is_evicted()
+    }
+
+    /// The place is needed for others.
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.is_set()
     }
 }
 
@@ -161,7 +257,79 @@ impl Drop for Lease {
 mod tests {
     use super::*;
     use rustix::event::PollFlags;
+    use std::net::Ipv4Addr;
     use std::os::fd::AsFd;
+
+    const THEM: Origin = Origin::Ours(IpAddr::V4(Ipv4Addr::LOCALHOST));
+
+    fn stranger(last: u8) -> Origin {
+        Origin::Stranger(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+    }
+
+    /// A connection that waits to be told to go, and tells when it does.
+    fn silent(connections: &Arc<Connections>, last: u8, gone: &crossbeam_channel::Sender<u8>) -> bool {
+        let gone = gone.clone();
+        let outcome = connections.spawn(stranger(last), move |lease| {
+            let idle = Waker::new().unwrap();
+            while !lease.shutdown.is_set() && !lease.is_evicted() {
+                lease.waker.wait(idle.as_fd(), PollFlags::IN, None).unwrap();
+            }
+            drop(lease);
+            let _ = gone.send(last);
+        });
+        outcome.is_ok()
+    }
+
+    #[test]
+    fn who_says_nothing_gives_its_place_to_who_comes() {
+        let connections = Connections::new(8);
+        let (gone, left) = crossbeam_channel::unbounded();
+        // A quarter of eight places.
+        assert!(silent(&connections, 1, &gone) && silent(&connections, 2, &gone));
+        for last in 3..9 {
+            assert!(silent(&connections, last, &gone));
+            assert_eq!(left.recv(), Ok(last - 2), "the longest silent goes");
+        }
+        assert_eq!(connections.count(), 2);
+        // Who has made itself known stays.
+        let (say, heard) = crossbeam_channel::bounded(0);
+        let (hold, held) = crossbeam_channel::bounded::<()>(0);
+        connections
+            .spawn(stranger(9), move |lease| {
+                say.send(lease.settle()).unwrap();
+                let _ = held.recv();
+                say.send(lease.is_evicted()).unwrap();
+            })
+            .unwrap();
+        assert_eq!(heard.recv(), Ok(true));
+        for last in 10..20 {
+            assert!(silent(&connections, last, &gone));
+            left.recv().unwrap();
+        }
+        drop(hold);
+        assert_eq!(heard.recv(), Ok(false));
+        connections.stop();
+        assert!(connections.lock().hosts.is_empty() && connections.lock().greeting.is_empty());
+    }
+
+    #[test]
+    fn one_host_takes_half_of_all_places_at_most() {
+        let connections = Connections::new(40);
+        let hold = |origin| {
+            connections.spawn(origin, |lease| {
+                lease.settle();
+                let idle = Waker::new().unwrap();
+                while !lease.shutdown.is_set() {
+                    lease.waker.wait(idle.as_fd(), PollFlags::IN, None).unwrap();
+                }
+            })
+        };
+        (0..20).for_each(|_| hold(stranger(1)).unwrap());
+        assert!(matches!(hold(stranger(1)), Err(SpawnError::Crowded(20))));
+        hold(stranger(2)).unwrap();
+        connections.stop();
+        assert_eq!(connections.count(), 0);
+    }
 
     #[test]
     fn the_limit_is_kept_and_places_come_free() {
@@ -169,19 +337,19 @@ mod tests {
         let (hold, held) = crossbeam_channel::bounded::<()>(0);
         let (left, gone) = crossbeam_channel::bounded::<()>(0);
         connections
-            .spawn(move |lease| {
+            .spawn(THEM, move |lease| {
                 let _ = held.recv();
                 drop(lease);
                 drop(left);
             })
             .unwrap();
-        assert!(matches!(connections.spawn(|_| ()), Err(SpawnError::Full(1))));
+        assert!(matches!(connections.spawn(THEM, |_| ()), Err(SpawnError::Full(1))));
         drop(hold);
         let _ = gone.recv();
-        connections.spawn(|_| ()).unwrap();
+        connections.spawn(THEM, |_| ()).unwrap();
         connections.stop();
         assert_eq!(connections.count(), 0);
-        assert!(matches!(connections.spawn(|_| ()), Err(SpawnError::Stopping)));
+        assert!(matches!(connections.spawn(THEM, |_| ()), Err(SpawnError::Stopping)));
     }
 
     #[test]
@@ -189,7 +357,7 @@ mod tests {
         let connections = Connections::new(8);
         for _ in 0..8 {
             connections
-                .spawn(|lease| {
+                .spawn(THEM, |lease| {
                     let idle = Waker::new().unwrap();
                     while !lease.shutdown.is_set() {
                         lease.waker.wait(idle.as_fd(), PollFlags::IN, None).unwrap();

@@ -76,6 +76,9 @@ impl Connection {
         direction: Direction,
         theirs: &Handshake,
     ) -> Result<Self, End> {
+        if !lease.settle() {
+            return Err(End::TimedOut);
+        }
         stream.set_nodelay(true)?;
         let (handle, commands) = ConnectionHandle::new(lease.waker.clone());
         let fast = theirs.supports_fast();

@@ -4,7 +4,7 @@ mod limits;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use torrent_common::wire::message::{RawBlock, piece_header};
 use torrent_common::wire::{Decoded, Decoder, Handshake, Message};
 
 use super::link::{ConnectionHandle, Directory, Timeouts, TorrentLink};
-use super::registry::Connections;
+use super::registry::{Connections, Origin};
 use super::{dial, incoming};
 use crate::limits::TorrentLimits;
 use crate::storage::StorageError;
@@ -30,6 +30,7 @@ use crate::torrent::event::{CloseReason, Command, Direction, PeerEvent};
 use crate::torrent::have::Have;
 use crate::torrent::input::Input;
 
+const OURS: Origin = Origin::Ours(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const PATIENCE: Duration = Duration::from_secs(20);
 const OWN: PeerId = PeerId::new(*b"-TF0100-aaaaaaaaaaaa");
 const THEIRS: PeerId = PeerId::new(*b"-XX0001-bbbbbbbbbbbb");
@@ -97,7 +98,9 @@ impl World {
         let (stream, ours, address) = pair();
         let directory = One(Arc::clone(&self.link));
         self.connections
-            .spawn(move |lease| incoming::run(lease, ours, address, &directory, PATIENCE))
+            .spawn(Origin::Stranger(address.ip()), move |lease| {
+                incoming::run(lease, ours, address, &directory, PATIENCE);
+            })
             .unwrap();
         let mut peer = Peer { stream, buffer: Vec::new() };
         peer.greet(reserved, self.metainfo.info_hash);
@@ -298,7 +301,7 @@ fn a_leecher_receives_blocks_in_batches_and_tells_what_it_has() {
     let world = World::new(false);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (address, link) = (listener.local_addr().unwrap(), Arc::clone(&world.link));
-    world.connections.spawn(move |lease| dial::run(lease, &link, address)).unwrap();
+    world.connections.spawn(OURS, move |lease| dial::run(lease, &link, address)).unwrap();
     let (stream, _) = listener.accept().unwrap();
     let mut peer = Peer { stream, buffer: Vec::new() };
     peer.greet(FAST, world.metainfo.info_hash);
@@ -353,13 +356,13 @@ fn dialling_the_wrong_torrent_or_nobody_is_told() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let link = Arc::clone(&world.link);
-    world.connections.spawn(move |lease| dial::run(lease, &link, address)).unwrap();
+    world.connections.spawn(OURS, move |lease| dial::run(lease, &link, address)).unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(&Handshake::new(InfoHash::new([9; 20]), THEIRS).encode()).unwrap();
     assert!(matches!(world.next(), Input::DialFailed(failed) if failed == address));
     drop(listener);
     let link = Arc::clone(&world.link);
-    world.connections.spawn(move |lease| dial::run(lease, &link, address)).unwrap();
+    world.connections.spawn(OURS, move |lease| dial::run(lease, &link, address)).unwrap();
     assert!(matches!(world.next(), Input::DialFailed(failed) if failed == address));
     world.finish();
 }

@@ -21,6 +21,8 @@ pub enum Route {
     Torrents,
     /// GET /torrents/{info_hash}
     Torrent(InfoHash),
+    /// GET /torrents/{info_hash}/status
+    TorrentStatus(InfoHash),
     /// GET /jobs/{n}
     Job(u64),
     /// POST /jobs/{n}/cancel
@@ -54,9 +56,8 @@ impl Route {
             (Some(""), None, ..) => Self::Info,
             (Some("status"), None, ..) => Self::Status,
             (Some("torrents"), None, ..) => Self::Torrents,
-            (Some("torrents"), Some(hash), None, _) => {
-                Self::Torrent(hash.parse().map_err(|error| Denied::new(400, format!("{error}")))?)
-            }
+            (Some("torrents"), Some(hash), None, _) => Self::Torrent(info_hash(hash)?),
+            (Some("torrents"), Some(hash), Some("status"), None) => Self::TorrentStatus(info_hash(hash)?),
             (Some("jobs"), Some(job), None, _) => Self::Job(job_number(job)?),
             (Some("jobs"), Some(job), Some("cancel"), None) => Self::CancelJob(job_number(job)?),
             (Some("seed"), None, ..) => Self::Seed,
@@ -72,7 +73,12 @@ impl Route {
     /// The only method it knows.
     pub const fn method(self) -> &'static str {
         match self {
-            Self::Info | Self::Status | Self::Torrents | Self::Torrent(_) | Self::Job(_) => "GET",
+            Self::Info
+            | Self::Status
+            | Self::Torrents
+            | Self::Torrent(_)
+            | Self::TorrentStatus(_)
+            | Self::Job(_) => "GET",
             Self::CancelJob(_) | Self::Seed | Self::Leech | Self::Pause | Self::Resume | Self::Remove => {
                 "POST"
             }
@@ -82,11 +88,20 @@ impl Route {
     /// Bytes that its body may have.
     pub const fn body_max(self) -> usize {
         match self {
-            Self::Info | Self::Status | Self::Torrents | Self::Torrent(_) | Self::Job(_) => 0,
+            Self::Info
+            | Self::Status
+            | Self::Torrents
+            | Self::Torrent(_)
+            | Self::TorrentStatus(_)
+            | Self::Job(_) => 0,
             Self::CancelJob(_) | Self::Seed | Self::Pause | Self::Resume | Self::Remove => BODY_MAX,
             Self::Leech => LEECH_BODY_MAX,
         }
     }
+}
+
+fn info_hash(text: &str) -> Result<InfoHash, Denied> {
+    text.parse().map_err(|error| Denied::new(400, format!("{error}")))
 }
 
 fn job_number(text: &str) -> Result<u64, Denied> {
@@ -383,12 +398,14 @@ mod tests {
     fn routes_and_methods() {
         let hash = "00112233445566778899aabbccddeeff0a0b0c0d";
         let torrent = format!("/torrents/{hash}");
+        let brief = format!("{torrent}/status");
         for (method, target, route) in [
             ("GET", "/", Route::Info),
             ("GET", "/?x=1", Route::Info),
             ("GET", "/status", Route::Status),
             ("GET", "/torrents", Route::Torrents),
             ("GET", torrent.as_str(), Route::Torrent(hash.parse().unwrap())),
+            ("GET", brief.as_str(), Route::TorrentStatus(hash.parse().unwrap())),
             ("GET", "/jobs/7", Route::Job(7)),
             ("POST", "/jobs/7/cancel", Route::CancelJob(7)),
             ("POST", "/seed", Route::Seed),

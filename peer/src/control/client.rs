@@ -100,6 +100,14 @@ impl ControlClient {
         self.get("/status")
     }
 
+    /// One torrent, briefly.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when it is not known.
+    pub fn torrent_status(&self, info_hash: &InfoHash) -> Result<TorrentStatus, ClientError> {
+        self.get(&format!("/torrents/{info_hash}/status"))
+    }
+
     /// All about one torrent.
     ///
     /// # Errors

@@ -13,7 +13,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Every torrent, in the order they were added.
     fn status(&self) -> Status;
 
-    /// All about one torrent; None when it is not known.
+    /// One torrent, briefly: for who asks often. None when it is not known.
+    fn torrent_status(&self, info_hash: &InfoHash) -> Option<TorrentStatus> {
+        self.status().torrents.into_iter().find(|torrent| torrent.info_hash == *info_hash)
+    }
+
+    /// All about one torrent; None when it is not known. Its file list may be long, and is made for each call.
     fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails>;
 
     /// Begins to make a torrent, seed it, and publish it unless private. Gives the job's number.

@@ -35,6 +35,7 @@ pub fn handle(engine: &dyn Engine, route: Route, body: &[u8]) -> Result<Vec<u8>,
         Route::Status => json(&engine.status()),
         Route::Torrents => json(&Torrents { torrents: engine.status().torrents }),
         Route::Torrent(info_hash) => json(&engine.details(&info_hash).ok_or(Refusal::NotFound)?),
+        Route::TorrentStatus(info_hash) => json(&engine.torrent_status(&info_hash).ok_or(Refusal::NotFound)?),
         Route::Job(job) => json(&engine.job(job).ok_or_else(no_such_job)?),
         Route::CancelJob(job) => {
             if !engine.cancel_job(job) {

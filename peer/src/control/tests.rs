@@ -279,6 +279,7 @@ fn the_client_speaks_with_the_server() {
     assert_eq!(client.info().unwrap().peer_port, 6881);
     assert_eq!(client.status().unwrap().torrents, [torrent()]);
     assert_eq!(client.details(&known()).unwrap().piece_count, 4);
+    assert_eq!(client.torrent_status(&known()).unwrap(), torrent());
     let seed = |name: &str| SeedRequest {
         path: "/data".into(),
         private: true,
@@ -309,6 +310,7 @@ fn the_client_speaks_with_the_server() {
     let unknown = InfoHash::new([8; 20]);
     for (result, expected) in [
         (client.details(&unknown).map(|_| ()), 404),
+        (client.torrent_status(&unknown).map(|_| ()), 404),
         (client.job(1).map(|_| ()), 404),
         (client.cancel_job(1), 404),
         (client.pause(unknown), 404),

@@ -12,8 +12,8 @@ use crossbeam_channel::Sender;
 use rustix::fs::{Mode, OFlags};
 use torrent_common::config::is_tracker_url;
 use torrent_common::ids::InfoHash;
-use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::magnet::magnet_link;
+use torrent_common::metainfo::{self, Metainfo};
 
 use super::actor::Request;
 use super::jobs::Jobs;
@@ -57,6 +57,10 @@ impl Engine for Session {
         }
     }
 
+    fn torrent_status(&self, info_hash: &InfoHash) -> Option<TorrentStatus> {
+        self.shared.table().entries.get(info_hash).map(|entry| entry.status())
+    }
+
     fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails> {
         let (status, stats) = {
             let table = self.shared.table();
@@ -69,10 +73,10 @@ impl Engine for Session {
             piece_length: u64::from(metainfo.geometry.nominal_piece_len()),
             piece_count: metainfo.geometry.piece_count(),
             pieces_had: stats.pieces_had.load(Ordering::Relaxed),
-            trackers: metainfo.trackers.clone(),
-            files: files_of(&metainfo),
             torrent_path: self.shared.torrent_file_path(info_hash),
             magnet: magnet_link(&metainfo),
+            trackers: metainfo.trackers,
+            files: files_of(metainfo.files),
             tracker_message: self.shared.with_announcer(|announcer| announcer.message(*info_hash)).flatten(),
             pieces_checked: stats.pieces_checked.load(Ordering::Relaxed),
             status,
@@ -178,9 +182,7 @@ fn read_bounded(path: &PathBuf, max_len: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn files_of(metainfo: &Metainfo) -> Vec<FileStatus> {
-    metainfo
-        .payload_files()
-        .map(|file| FileStatus { path: file.path.to_string(), length: file.len })
-        .collect()
+fn files_of(files: Vec<metainfo::File>) -> Vec<FileStatus> {
+    let payload = files.into_iter().filter(|file| !file.padding);
+    payload.map(|file| FileStatus { path: file.path.into_string(), length: file.len }).collect()
 }

@@ -303,6 +303,7 @@ impl Start {
         let core_config = CoreConfig {
             upload_slots: config.upload_slots,
             max_connections: config.max_connections_per_torrent,
+            max_per_host: config.max_connections_per_address,
             max_half_open: config.max_half_open,
             private: metainfo.private,
             ..CoreConfig::new(shared.own_peer_id)

@@ -17,6 +17,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
 /// The wait for an address that leads to a peer we talk to already.
 const KNOWN_PEER_WAIT: Duration = Duration::from_secs(5 * 60);
+/// The wait after the daemon had no room for a connection.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -55,6 +57,8 @@ pub struct Dialler {
     known: BTreeMap<SocketAddr, Candidate>,
     due: BTreeSet<(Instant, u32, SocketAddr)>,
     dialling: usize,
+    /// There was no room for a connection: nobody is dialled before.
+    resumes: Option<Instant>,
 }
 
 impl Dialler {
@@ -65,7 +69,7 @@ impl Dialler {
 
     /// When the next address is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|&(due, _, _)| due)
+        self.due.first().map(|&(due, _, _)| self.resumes.map_or(due, |resumes| due.max(resumes)))
     }
 
     /// Someone named this address. Nonsense is dropped.
@@ -91,6 +95,9 @@ impl Dialler {
     /// The next address to dial now. Ends in [`Dialler::failed`] or [`Dialler::connected`]. `talking_to`: whether
     /// we are connected to a peer id; its address waits.
     pub fn next(&mut self, now: Instant, talking_to: impl Fn(PeerId) -> bool) -> Option<SocketAddr> {
+        if self.resumes.is_some_and(|resumes| resumes > now) {
+            return None;
+        }
         while let Some(&(due, tie, address)) = self.due.first()
             && due <= now
         {
@@ -109,6 +116,15 @@ impl Dialler {
     pub fn failed(&mut self, address: SocketAddr, now: Instant, random: &mut fastrand::Rng) {
         if self.state(address) == Some(State::Dialling) {
             self.wait_longer(address, now, random);
+        }
+    }
+
+    /// The address was not even dialled, for want of room in the daemon. It stays in the line, which stands still for a
+    /// while.
+    pub fn no_room(&mut self, address: SocketAddr, now: Instant) {
+        if self.state(address) == Some(State::Dialling) {
+            self.resumes = Some(now + ROOM_WAIT);
+            self.set(address, State::Waiting(now, 0));
         }
     }
 
@@ -264,6 +280,25 @@ mod tests {
         assert_eq!(waits, [0, 5, 15, 45, 135, 405, 900, 900]);
         world.found(address(1));
         assert_eq!(world.next(), Some(address(1)));
+    }
+
+    #[test]
+    fn without_room_the_line_stands_still_and_nobody_is_blamed() {
+        let mut world = World::new();
+        (1..=3).for_each(|last| world.found(address(last)));
+        for _ in 0..20 {
+            let address = world.next().unwrap();
+            world.0.no_room(address, world.2);
+            assert_eq!(world.next(), None, "the others would find no room either");
+            let due = world.0.next_due().unwrap();
+            assert_eq!(due - world.2, ROOM_WAIT);
+            world.2 = due;
+        }
+        while let Some(address) = world.next() {
+            world.0.failed(address, world.2, &mut world.1);
+        }
+        assert_eq!(world.0.due.len(), 3);
+        assert_eq!(world.0.next_due().unwrap() - world.2, FIRST_WAIT, "their first failures");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Event {
     Gone(PeerKey),
     /// Dialling this address failed, before there was a [`PeerKey`] to the core.
     DialFailed(SocketAddr),
+    /// This address was not dialled: the daemon has all the connections it may have.
+    NoRoom(SocketAddr),
     /// Addresses to dial, from a tracker. A stranger's list: may hold anything.
     Found(Vec<SocketAddr>),
     /// A whole piece was hashed: whether it is what the torrent says.
@@ -87,7 +89,7 @@ pub enum PeerEvent {
 pub enum Effect {
     /// Tell a connection.
     Send(PeerKey, Command),
-    /// Connect to this address; ends in [`Event::Connected`] or [`Event::DialFailed`].
+    /// Connect to this address; ends in [`Event::Connected`], [`Event::DialFailed`] or [`Event::NoRoom`].
     Dial(SocketAddr),
     /// All blocks of this piece are here: hash it.
     Hash(PieceIndex),
@@ -95,7 +97,7 @@ pub enum Effect {
     Write(PieceIndex),
     /// Its blocks are not wanted any more: give their memory back.
     Discard(PieceIndex),
-    /// It is written: enter it in [`Have`](super::have::Have) and ring every connection.
+    /// It is written: enter it in [`Have`](super::have::Have), and let every connection hear of it soon.
     Had(PieceIndex),
     /// Every piece is had.
     Completed,
@@ -139,6 +141,9 @@ pub enum CloseReason {
     /// The torrent has all the connections it may have.
     #[error("too many connections")]
     Full,
+    /// One host may have only so many of a torrent's connections.
+    #[error("too many connections from its address")]
+    Crowded,
     /// Neither side can have anything for the other.
     #[error("both are seeders")]
     BothSeed,

@@ -135,8 +135,11 @@ impl Peer {
         let may = self.we_want
             && (self.choking.is_none() || !self.allowed_fast.is_empty())
             && self.lost.len() < MAX_LOST;
+        if !may {
+            return 0;
+        }
         let (have, target) = (self.outstanding.len(), self.pipeline(block_len, now));
-        if may && have * 4 <= target * 3 { target - have } else { 0 }
+        if have * 4 <= target * 3 { target - have } else { 0 }
     }
 
     /// Requests were sent.

@@ -14,11 +14,13 @@ use super::assembly::Assembly;
 use super::core::Core;
 use super::event::{BanReason, CloseReason, Command, Effect, Event, PeerEvent, PeerInfo, PeerKey};
 use super::input::Input;
+use super::late::Late;
 use super::saving::Saving;
 use super::stats::Moment;
 use super::{Active, Notice};
 use crate::connection::dial;
 use crate::connection::link::ConnectionHandle;
+use crate::connection::registry::Origin;
 use crate::control::api::TorrentState;
 use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
@@ -26,6 +28,11 @@ use crate::storage::check::piece_is_good;
 
 /// Inputs handled before effects are carried out: many small ones share the rings and the look at the clock.
 const MAX_TURN: usize = 128;
+/// Of a new piece every connection hears, but all together at most once in so long for each of them: a thousand wake-ups a
+/// piece would cost more than the piece.
+const NEWS_PER_PEER: Duration = Duration::from_micros(250);
+/// So long after a connection's queue was full it is tried again.
+const RETRY: Duration = Duration::from_millis(5);
 /// How often the shared numbers are brought up to date while something happens.
 const SHOW: Duration = Duration::from_millis(250);
 
@@ -36,6 +43,8 @@ pub fn run(active: Active, inputs: &Receiver<Input>) {
 
 struct Peer {
     handle: ConnectionHandle,
+    /// What the connection's queue had no room for.
+    late: Late,
     address: SocketAddr,
     name: PeerId,
 }
@@ -61,8 +70,12 @@ struct Runner {
     stale: bool,
     /// Since when it is of no use to have a thread.
     idle_since: Option<Instant>,
-    /// New pieces since the connections were last rung.
+    /// Connections whose queue had no room.
+    late: Vec<PeerKey>,
+    /// New pieces that the connections were not rung for.
     news: bool,
+    /// When they were last rung for new pieces.
+    rung: Instant,
     /// Told to stop, and how long it may take.
     stopping: Option<Duration>,
     active: Active,
@@ -88,7 +101,9 @@ impl Runner {
             shown: now,
             stale: true,
             idle_since: None,
+            late: Vec::new(),
             news: false,
+            rung: now,
             stopping: None,
             active,
         }
@@ -122,7 +137,16 @@ impl Runner {
         let retry = (!self.unsaid.is_empty()).then(|| Instant::now() + SHOW);
         let linger = self.idle_since.map(|since| since + self.active.linger);
         let show = self.stale.then(|| self.shown + SHOW);
-        [self.core.next_wake(), self.saving.next_wake(), retry, linger, show].into_iter().flatten().min()
+        let news = self.news.then(|| self.next_news());
+        let late = (!self.late.is_empty()).then(|| Instant::now() + RETRY);
+        let all = [self.core.next_wake(), self.saving.next_wake(), retry, linger, show, news, late];
+        all.into_iter().flatten().min()
+    }
+
+    /// When the connections may be rung for new pieces: at once while they are few.
+    fn next_news(&self) -> Instant {
+        let peers = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        self.rung + NEWS_PER_PEER.saturating_mul(peers)
     }
 
     /// What is to be done after inputs or a deadline.
@@ -133,7 +157,9 @@ impl Runner {
         while let Some(event) = self.again.pop_front() {
             self.feed(event);
         }
-        if std::mem::take(&mut self.news) {
+        self.send_late();
+        if self.news && self.next_news() <= now {
+            (self.news, self.rung) = (false, now);
             self.peers.values().for_each(|peer| peer.handle.ring());
         }
         self.saving.turn(&self.active, now);
@@ -179,7 +205,8 @@ impl Runner {
             handle.send(Command::Close(CloseReason::Banned));
         }
         log::debug!("{}: connected: {} ({:?})", info.address, info.peer_id, info.direction);
-        self.peers.insert(key, Peer { handle, address: info.address, name: info.peer_id });
+        let peer = Peer { handle, late: Late::default(), address: info.address, name: info.peer_id };
+        self.peers.insert(key, peer);
         self.feed(Event::Connected(key, info));
     }
 
@@ -260,19 +287,49 @@ impl Runner {
     }
 
     fn send(&mut self, key: PeerKey, command: Command) {
-        // Dropping the handle ends the connection; its Gone comes by itself.
-        if self.peers.get(&key).is_some_and(|peer| !peer.handle.send(command)) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let keeps_up = if peer.late.is_empty() {
+            match peer.handle.offer(command) {
+                Ok(()) => true,
+                Err(TrySendError::Full(command)) => {
+                    self.late.push(key);
+                    peer.late.push(command)
+                }
+                Err(TrySendError::Disconnected(_)) => false,
+            }
+        } else {
+            peer.late.push(command)
+        };
+        if !keeps_up {
+            // Dropping the handle ends the connection; its Gone comes by itself.
             self.peers.remove(&key);
+        }
+    }
+
+    /// Tries again what found no room.
+    fn send_late(&mut self) {
+        for key in std::mem::take(&mut self.late) {
+            let Some(peer) = self.peers.get_mut(&key) else { continue };
+            if !peer.late.flush(|command| peer.handle.offer(command)) {
+                self.peers.remove(&key);
+            } else if !peer.late.is_empty() {
+                self.late.push(key);
+            }
         }
     }
 
     fn dial(&mut self, address: SocketAddr) {
         let link = Arc::clone(&self.active.link);
-        match self.active.room.connections.spawn(move |lease| dial::run(lease, &link, address)) {
+        match self
+            .active
+            .room
+            .connections
+            .spawn(Origin::Ours(address.ip()), move |lease| dial::run(lease, &link, address))
+        {
             Ok(()) => self.dialling += 1,
             Err(error) => {
                 log::debug!("{address}: not dialled: {error}");
-                self.again.push_back(Event::DialFailed(address));
+                self.again.push_back(Event::NoRoom(address));
             }
         }
     }

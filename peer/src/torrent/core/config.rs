@@ -11,6 +11,8 @@ pub struct CoreConfig {
     pub upload_slots: usize,
     /// Connections the torrent may have, in both directions together.
     pub max_connections: usize,
+    /// Connections with one [`Host`](crate::torrent::host::Host), in both directions together.
+    pub max_per_host: usize,
     /// Connections beyond which the torrent dials nobody itself.
     pub max_outgoing: usize,
     /// Addresses being dialled at a time.
@@ -27,6 +29,7 @@ impl CoreConfig {
         Self {
             upload_slots: 4,
             max_connections: 200,
+            max_per_host: 100,
             max_outgoing: 50,
             max_half_open: 8,
             own_peer_id,

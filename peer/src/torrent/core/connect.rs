@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Context, Core};
 use crate::torrent::dial::Ending;
 use crate::torrent::event::{BanReason, CloseReason, Command, Direction, Effect, PeerInfo, PeerKey};
+use crate::torrent::host::Host;
 use crate::torrent::peers::Peer;
 use crate::torrent::suspects::Identity;
 
@@ -67,12 +68,27 @@ impl Core {
             }
             self.close(old, CloseReason::Duplicate, cx);
         }
-        if self.peers.len() >= self.config.max_connections {
-            let useless =
-                self.peers.iter().find(|(_, peer)| self.is_useless(peer, cx.now)).map(|(&key, _)| key);
-            let useless = useless.ok_or((CloseReason::Full, Ending::Lost))?;
-            self.close(useless, CloseReason::Useless, cx);
+        let host = Host::of(info.address.ip());
+        let is_its = |peer: &Peer| Host::of(peer.info.address.ip()) == host;
+        if self.peers.values().filter(|peer| is_its(peer)).count() >= self.config.max_per_host {
+            self.make_room(is_its, CloseReason::Crowded, cx)
+        } else if self.peers.len() >= self.config.max_connections {
+            self.make_room(|_| true, CloseReason::Full, cx)
+        } else {
+            Ok(())
         }
+    }
+
+    /// Closes a useless peer, one that `may` go. There may be none: the reason for the new one.
+    fn make_room(
+        &mut self,
+        may: impl Fn(&Peer) -> bool,
+        reason: CloseReason,
+        cx: &mut Context<'_>,
+    ) -> Result<(), (CloseReason, Ending)> {
+        let goes = |peer: &Peer| may(peer) && self.is_useless(peer, cx.now);
+        let useless = self.peers.iter().find(|(_, peer)| goes(peer)).map(|(&key, _)| key);
+        self.close(useless.ok_or((reason, Ending::Lost))?, CloseReason::Useless, cx);
         Ok(())
     }
 

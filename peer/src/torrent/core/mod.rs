@@ -114,6 +114,7 @@ impl Core {
             Event::Peer(key, event) => self.message(key, event, cx),
             Event::Gone(key) => self.gone(key, cx),
             Event::DialFailed(address) => self.dialler.failed(address, cx.now, cx.random),
+            Event::NoRoom(address) => self.dialler.no_room(address, cx.now),
             Event::Found(addresses) => self.found(addresses, cx),
             Event::Hashed(piece, good) => self.hashed(piece, good, cx),
             Event::Written(piece, ok) => self.written(piece, ok, cx),

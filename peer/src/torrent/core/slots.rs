@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Context, Core};
 use crate::torrent::choker::{self, Candidate, ROUND, Round};
 use crate::torrent::event::{Command, PeerKey};
+use crate::torrent::peers::Peer;
 
 /// While seeding, a turn is at least so many pieces.
 const PIECES_PER_TURN: u64 = 4;
@@ -62,21 +63,21 @@ impl Core {
         let held_for_nothing = self.peers.values().filter(|peer| peer.unchoked && !peer.they_want).count();
         let free = self.config.upload_slots.saturating_sub(self.slots.used) + held_for_nothing;
         for _ in 0..free {
-            let mut waiting = self.candidates(cx);
-            waiting.retain(|candidate| !candidate.unchoked);
+            let waiting = self.candidates(|peer| !peer.unchoked, cx);
             let Some(next) = choker::fill(&waiting, self.is_complete(), cx.random) else { return };
             self.slot_at_once(next, cx);
         }
     }
 
-    fn candidates(&self, cx: &Context<'_>) -> Vec<Candidate> {
-        let interested = self.peers.iter().filter(|(_, peer)| peer.they_want);
+    /// The interested among those that `may` get a slot.
+    fn candidates(&self, may: impl Fn(&Peer) -> bool, cx: &Context<'_>) -> Vec<Candidate> {
+        let interested = self.peers.iter().filter(|(_, peer)| peer.they_want && may(peer));
         interested.map(|(&key, peer)| peer.candidate(key, cx.now)).collect()
     }
 
     /// Deals the slots anew.
     pub(super) fn choke_round(&mut self, cx: &mut Context<'_>) {
-        let candidates = self.candidates(cx);
+        let candidates = self.candidates(|_| true, cx);
         if candidates.is_empty() {
             self.slots.next_round = None;
             return;

@@ -85,6 +85,39 @@ fn a_useless_peer_gives_its_place() {
 }
 
 #[test]
+fn one_host_does_not_take_every_place() {
+    let mut t =
+        torrent_with(4, &[], CoreConfig { max_per_host: 2, max_connections: 3, ..CoreConfig::new(OWN) });
+    let from = |number, last| PeerInfo { address: address(last), ..info(number, Direction::Incoming) };
+    let connect = |t: &mut Test, number, last| {
+        let effects = t.event(Event::Connected(key(number), from(number, last)));
+        let closed = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Send(key, Command::Close(reason)) => Some((key.0, reason)),
+            _ => None,
+        });
+        closed.collect::<Vec<_>>()
+    };
+    assert_eq!(connect(&mut t, 1, 9), []);
+    assert_eq!(connect(&mut t, 2, 9), []);
+    assert_eq!(connect(&mut t, 3, 9), [(3, CloseReason::Crowded)]);
+    assert_eq!(connect(&mut t, 4, 8), []);
+    t.pass(61);
+    assert_eq!(connect(&mut t, 5, 9), [(1, CloseReason::Useless)], "of its own, not of the other's");
+    assert_eq!(t.core.stats(t.now).peers, 3);
+}
+
+#[test]
+fn without_room_nobody_is_dialled_for_a_while() {
+    let mut t = torrent(4);
+    let effects = t.event(Event::Found(vec![address(1)]));
+    assert_eq!(effects, [Effect::Dial(address(1))]);
+    for _ in 0..10 {
+        assert_eq!(t.event(Event::NoRoom(address(1))), []);
+        assert_eq!(t.pass(5), [Effect::Dial(address(1))]);
+    }
+}
+
+#[test]
 fn trackers_are_asked_for_peers_only_while_downloading_and_not_too_often() {
     let mut t = torrent(4);
     let wanted = t.pass(100).into_iter().filter(|effect| *effect == Effect::WantPeers).count();

@@ -55,6 +55,7 @@ fn any_event(t: &Test, random: &mut fastrand::Rng) -> Event {
             }
         }
         1 if random.bool() => Event::Gone(key(number)),
+        1 => Event::NoRoom(address(number)),
         2 => Event::DialFailed(address(number)),
         3 => Event::Found(vec![address(number)]),
         4 => Event::Tick,
