@@ -5,7 +5,7 @@
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use sha1::{Digest, Sha1};
-use torrent_common::hash::sha1_pair;
+use torrent_common::hash::{ReadOrder, sha1_pair};
 use torrent_common::metainfo::create::{CreateOptions, Progress, create};
 
 /// Bytes of a block, of a common piece, and of the longest piece that is chosen.
@@ -52,6 +52,7 @@ fn torrent_of_a_file(bencher: Bencher<'_, '_>) {
         trackers: Vec::new(),
         comment: None,
         creation_date_s: None,
+        order: ReadOrder::Parallel,
     };
     bencher
         .counter(BytesCount::new(FILE_LEN))

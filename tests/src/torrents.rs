@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha1::Digest;
 use torrent_common::geometry::DEFAULT_BLOCK_LEN;
+use torrent_common::hash::ReadOrder;
 use torrent_common::metainfo::create::{CreateOptions, Progress, create};
 use torrent_common::metainfo::{Metainfo, MetainfoLimits};
 
@@ -22,6 +23,7 @@ pub fn make(input: &Path, folder: &Path, piece_len: u64, tracker_url: &str) -> (
         trackers: vec![vec![tracker_url.to_owned()]],
         comment: None,
         creation_date_s: None,
+        order: ReadOrder::Parallel,
     };
     let created = create(&options, &Progress::default()).unwrap();
     let path = folder.join(format!("{}.torrent", created.info_hash));

@@ -60,6 +60,7 @@ pub(super) const PEER: &[Key<PeerConfig>] = &[
     key("BUFFER_MIB", |c, v| v.scaled("MiB", 1..=65536, 1 << 20, &mut c.buffer_len_bytes)),
     key("DISK_THREADS", |c, v| v.number("threads", 1..=64, &mut c.disk_threads)),
     key("HASH_THREADS", |c, v| v.number("threads", 0..=256, &mut c.hash_threads)),
+    key("CHECK_READS", |c, v| v.check_reads(&mut c.check_reads)),
     key("ANNOUNCE_THREADS", |c, v| v.number("threads", 1..=64, &mut c.announce_threads)),
     key("ANNOUNCE_TIMEOUT", |c, v| v.number("seconds", 1..=600, &mut c.announce_timeout_s)),
     key("OPEN_FILES", |c, v| v.number("files", 1..=65536, &mut c.open_files)),

@@ -91,6 +91,8 @@ pub struct PeerConfig {
     pub disk_threads: usize,
     /// HASH_THREADS: threads that hash; 0: one per core. Default 0.
     pub hash_threads: usize,
+    /// CHECK_READS: how files are read to be hashed, when a torrent is made or checked. Default auto.
+    pub check_reads: CheckReads,
     /// ANNOUNCE_THREADS: threads that talk to trackers. Default 4.
     pub announce_threads: usize,
     /// ANNOUNCE_TIMEOUT: seconds that a tracker has for its whole answer over HTTP. Default 15.
@@ -103,6 +105,18 @@ pub struct PeerConfig {
     pub peer_timeout_s: u32,
     /// MAX_TORRENT_SIZE_KIB: the largest .torrent read. Default 65536.
     pub max_torrent_len: usize,
+}
+
+/// How files are read to be hashed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CheckReads {
+    /// As the disk they are on likes it.
+    #[default]
+    Auto,
+    /// From the first byte to the last.
+    Sequential,
+    /// By all hashing threads at once.
+    Parallel,
 }
 
 impl Default for TrackerConfig {
@@ -145,6 +159,7 @@ impl Default for PeerConfig {
             buffer_len_bytes: 16 << 20,
             disk_threads: 2,
             hash_threads: 0,
+            check_reads: CheckReads::Auto,
             announce_threads: 4,
             announce_timeout_s: 15,
             open_files: 256,

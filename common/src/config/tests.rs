@@ -70,6 +70,7 @@ fn every_field_has_a_key() {
         BUFFER_MIB = 17
         DISK_THREADS = 18
         HASH_THREADS = 19
+        CHECK_READS = sequential
         ANNOUNCE_THREADS = 20
         ANNOUNCE_TIMEOUT = 21
         OPEN_FILES = 22
@@ -109,6 +110,7 @@ fn every_field_has_a_key() {
         buffer_len_bytes: 17 << 20,
         disk_threads: 18,
         hash_threads: 19,
+        check_reads: CheckReads::Sequential,
         announce_threads: 20,
         announce_timeout_s: 21,
         open_files: 22,

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use super::CheckReads;
+
 /// A value as it stands in the file, and what paths in it mean.
 pub(super) struct Value<'a> {
     pub text: &'a str,
@@ -65,6 +67,17 @@ impl Value<'_> {
             .text
             .parse()
             .map_err(|_| format!("an IP address such as 127.0.0.1, 0.0.0.0 or ::{}", self.comment_hint()))?;
+        Ok(())
+    }
+
+    /// How files are read to be hashed.
+    pub fn check_reads(&self, to: &mut CheckReads) -> Outcome {
+        *to = match self.text {
+            "auto" => CheckReads::Auto,
+            "sequential" => CheckReads::Sequential,
+            "parallel" => CheckReads::Parallel,
+            _ => return Err(format!("auto, sequential or parallel{}", self.comment_hint())),
+        };
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::pair::{Lane, Pair};
 
 /// Bytes read of each message at a time. Small enough that both parts are still in the processor's second cache when
 /// they are hashed, large enough that system calls cost little.
-const PART_LEN: usize = 64 << 10;
+pub(super) const PART_LEN: usize = 64 << 10;
 
 /// A run of messages that are read one after another: the pieces that one lane hashes.
 pub trait Messages {
@@ -17,7 +17,8 @@ pub trait Messages {
     /// What cannot be read, or that nobody wants it any more. It ends the hashing of both runs.
     fn read(&mut self, buffer: &mut [u8]) -> Result<Part, Self::Error>;
 
-    /// Takes the SHA-1 of the current message, after [`Part::End`]; the next begins.
+    /// Takes the SHA-1 of a message that was read to its [`Part::End`], in the order of the messages. The next may have
+    /// been begun meanwhile.
     fn digest(&mut self, digest: [u8; 20]);
 }
 
@@ -43,6 +44,19 @@ impl Default for Buffers {
     fn default() -> Self {
         Self { a: vec![0; PART_LEN].into(), b: vec![0; PART_LEN].into() }
     }
+}
+
+/// Bytes of a run at most, unless two messages are longer.
+const MAX_RUN_LEN: u64 = 32 << 20;
+
+/// How many of `messages`, each of `message_len` bytes, a thread should take at a time: two at the least, to be hashed
+/// side by side, if that leaves a run for each of the threads; few enough that no thread waits long for the last; and so
+/// many, otherwise, that files are opened once and read in order. Never 0.
+pub fn messages_per_run(messages: usize, message_len: u64, threads: usize) -> usize {
+    let least = if messages > threads { 2 } else { 1 };
+    let fair = (messages / threads.saturating_mul(4).max(1)).next_multiple_of(2);
+    let most = usize::try_from(MAX_RUN_LEN / message_len.max(1)).unwrap_or(usize::MAX);
+    fair.min(most).max(least)
 }
 
 /// Hashes two runs of messages on this thread. Runs of the same number of bytes are the fastest; the rest of the longer

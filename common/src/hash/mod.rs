@@ -8,11 +8,13 @@
 //! What to call:
 //! - [`sha1_pair`] for two messages that are in memory, each as a list of parts (a downloaded piece is blocks).
 //! - [`hash_side_by_side`] for two runs of messages that are read part by part (pieces on disk).
-//! - [`Pair`] is what both are made of.
+//! - [`hash_in_order`] for one run that is to be read in order, from a disk that seeks.
+//! - [`Pair`] is what they are made of.
 //!
 //! Only x86-64 has the instructions used here. Other processors, aarch64 among them, and an x86-64 without SHA
 //! instructions take one message after the other with the `sha1` crate, which uses what it finds there.
 
+mod in_order;
 mod lanes;
 mod pair;
 #[cfg(test)]
@@ -22,5 +24,16 @@ mod together;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use lanes::{Buffers, Messages, Part, hash_side_by_side};
+pub use in_order::hash_in_order;
+pub use lanes::{Buffers, Messages, Part, hash_side_by_side, messages_per_run};
 pub use pair::{Lane, Pair, sha1_pair};
+
+/// How what is hashed is read: see [`hash_side_by_side`] and [`hash_in_order`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadOrder {
+    /// By all threads, at several places at once. For memory, flash and networks.
+    #[default]
+    Parallel,
+    /// By one thread, from the first byte to the last. For disks that seek.
+    Sequential,
+}

@@ -86,7 +86,8 @@ proptest! {
 /// Messages in memory, given out in parts of odd lengths.
 struct Listed<'a> {
     messages: &'a [Vec<u8>],
-    at: usize,
+    /// Of the message that is read: its number, and where in it.
+    at: (usize, usize),
     part_len: usize,
     digests: Vec<[u8; 20]>,
 }
@@ -95,28 +96,28 @@ impl Messages for Listed<'_> {
     type Error = &'static str;
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<Part, Self::Error> {
-        let Some(message) = self.messages.get(self.digests.len()) else { return Ok(Part::Done) };
+        let Some(message) = self.messages.get(self.at.0) else { return Ok(Part::Done) };
         if message.first() == Some(&0xff) {
             return Err("unreadable");
         }
-        let part = &message[self.at..];
+        let part = &message[self.at.1..];
         if part.is_empty() {
+            self.at = (self.at.0 + 1, 0);
             return Ok(Part::End);
         }
         let part = &part[..part.len().min(self.part_len).min(buffer.len())];
         buffer[..part.len()].copy_from_slice(part);
-        self.at += part.len();
+        self.at.1 += part.len();
         Ok(Part::Bytes(part.len()))
     }
 
     fn digest(&mut self, digest: [u8; 20]) {
         self.digests.push(digest);
-        self.at = 0;
     }
 }
 
 fn listed(messages: &[Vec<u8>], part_len: usize) -> Listed<'_> {
-    Listed { messages, at: 0, part_len, digests: Vec::new() }
+    Listed { messages, at: (0, 0), part_len, digests: Vec::new() }
 }
 
 #[test]
@@ -130,6 +131,30 @@ fn two_runs_of_messages_are_hashed_to_their_ends() {
         assert_eq!(a.digests, few.iter().map(|message| alone(message)).collect::<Vec<_>>());
         assert_eq!(b.digests, many.iter().map(|message| alone(message)).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn messages_read_in_order_are_hashed_to_their_ends() {
+    let lens = [0, 200_000, 1, 64, 9 << 20, 70_000, 16 << 20, 8 << 20, 5];
+    let messages: Vec<Vec<u8>> = lens.map(|len| message(len, 0)).into();
+    for count in 0..=messages.len() {
+        let mut run = listed(&messages[..count], 100_000);
+        hash_in_order(&mut run).unwrap();
+        let expected: Vec<_> = messages[..count].iter().map(|message| alone(message)).collect();
+        assert_eq!(run.digests, expected);
+    }
+    assert_eq!(hash_in_order(&mut listed(&[message(9, 0), vec![0xff]], 4)), Err("unreadable"));
+}
+
+#[test]
+fn runs_keep_both_lanes_and_all_threads_busy() {
+    // 2 GiB in pieces of 1 MiB; ten pieces; two and one, so long that each thread takes one.
+    let runs = [(2048, 1 << 20, 2), (10, 1 << 20, 2), (2, 64 << 20, 2), (1, 1, 2)];
+    assert_eq!(runs.map(|(messages, len, threads)| messages_per_run(messages, len, threads)), [32, 2, 1, 1]);
+    // Long pieces are taken by twos; no numbers break it.
+    assert_eq!(messages_per_run(1000, 64 << 20, 2), 2);
+    assert_eq!(messages_per_run(1_000_000, 16 << 10, 2), 2048);
+    assert_eq!([messages_per_run(0, 0, 0), messages_per_run(usize::MAX, u64::MAX, 1)], [1, 2]);
 }
 
 #[test]

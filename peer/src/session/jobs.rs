@@ -17,6 +17,7 @@ use super::start::NewTorrent;
 use crate::catalogue::{CatalogueClient, Publication};
 use crate::control::api::{JobStatus, SeedRequest, SeedResult};
 use crate::control::engine::Refusal;
+use crate::storage::device;
 use crate::text::escape_for_log;
 
 /// Jobs that hash at a time.
@@ -137,6 +138,7 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
             .duration_since(UNIX_EPOCH)
             .ok()
             .and_then(|since| i64::try_from(since.as_secs()).ok()),
+        order: device::read_order(shared.config.check_reads, &request.path),
     };
     let created = shared.room.hashers.install(|| create::create(&options, progress))?;
     let metainfo = Arc::new(Metainfo::parse(&created.bytes, &shared.limits())?);

@@ -25,6 +25,7 @@ use crate::limits::{Limits, TorrentLimits};
 use crate::resume::{Details, Journal, Look, ResumeError, Saved};
 use crate::storage::StorageError;
 use crate::storage::check::check;
+use crate::storage::device;
 use crate::storage::files::Storage;
 use crate::text::escape_for_log;
 use crate::torrent::core::CoreConfig;
@@ -272,7 +273,8 @@ impl Start {
             hashed: Arc::clone(&stats.pieces_checked),
             cancel: self.cancel.clone(),
         };
-        Ok(self.shared.room.hashers.install(|| check(storage, &look.suspect, &progress))?)
+        let order = device::read_order(self.shared.config.check_reads, storage.folder());
+        Ok(self.shared.room.hashers.install(|| check(storage, &look.suspect, order, &progress))?)
     }
 
     fn active(

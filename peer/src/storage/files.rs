@@ -89,6 +89,11 @@ impl Storage {
         self.tree.path(file)
     }
 
+    /// The download folder.
+    pub fn folder(&self) -> &Path {
+        self.tree.folder()
+    }
+
     /// Makes folders and files with their final (sparse) lengths, zero-length files included. Files that exist are
     /// kept; longer ones are an error, not cut. Gives back the files it changed: everything else is not even opened.
     ///

@@ -51,6 +51,13 @@ impl Layout {
         self.run(geometry.offset(piece), u64::from(geometry.piece_len(piece)))
     }
 
+    /// The segments of a piece from a place in it on, in order. Zero-length files do not appear.
+    pub fn segments_from(&self, piece: PieceIndex, begin: u32) -> impl Iterator<Item = Segment> + '_ {
+        let geometry = &self.metainfo.geometry;
+        let rest = geometry.piece_len(piece).saturating_sub(begin);
+        self.run(geometry.offset(piece) + u64::from(begin), u64::from(rest))
+    }
+
     /// The pieces that have bytes of this file; none if it has no bytes.
     pub fn pieces_of(&self, file: usize) -> impl Iterator<Item = PieceIndex> + use<> {
         let geometry = self.metainfo.geometry;

@@ -6,9 +6,11 @@
 pub mod blocks;
 pub mod cache;
 pub mod check;
+pub mod device;
 pub mod disk;
 mod error;
 pub mod files;
+mod judge;
 pub mod layout;
 mod remove;
 #[cfg(test)]

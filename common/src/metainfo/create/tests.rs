@@ -19,6 +19,7 @@ fn options(input: &Path) -> CreateOptions {
         trackers: Vec::new(),
         comment: None,
         creation_date_s: None,
+        order: ReadOrder::Parallel,
     }
 }
 
@@ -244,7 +245,8 @@ fn changed(change: impl FnOnce(&Path)) -> Option<String> {
     let progress = Progress::default();
     let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
     change(&root);
-    let result = hash::hash(&payload, MIN_PIECE_LEN, &progress).and_then(|_| payload.check_unchanged());
+    let result = hash::hash(&payload, MIN_PIECE_LEN, ReadOrder::Parallel, &progress)
+        .and_then(|_| payload.check_unchanged());
     match result {
         Ok(()) => None,
         Err(CreateError::Changed(path)) => Some(path.file_name().unwrap().to_str().unwrap().to_owned()),
@@ -282,7 +284,10 @@ fn a_change_is_seen_when_the_file_is_opened() {
     let progress = Progress::default();
     let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
     File::options().append(true).open(root.join("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    assert!(matches!(hash::hash(&payload, MIN_PIECE_LEN, &progress), Err(CreateError::Changed(_))));
+    assert!(matches!(
+        hash::hash(&payload, MIN_PIECE_LEN, ReadOrder::Parallel, &progress),
+        Err(CreateError::Changed(_))
+    ));
     assert_eq!(progress.get().0, 0);
 }
 
@@ -293,7 +298,7 @@ fn a_change_after_the_last_byte_was_read_is_seen() {
     write_files(&root, &[("a", 20_000)]);
     let progress = Progress::default();
     let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
-    hash::hash(&payload, MIN_PIECE_LEN, &progress).unwrap();
+    hash::hash(&payload, MIN_PIECE_LEN, ReadOrder::Parallel, &progress).unwrap();
     payload.check_unchanged().unwrap();
     File::options().append(true).open(root.join("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     assert!(matches!(payload.check_unchanged(), Err(CreateError::Changed(_))));
@@ -307,7 +312,10 @@ fn cancelling_stops() {
     let progress = Progress::default();
     let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
     progress.cancel.set();
-    assert!(matches!(hash::hash(&payload, MIN_PIECE_LEN, &progress), Err(CreateError::Cancelled)));
+    assert!(matches!(
+        hash::hash(&payload, MIN_PIECE_LEN, ReadOrder::Parallel, &progress),
+        Err(CreateError::Cancelled)
+    ));
     assert_eq!(progress.get().0, 0);
     assert!(matches!(create(&options(&root), &progress), Err(CreateError::Cancelled)));
 }
@@ -320,10 +328,12 @@ fn large_pieces_are_read_in_small_parts() {
     let content: Vec<u8> =
         ["a", "b", "c"].iter().flat_map(|name| fs::read(root.join(name)).unwrap()).collect();
     for piece_len in [1 << 14, 1 << 19, 1 << 20, 256 << 20] {
-        let (_, metainfo) = made(&CreateOptions { piece_len: Some(piece_len), ..options(&root) });
         let hashes: Vec<u8> =
             content.chunks(usize::try_from(piece_len).unwrap()).flat_map(Sha1::digest).collect();
-        assert_eq!(&*metainfo.piece_hashes, hashes, "{piece_len}");
+        for order in [ReadOrder::Parallel, ReadOrder::Sequential] {
+            let options = CreateOptions { piece_len: Some(piece_len), order, ..options(&root) };
+            assert_eq!(&*made(&options).1.piece_hashes, hashes, "{piece_len} {order:?}");
+        }
     }
 }
 

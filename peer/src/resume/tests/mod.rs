@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{Geometry, PieceIndex};
+use torrent_common::hash::ReadOrder;
 use torrent_common::metainfo::Metainfo;
 
 use super::{BootId, Journal, Look, ResumeStore, Saved};
@@ -81,7 +82,8 @@ impl Disk {
         let look = Look::take(&store, saved, &storage).unwrap();
         let (had, suspect) = (self.list(&look.had), self.list(&look.suspect));
         assert!(had.iter().all(|piece| !suspect.contains(piece)));
-        let good = check(&storage, &look.suspect, &CheckProgress::default()).unwrap().unwrap();
+        let good =
+            check(&storage, &look.suspect, ReadOrder::Parallel, &CheckProgress::default()).unwrap().unwrap();
         let (journal, settled) = look.settle(&store, &storage, &good, SystemTime::now()).unwrap();
         Process { store, storage, journal, had, suspect, settled: self.list(&settled) }
     }
