@@ -150,6 +150,8 @@ def main():
     options = arguments()
     if options.check:
         return
+    # Also where a shell has it ignored, as for what runs in its background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     host = machine.describe()

@@ -49,9 +49,9 @@ class Results:
         os.replace(new, self.path)
 
     def section(self, key):
-        """A section with a median for each figure of each row; None if it was never measured."""
+        """A section with a median for each figure of each row; None if it was never asked for."""
         section = self.data["sections"].get(key)
-        if not section or not section["rows"]:
+        if not section or not section["rows"] and not section["skipped"]:
             return None
         rows = []
         for row in section["rows"]:

@@ -46,7 +46,7 @@ class OneToOne(Section):
         for client in clients.ALL:
             version = client.version()
             if version and client.needs_addresses and not self.lab.network.separate:
-                self.skipped.append(f"{client.name}: refuses peers on 127.0.0.0/8, and network namespaces could not be made")
+                self.skipped.append(f"{client.name}: refuses peers on 127.0.0.0/8, so it needs network namespaces")
                 continue
             run = lambda client=client: measure.one_to_one(self.lab, client, mib, 180 + mib / 4)
             self.add(client.name, version, run)
@@ -97,7 +97,7 @@ class Swarm(Section):
 
     def collect(self):
         if not self.lab.network.separate:
-            self.skipped.append("all: needs network namespaces, which could not be made")
+            self.skipped.append("all: it needs network namespaces")
             return
         if not shutil.which("tc"):
             self.skipped.append("all: needs tc (iproute2)")

@@ -74,7 +74,7 @@ def markdown(key, section):
     runs = sorted({len(row["runs"]) for row in section["rows"] if row["runs"]}) or [0]
     count = f"{runs[0]}–{runs[-1]}" if len(runs) > 1 else str(runs[0])
     source = f"{count} run{'s' * (count != '1')}, {section['date']}, version {section['settings']['build']}"
-    text = f"{title.format(**section['settings'])} ({source}):\n\n" + align(lines)
+    text = f"{title.format(**section['settings'])} ({source}):\n\n" + (align(lines) if section["rows"] else "Not measured.\n")
     return text + "".join(f"\nLeft out: {note}.\n" if note in section["skipped"] else f"\n{note}.\n" for note in notes)
 
 
