@@ -2,7 +2,11 @@
 //! answers upload requests by itself (file to socket, no hop), and receives payload straight into the buffers that the
 //! torrent's thread will hash.
 
+pub mod ahead;
+pub mod asked;
 pub mod dial;
+pub mod due;
+pub mod extended;
 pub mod greet;
 pub mod inbox;
 pub mod incoming;

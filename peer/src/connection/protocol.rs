@@ -1,6 +1,5 @@
 //! What messages mean: checks everything a peer names, answers its requests, keeps the books of ours.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use torrent_common::bitfield::Bitfield;
@@ -8,9 +7,11 @@ use torrent_common::geometry::{BlockRef, PieceIndex};
 use torrent_common::wire::Message;
 use torrent_common::wire::message::RawBlock;
 
-use super::inbox::{Body, Receiver};
+use super::asked::{Asked, Run};
+use super::extended::{self, Told};
+use super::inbox::Receiver;
 use super::link::TorrentLink;
-use super::outbox::{MAX_QUEUED_REQUESTS, Outbox, raw};
+use super::outbox::{Outbox, raw};
 use super::{End, Violation};
 use crate::storage::blocks::BlockBuf;
 use crate::torrent::event::{Command, PeerEvent, PeerKey};
@@ -18,6 +19,11 @@ use crate::torrent::input::Input;
 
 /// Blocks handed to the torrent at once at the most: bounds what waits here while it is busy.
 const MAX_BATCH: usize = 64;
+/// So many blocks are asked for at once of those who send fast alone: a second's worth of requests is being filled up.
+const FAST_BATCH: usize = 64;
+/// Bytes in a request to those who send fast. One of 64 KiB is sent at a third of the cost of four of 16 KiB; longer ones
+/// gain nothing more.
+const RUN_LEN: u32 = 64 * 1024;
 /// Bitfields a peer may send. One is due; aria2 sends more, each in place of `have` messages that would be longer together:
 /// since a `have` takes 9 bytes and a bitfield an eighth of a byte per piece, these are at most 72.
 const MAX_BITFIELDS: u32 = 80;
@@ -35,10 +41,10 @@ pub struct Protocol {
     choking: bool,
     /// How often it has told what it has as a whole.
     bitfields: u32,
-    /// What we asked for and still expect, in the order asked.
-    asked: VecDeque<BlockRef>,
-    /// Blocks that may still arrive although we do not expect them any more.
-    excused: u32,
+    /// What the peer told of itself.
+    told: Told,
+    /// What we asked for and still expect.
+    asked: Asked,
     /// Whole blocks, for the next batch.
     ready: Vec<(BlockRef, BlockBuf)>,
     /// How much of [`Have`](crate::torrent::have::Have)'s log the peer was told.
@@ -57,8 +63,8 @@ impl Protocol {
             outbox: Outbox::default(),
             choking: true,
             bitfields: 0,
-            asked: VecDeque::new(),
-            excused: 0,
+            told: Told::default(),
+            asked: Asked::new(link.geometry),
             ready: Vec::new(),
             have_cursor,
             torrent_gone: false,
@@ -78,7 +84,7 @@ impl Protocol {
             self.outbox.push(&Message::Bitfield(bits.as_bytes().into()));
         }
         if self.extended {
-            self.outbox.push(&Message::Extended { id: 0, payload: extended_handshake().into() });
+            self.outbox.push(&Message::Extended { id: 0, payload: extended::ours().into() });
         }
     }
 
@@ -107,12 +113,7 @@ impl Protocol {
             }
             Command::Interested => self.outbox.push(&Message::Interested),
             Command::NotInterested => self.outbox.push(&Message::NotInterested),
-            Command::Request(blocks) => {
-                for block in blocks {
-                    self.outbox.push(&Message::Request(raw(block.span())));
-                    self.asked.push_back(block);
-                }
-            }
+            Command::Request(blocks) => self.request(&blocks),
             Command::Cancel(blocks) => blocks.into_iter().for_each(|block| self.cancel(block)),
             Command::Close(reason) => return Err(End::Closed(reason)),
         }
@@ -129,17 +130,18 @@ impl Protocol {
         }
     }
 
-    fn cancel(&mut self, block: BlockRef) {
-        if self.forget(block) {
-            self.outbox.push(&Message::Cancel(raw(block.span())));
-            self.excused = self.excused.saturating_add(1);
+    fn request(&mut self, blocks: &[BlockRef]) {
+        let len = if blocks.len() >= FAST_BATCH { self.told.max_request_len.min(RUN_LEN) } else { 0 };
+        let longest = (len / self.link.geometry.nominal_block_len()).max(1) as usize;
+        for request in self.asked.ask(blocks, longest) {
+            self.outbox.push(&Message::Request(request));
         }
     }
 
-    /// Strikes a block from what is expected; true if it was.
-    fn forget(&mut self, block: BlockRef) -> bool {
-        let found = self.asked.iter().position(|&asked| asked == block);
-        found.and_then(|at| self.asked.remove(at)).is_some()
+    fn cancel(&mut self, block: BlockRef) {
+        if let Some(request) = self.asked.cancel(block) {
+            self.outbox.push(&Message::Cancel(request));
+        }
     }
 
     /// Gives the torrent the whole blocks that wait here.
@@ -162,7 +164,7 @@ impl Protocol {
 
     /// Blocks may arrive: others end the connection.
     pub fn expects_blocks(&self) -> bool {
-        !self.asked.is_empty() || self.excused > 0
+        self.asked.expects_any()
     }
 
     /// The torrent's thread has ended: so must we.
@@ -215,17 +217,15 @@ impl Protocol {
     }
 
     fn rejected(&mut self, request: RawBlock) {
-        let block = self.link.geometry.block_at(request.index, request.begin, request.len);
-        if let Some(block) = block.filter(|&block| self.forget(block)) {
+        let Some(run) = self.asked.strike(request) else { return };
+        for block in self.asked.blocks(run) {
             self.report(PeerEvent::Rejected(block));
         }
     }
 
     fn choked(&mut self) {
         if !self.fast {
-            // By BEP 3 these will not be answered; some may be under way all the same.
-            self.excused = self.excused.saturating_add(u32::try_from(self.asked.len()).unwrap_or(u32::MAX));
-            self.asked.clear();
+            self.asked.forget_all();
         }
         self.report(PeerEvent::Choked);
     }
@@ -239,6 +239,7 @@ impl Receiver for Protocol {
     fn message(&mut self, message: Message) -> Result<(), Violation> {
         match message {
             Message::KeepAlive | Message::Unknown(_) | Message::Port(_) => {}
+            Message::Extended { id: 0, payload } if self.extended => self.told = Told::read(&payload),
             Message::Extended { .. } if self.extended => {}
             Message::Extended { .. } => return Err(Violation::NotNegotiated(20)),
             Message::Choke => self.choked(),
@@ -280,14 +281,20 @@ impl Receiver for Protocol {
         Ok(())
     }
 
-    fn begin_block(&mut self, index: u32, begin: u32, len: u32) -> Result<Body, Violation> {
-        let block = self.link.geometry.block_at(index, begin, len);
-        if let Some(block) = block.filter(|&block| self.forget(block)) {
-            return Ok(Body::Block(block, self.link.pool.take(len)));
+    fn expected(&self, nth: usize) -> Option<Run> {
+        self.asked.nth(nth)
+    }
+
+    fn begin(&mut self, header: RawBlock) -> Result<Option<Run>, Violation> {
+        match self.asked.strike(header) {
+            // One that we took back, or lost to a choke, may have been under way.
+            None if !self.asked.excuse() => Err(Violation::Unasked),
+            run => Ok(run),
         }
-        // One that we took back, or lost to a choke, may have been under way.
-        self.excused = self.excused.checked_sub(1).ok_or(Violation::Unasked)?;
-        Ok(Body::Skip(len))
+    }
+
+    fn buffers(&self, run: Run) -> impl Iterator<Item = (BlockRef, BlockBuf)> {
+        self.asked.blocks(run).map(|block| (block, self.link.pool.take(block.len())))
     }
 
     fn block(&mut self, block: BlockRef, bytes: BlockBuf) {
@@ -296,10 +303,4 @@ impl Receiver for Protocol {
             self.flush_blocks();
         }
     }
-}
-
-/// BEP 10: no extensions of ours yet, but how many requests we queue, and who we are.
-fn extended_handshake() -> Vec<u8> {
-    let client = concat!("torrent-daemon ", env!("CARGO_PKG_VERSION"));
-    format!("d1:mde4:reqqi{MAX_QUEUED_REQUESTS}e1:v{}:{client}e", client.len()).into_bytes()
 }

@@ -25,6 +25,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(100);
 const STALL: Duration = Duration::from_secs(60);
 /// How often uploaded bytes are told to the torrent, for its rates.
 const REPORT: Duration = Duration::from_millis(500);
+/// A turn that received so much is followed by a pause: payload comes faster than it is worth to be woken for.
+const BULK: usize = 128 << 10;
+/// How long what comes may gather meanwhile. One wake-up, one read and one acknowledgement then serve many segments.
+const PAUSE: Duration = Duration::from_micros(300);
 /// Messages other than bitfields: extended handshakes are the longest.
 const MAX_MESSAGE_LEN: usize = 64 * 1024;
 
@@ -45,6 +49,8 @@ pub struct Connection {
     readable: bool,
     /// Reading will tell what is wrong: no limit holds it up.
     broken: bool,
+    /// The last turn received [`BULK`].
+    bulk: bool,
 }
 
 /// One direction, as limits allow.
@@ -104,6 +110,7 @@ impl Connection {
             unreported: 0,
             readable: true,
             broken: false,
+            bulk: false,
         })
     }
 
@@ -196,6 +203,7 @@ impl Connection {
                 self.clock.heard = now;
             }
             self.readable = !received.drained;
+            self.bulk = received.bytes >= BULK && !received.held;
         }
         Ok(())
     }
@@ -222,6 +230,12 @@ impl Connection {
     }
 
     fn sleep(&mut self) -> Result<(), End> {
+        if std::mem::take(&mut self.bulk) && self.protocol.outbox.is_empty() {
+            let until = Instant::now() + PAUSE;
+            self.lease.waker.wait(self.stream.as_fd(), PollFlags::empty(), Some(until))?;
+            self.readable = true;
+            return Ok(());
+        }
         let mut interest = PollFlags::empty();
         let mut deadline = self.clock.heard + self.link.timeouts.silence;
         match self.down.held {

@@ -1,16 +1,18 @@
 //! What rate limits hold up, and what they do not.
 
+use torrent_common::geometry::Geometry;
 use torrent_common::wire::decoder::PIECE_HEADER_LEN;
 
 use super::*;
 use crate::connection::Violation;
-use crate::connection::inbox::{Body, Inbox, Receiver as Hears};
+use crate::connection::asked::{Asked, Run};
+use crate::connection::inbox::{Inbox, Receiver as Hears};
 use crate::connection::outbox::Outbox;
 use crate::storage::blocks::BlockBuf;
 
 /// Takes every block of piece 0, and notes what it hears.
 struct Ear {
-    metainfo: Arc<Metainfo>,
+    geometry: Geometry,
     pool: Arc<BlockPool>,
     messages: Vec<Message>,
     blocks: usize,
@@ -22,10 +24,19 @@ impl Hears for Ear {
         Ok(())
     }
 
-    fn begin_block(&mut self, _: u32, _: u32, len: u32) -> Result<Body, Violation> {
-        let geometry = &self.metainfo.geometry;
-        let block = geometry.block(geometry.piece(0).unwrap(), 0).unwrap();
-        Ok(Body::Block(block, self.pool.take(len)))
+    fn expected(&self, _: usize) -> Option<Run> {
+        None
+    }
+
+    fn begin(&mut self, header: RawBlock) -> Result<Option<Run>, Violation> {
+        let mut asked = Asked::new(self.geometry);
+        let block = self.geometry.block_at(header.index, header.begin, header.len).unwrap();
+        asked.ask(&[block], 1).for_each(drop);
+        Ok(asked.nth(0))
+    }
+
+    fn buffers(&self, run: Run) -> impl Iterator<Item = (BlockRef, BlockBuf)> {
+        run.blocks(&self.geometry).map(|block| (block, self.pool.take(block.len())))
     }
 
     fn block(&mut self, _: BlockRef, _: BlockBuf) {
@@ -47,7 +58,7 @@ fn no_more_payload_is_received_than_allowed_and_messages_between_blocks_are() {
     }
     theirs.write_all(&bytes).unwrap();
     let mut ear = Ear {
-        metainfo: torrent("t", &TestFile::list(&[("a", 40)]), 32, None),
+        geometry: Geometry::new(LEN.into(), LEN.into(), LEN).unwrap(),
         pool: BlockPool::new(LEN, 1 << 16),
         messages: Vec::new(),
         blocks: 0,
@@ -87,7 +98,7 @@ fn a_long_message_needs_no_allowance() {
     Message::Bitfield([0x55; 9000].into()).encode(&mut bytes);
     theirs.write_all(&bytes).unwrap();
     let mut ear = Ear {
-        metainfo: torrent("t", &TestFile::list(&[("a", 40)]), 32, None),
+        geometry: Geometry::new(40, 32, BLOCK_LEN).unwrap(),
         pool: BlockPool::new(BLOCK_LEN, 1 << 16),
         messages: Vec::new(),
         blocks: 0,
