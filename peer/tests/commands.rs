@@ -12,12 +12,15 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use torrent_common::config::PeerConfig;
 use torrent_common::ids::InfoHash;
 use torrent_peer::control::api::{
-    DaemonInfo, JobStatus, LeechRequest, SeedRequest, SeedResult, Status, TorrentDetails, TorrentState,
-    TorrentStatus,
+    DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, SeedResult, Status, TorrentDetails,
+    TorrentState, TorrentStatus,
 };
 use torrent_peer::control::{ControlServer, Engine, Refusal};
+use torrent_peer::options::{OptionsPatch, TorrentOptions};
+use torrent_peer::settings::{SessionSettings, SettingsPatch};
 
 const PROGRAMS: [(&str, &str); 6] = [
     ("torrent-test", env!("CARGO_BIN_EXE_torrent-test")),
@@ -37,6 +40,8 @@ struct Actor {
     cancelled: AtomicUsize,
     seeded: Mutex<Vec<SeedRequest>>,
     leeched: Mutex<Vec<LeechRequest>>,
+    options: Mutex<TorrentOptions>,
+    told: Mutex<Vec<String>>,
 }
 
 fn hash() -> InfoHash {
@@ -64,6 +69,20 @@ fn torrent(state: TorrentState, progress: f64) -> TorrentStatus {
 }
 
 impl Actor {
+    fn note(&self, told: String) -> Result<(), Refusal> {
+        self.told.lock().unwrap().push(told);
+        Ok(())
+    }
+
+    fn file(&self, index: usize) -> FileStatus {
+        FileStatus {
+            path: format!("evil\u{7}/{index}.bin"),
+            length: 1 << 20,
+            priority: self.options.lock().unwrap().priority(index),
+            bytes_had: 1 << 19,
+        }
+    }
+
     fn now(&self) -> Option<TorrentStatus> {
         let at = self.asked.fetch_add(1, Ordering::Relaxed);
         self.states.get(at).or(self.states.last()).cloned()
@@ -96,11 +115,12 @@ impl Engine for Actor {
             piece_count: 1,
             pieces_had: 0,
             trackers: vec![],
-            files: vec![],
+            files: (0..3).map(|index| self.file(index)).collect(),
             torrent_path: "/t".into(),
             magnet: String::new(),
             tracker_message: None,
             pieces_checked: 0,
+            options: self.options.lock().unwrap().clone(),
         })
     }
 
@@ -123,16 +143,33 @@ impl Engine for Actor {
         self.states.first().cloned().ok_or_else(|| Refusal::BadRequest("not a torrent: \u{1b}[2J".into()))
     }
 
-    fn pause(&self, _: &InfoHash) -> Result<(), Refusal> {
-        Ok(())
+    fn pause(&self, hash: &InfoHash) -> Result<(), Refusal> {
+        self.note(format!("pause {hash}"))
     }
 
-    fn resume(&self, _: &InfoHash) -> Result<(), Refusal> {
-        Ok(())
+    fn resume(&self, hash: &InfoHash) -> Result<(), Refusal> {
+        self.note(format!("resume {hash}"))
     }
 
-    fn remove(&self, _: &InfoHash, _: bool) -> Result<(), Refusal> {
-        Ok(())
+    fn remove(&self, hash: &InfoHash, delete_data: bool) -> Result<(), Refusal> {
+        self.note(format!("remove {hash} {delete_data}"))
+    }
+
+    fn set_options(&self, hash: &InfoHash, patch: &OptionsPatch) -> Result<TorrentDetails, Refusal> {
+        {
+            let mut options = self.options.lock().unwrap();
+            *options = patch.applied_to(&options, 3).map_err(|e| Refusal::BadRequest(e.to_string()))?;
+        }
+        self.details(hash).ok_or(Refusal::NotFound)
+    }
+
+    fn settings(&self) -> SessionSettings {
+        SessionSettings::configured(&PeerConfig::default())
+    }
+
+    fn set_settings(&self, patch: &SettingsPatch) -> Result<SessionSettings, Refusal> {
+        let settings = self.settings();
+        patch.applied_to(&settings, &settings).map_err(|error| Refusal::BadRequest(error.to_string()))
     }
 }
 
@@ -212,7 +249,9 @@ fn help_version_and_usage() {
             assert!(ended.ok().contains(expected), "{ended:?}");
             assert_eq!(ended.err, "");
         }
-        for wrong in [&["--no-such-option"][..], &["--port", "70000"], &["--port"], &["surplus"]] {
+        // torrent-status takes one name, of a torrent.
+        let surplus: &[&str] = if name == "torrent-status" { &["one", "surplus"] } else { &["surplus"] };
+        for wrong in [&["--no-such-option"][..], &["--port", "70000"], &["--port"], surplus] {
             let ended = run(wrong);
             assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{name} {ended:?}");
             assert!(ended.err.starts_with(name) && ended.err.contains("--help"), "{ended:?}");
@@ -455,4 +494,76 @@ fn test_says_nothing_on_stdout_until_a_daemon_answers() {
     let output =
         { test }.args(["--json", "--port", &port]).current_dir(std::env::temp_dir()).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+}
+
+#[test]
+fn status_tells_all_about_one_torrent_and_sets_it() {
+    use TorrentState::Seeding;
+    let stage = Stage::new(Actor { states: vec![torrent(Seeding, 1.0)], ..Actor::default() });
+    let hash = hash().to_string();
+    let shown = stage.run("torrent-status", &[&hash[..4]]);
+    assert!(shown.ok().contains(&hash), "{shown:?}");
+    assert!(!shown.out.contains(['\u{1b}', '\u{7}']));
+    // By name, whatever is in it.
+    assert!(stage.run("torrent-status", &["evil\u{1b}[2J name"]).ok().contains(&hash));
+    assert!(stage.run("torrent-status", &["ffff"]).failed().contains("no torrent ffff"));
+    let set = ["07", "--set", "upload_limit=2M", "--set", "priority.2-3=skip", "--set", "max-connections=9"];
+    let shown = stage.run("torrent-status", &set);
+    assert!(shown.ok().contains("upload_limit    2.0 MiB/s") && shown.out.contains("max_connections 9"));
+    let files = stage.run("torrent-status", &["07", "--files"]);
+    let lines: Vec<_> = files.ok().lines().collect();
+    assert_eq!(lines.len(), 4, "{files:?}");
+    assert!(
+        lines[1].contains("normal") && lines[2].contains("skip") && lines[2].contains("50.0%"),
+        "{lines:?}"
+    );
+    let back = ["07", "--set", "upload_limit=default", "--json", "--pause"];
+    let details: TorrentDetails = serde_json::from_str(stage.run("torrent-status", &back).ok()).unwrap();
+    assert_eq!((details.options.upload_limit, details.options.max_connections), (None, Some(9)));
+    stage.run("torrent-status", &["07", "--resume"]).ok();
+    stage.run("torrent-status", &["07", "--remove", "--delete-data"]).ok();
+    let told = stage.actor.told.lock().unwrap().clone();
+    assert_eq!(told, [format!("pause {hash}"), format!("resume {hash}"), format!("remove {hash} true")]);
+    for wrong in [
+        &["--pause"][..],
+        &["07", "--pause", "--resume"],
+        &["07", "--delete-data"],
+        &["07", "--set", "nonsense"],
+        &["07", "--set", "alt_mode=on"],
+        &["--set", "sequential=yes"],
+        &["07", "--watch"],
+    ] {
+        assert_eq!(stage.run("torrent-status", wrong).code, Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn status_shows_and_sets_what_holds_for_all() {
+    let stage = Stage::new(Actor::default());
+    let shown = stage.run("torrent-status", &["--settings"]);
+    assert!(shown.ok().contains("max_active_seeds      no limit"), "{shown:?}");
+    let set = ["--set", "max_active_seeds=4", "--set", "seed_time=1h", "--json"];
+    let settings: SessionSettings = serde_json::from_str(stage.run("torrent-status", &set).ok()).unwrap();
+    assert_eq!((settings.max_active_seeds, settings.seed_time_s), (4, 3600));
+}
+
+#[test]
+fn seeding_and_leeching_set_what_is_asked() {
+    let stage = Stage::new(Actor { states: vec![torrent(TorrentState::Seeding, 1.0)], ..Actor::default() });
+    let torrent = stage.file("x.torrent");
+    let goals = ["--max-peers", "5", "--ratio", "1.5", "--seed-time", "2h"];
+    stage.run("torrent-leech", &[&["--torrent", &torrent][..], &goals].concat()).ok();
+    let expected = OptionsPatch {
+        max_connections: Some(Some(5)),
+        seed_ratio: Some(Some(1.5)),
+        seed_time_s: Some(Some(7200)),
+        ..OptionsPatch::default()
+    };
+    assert_eq!(stage.actor.leeched.lock().unwrap()[0].options, expected);
+    // The job is not known: only what was asked counts.
+    let input = torrent.as_str();
+    stage.run("torrent-seed", &[&["--input", input, "--up", "1M"][..], &goals].concat());
+    let seeded = stage.actor.seeded.lock().unwrap()[0].options.clone();
+    assert_eq!(seeded, OptionsPatch { upload_limit: Some(Some(1 << 20)), ..expected });
+    assert_eq!(stage.run("torrent-seed", &["--input", input, "--up", "fast"]).code, Some(2));
 }

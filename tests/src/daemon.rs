@@ -9,6 +9,7 @@ use torrent_peer::control::api::{
     JobStarted, JobStatus, LeechRequest, SeedRequest, SeedResult, Status, TorrentDetails, TorrentRequest,
     TorrentState, TorrentStatus,
 };
+use torrent_peer::options::OptionsPatch;
 
 use crate::http::{self, Answer};
 use crate::process::{Process, hermetic};
@@ -158,6 +159,7 @@ impl Daemon {
             torrent_base64: None,
             torrent_path: Some(torrent.to_owned()),
             output: output.map(Path::to_owned),
+            options: OptionsPatch::default(),
         };
         self.post("/leech", &request).json()
     }
@@ -245,6 +247,7 @@ pub fn seed_request(path: &Path) -> SeedRequest {
         trackers: Vec::new(),
         name: None,
         description: None,
+        options: OptionsPatch::default(),
     }
 }
 

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Both programs' settings.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
     /// `[tracker]`.
     pub tracker: TrackerConfig,
@@ -55,7 +55,7 @@ pub struct TrackerConfig {
 }
 
 /// `[peer]`: the keys in capitals, the same order as in config.ini.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PeerConfig {
     /// TRACKER_URL: the tracker used when a torrent is made, and its catalogue. Default http://127.0.0.1:8000/announce.
     pub tracker_url: String,
@@ -85,6 +85,14 @@ pub struct PeerConfig {
     pub max_half_open: usize,
     /// UPLOAD_SLOTS: peers of a torrent uploaded to at once. Default 8.
     pub upload_slots: usize,
+    /// MAX_ACTIVE_DOWNLOADS: torrents that download or check at a time; 0: no limit. Default 0.
+    pub max_active_downloads: usize,
+    /// MAX_ACTIVE_SEEDS: complete torrents with connections at a time; 0: no limit. Default 0.
+    pub max_active_seeds: usize,
+    /// SEED_RATIO: seeding ends when so many times the size were uploaded; 0: never. Default 0.
+    pub seed_ratio: f64,
+    /// SEED_TIME: seeding ends so many seconds after a torrent was complete; 0: never. Default 0.
+    pub seed_time_s: u64,
     /// BUFFER_MIB: memory for pieces being received, of all torrents together. Default 16.
     pub buffer_len_bytes: u64,
     /// DISK_THREADS: threads that write. Default 2.
@@ -156,6 +164,10 @@ impl Default for PeerConfig {
             max_connections_per_address: 100,
             max_half_open: 32,
             upload_slots: 8,
+            max_active_downloads: 0,
+            max_active_seeds: 0,
+            seed_ratio: 0.0,
+            seed_time_s: 0,
             buffer_len_bytes: 16 << 20,
             disk_threads: 2,
             hash_threads: 0,

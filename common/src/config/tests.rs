@@ -67,6 +67,10 @@ fn every_field_has_a_key() {
         MAX_CONNECTIONS_PER_ADDRESS = 27
         MAX_HALF_OPEN = 15
         UPLOAD_SLOTS = 16
+        MAX_ACTIVE_DOWNLOADS = 26
+        MAX_ACTIVE_SEEDS = 27
+        SEED_RATIO = 1.5
+        SEED_TIME = 28
         BUFFER_MIB = 17
         DISK_THREADS = 18
         HASH_THREADS = 19
@@ -107,6 +111,10 @@ fn every_field_has_a_key() {
         max_connections_per_address: 27,
         max_half_open: 15,
         upload_slots: 16,
+        max_active_downloads: 26,
+        max_active_seeds: 27,
+        seed_ratio: 1.5,
+        seed_time_s: 28,
         buffer_len_bytes: 17 << 20,
         disk_threads: 18,
         hash_threads: 19,

@@ -46,6 +46,15 @@ impl Value<'_> {
         Ok(())
     }
 
+    /// A number from 0 to `max`, with a point if it is not whole.
+    pub fn decimal(&self, max: f64, to: &mut f64) -> Outcome {
+        let plain = self.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let number = self.text.parse::<f64>().ok().filter(|number| plain && (0.0..=max).contains(number));
+        *to =
+            number.ok_or_else(|| format!("a number from 0 to {max}, such as 1.5{}", self.comment_hint()))?;
+        Ok(())
+    }
+
     /// A power of two in `range`, in bytes.
     pub fn power_of_two(&self, range: RangeInclusive<u32>, to: &mut u32) -> Outcome {
         let number =

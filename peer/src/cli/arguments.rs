@@ -75,6 +75,79 @@ pub fn piece_length(text: &str) -> Result<u64, String> {
     }
 }
 
+/// For options that are a rate: bytes per second, or with K, M or G after it KiB, MiB or GiB per second; a fraction such
+/// as 1.5M is taken. 0: no limit.
+///
+/// # Errors
+/// In words for the user.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("{text:?} is not a rate: bytes per second such as 500000, 500K or 1.5M; 0 for no limit");
+    let unit = match text.as_bytes().last() {
+        Some(b'k' | b'K') => 1_u64 << 10,
+        Some(b'm' | b'M') => 1 << 20,
+        Some(b'g' | b'G') => 1 << 30,
+        _ => 1,
+    };
+    let number = if unit == 1 { Some(text) } else { text.get(..text.len() - 1) }.ok_or_else(wrong)?;
+    if let Ok(whole) = number.parse::<u64>()
+        && !number.starts_with('+')
+    {
+        return whole.checked_mul(unit).ok_or_else(wrong);
+    }
+    let value = decimal(number).ok_or_else(wrong)? * unit as f64;
+    // An exabyte per second is no rate either.
+    if value > 1e18 {
+        return Err(wrong());
+    }
+    format!("{value:.0}").parse().map_err(|_| wrong())
+}
+
+/// For options that are a ratio of bytes uploaded to a torrent's size; 0: no goal.
+///
+/// # Errors
+/// In words for the user.
+pub fn ratio(text: &str) -> Result<f64, String> {
+    decimal(text).ok_or_else(|| format!("{text:?} is not a ratio: a number such as 2 or 1.5; 0 for no goal"))
+}
+
+/// For options that are a time: seconds, or with m, h or d after it minutes, hours or days. 0: no goal.
+///
+/// # Errors
+/// In words for the user.
+pub fn duration(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.as_bytes().last() {
+        Some(b's') => (text.get(..text.len() - 1), 1),
+        Some(b'm') => (text.get(..text.len() - 1), 60),
+        Some(b'h') => (text.get(..text.len() - 1), 3600),
+        Some(b'd') => (text.get(..text.len() - 1), 86_400),
+        _ => (Some(text), 1_u64),
+    };
+    number
+        .and_then(|number| number.parse::<u64>().ok())
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| {
+            format!("{text:?} is not a time: seconds, or such as 90s, 30m, 12h or 7d; 0 for no goal")
+        })
+}
+
+/// For options that are a number of connections: at least 1.
+///
+/// # Errors
+/// In words for the user.
+pub fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("{text:?} is not a number of connections: at least 1")),
+    }
+}
+
+/// Digits with at most one point: neither a sign, nor an exponent, nor words like `inf`.
+fn decimal(text: &str) -> Option<f64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|number: &f64| plain && number.is_finite())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +188,39 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let arguments = [OsString::from("--input"), OsString::from_vec(vec![0xff])];
         assert!(matches!(parse::<Example>("example", arguments.into_iter()), Parsed::Wrong(_)));
+    }
+
+    #[test]
+    fn rates_ratios_and_times() {
+        for (text, expected) in [
+            ("0", 0),
+            ("500000", 500_000),
+            ("500K", 500 << 10),
+            ("1.5M", 3 << 19),
+            ("2g", 2 << 30),
+            ("0.5k", 512),
+        ] {
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        for bad in
+            ["", "K", "-1", "+1", "1e3", "1T", "infK", "nan", "1..2", "99999999999999999999G", "é", "1 M"]
+        {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        assert_eq!((ratio("0"), ratio("1.5")), (Ok(0.0), Ok(1.5)));
+        for bad in ["", "-1", "inf", "nan", "1e3", "x", "."] {
+            assert!(ratio(bad).is_err(), "{bad}");
+        }
+        for (text, expected) in
+            [("0", 0), ("90", 90), ("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)]
+        {
+            assert_eq!(duration(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "m", "-1", "1.5h", "1w", "99999999999999999d", "é"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(connections("0").is_err() && connections("x").is_err());
+        assert_eq!(connections("7"), Ok(7));
     }
 
     #[test]

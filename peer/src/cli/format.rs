@@ -80,6 +80,8 @@ pub const fn state(state: TorrentState) -> &'static str {
         TorrentState::Seeding => "seeding",
         TorrentState::Paused => "paused",
         TorrentState::Error => "error",
+        TorrentState::Queued => "queued",
+        TorrentState::Finished => "finished",
     }
 }
 
@@ -99,6 +101,8 @@ pub fn progress_line(status: &TorrentStatus) -> String {
             format!("seeding  up {}  {}", rate(status.upload_rate), count(status.peers, "peer"))
         }
         TorrentState::Paused => format!("paused at {percent}"),
+        TorrentState::Queued => format!("queued at {percent}"),
+        TorrentState::Finished => "finished: seeded as long as it was to be".into(),
         TorrentState::Error => format!("error: {}", text(status.error.as_deref().unwrap_or("not told"), 200)),
     }
 }

@@ -16,6 +16,7 @@ use super::progress::{Bar, Pace};
 use super::{Failure, Out, arguments, format, out, settings};
 use crate::control::api::{LeechRequest, TorrentState, TorrentStatus};
 use crate::control::{ClientError, ControlClient};
+use crate::options::OptionsPatch;
 
 /// Between two looks at the torrent: short at first, for what is small or there already.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -34,6 +35,15 @@ struct Arguments {
     /// the folder to put it in; the daemon's DOWNLOAD_DIR unless given
     #[argh(option)]
     output: Option<PathBuf>,
+    /// connections to peers
+    #[argh(option, from_str_fn(arguments::connections))]
+    max_peers: Option<usize>,
+    /// once complete, stop seeding when so many times its size were uploaded, such as 2 or 1.5; 0: never
+    #[argh(option, from_str_fn(arguments::ratio))]
+    ratio: Option<f64>,
+    /// once complete, stop seeding after so long, such as 12h or 7d; 0: never
+    #[argh(option, from_str_fn(arguments::duration))]
+    seed_time: Option<u64>,
     /// wait until it is complete, and show the progress; Ctrl-C ends the waiting, not the download
     #[argh(switch)]
     wait: bool,
@@ -61,6 +71,12 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         torrent_base64: Some(STANDARD.encode(torrent)),
         torrent_path: None,
         output: arguments.output.as_deref().map(settings::absolute).transpose()?,
+        options: OptionsPatch {
+            max_connections: arguments.max_peers.map(Some),
+            seed_ratio: arguments.ratio.map(Some),
+            seed_time_s: arguments.seed_time.map(Some),
+            ..OptionsPatch::default()
+        },
     };
     let added = client.leech(&request)?;
     if arguments.wait {
@@ -113,14 +129,19 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
             Ok(status) => {
                 absent_since = None;
                 match status.state {
-                    TorrentState::Seeding => return Ok(status),
+                    TorrentState::Seeding | TorrentState::Finished => return Ok(status),
                     TorrentState::Error => {
                         let error = status.error.as_deref().unwrap_or("torrent-daemon does not say why");
                         return Err(Failure::failed(format!("stopped: {}", format::text(error, 1000))));
                     }
-                    // Complete and paused is complete.
-                    TorrentState::Paused if status.progress >= 1.0 => return Ok(status),
-                    TorrentState::Checking | TorrentState::Downloading | TorrentState::Paused => {
+                    // Complete is complete.
+                    TorrentState::Paused | TorrentState::Queued if status.progress >= 1.0 => {
+                        return Ok(status);
+                    }
+                    TorrentState::Checking
+                    | TorrentState::Downloading
+                    | TorrentState::Paused
+                    | TorrentState::Queued => {
                         watch.show(&status);
                     }
                 }

@@ -4,12 +4,14 @@
 //! called wrongly. Results go to standard output, progress to standard error.
 
 pub mod arguments;
+pub mod assign;
 pub mod daemon;
 pub mod fetch;
 pub mod format;
 pub mod interrupt;
 pub mod leech;
 pub mod live;
+pub mod one;
 pub mod out;
 pub mod picker;
 pub mod progress;

@@ -11,6 +11,7 @@ use super::progress::Bar;
 use super::{Failure, Out, arguments, format, settings};
 use crate::control::ControlClient;
 use crate::control::api::{JobStatus, SeedRequest, SeedResult};
+use crate::options::OptionsPatch;
 
 /// Between two looks at the job: short at first, for what is small.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
@@ -41,6 +42,18 @@ struct Arguments {
     /// a description for the catalogue
     #[argh(option)]
     description: Option<String>,
+    /// bytes per second that it is uploaded with at the most, such as 500K or 2M; 0: no limit of its own
+    #[argh(option, from_str_fn(arguments::rate))]
+    up: Option<u64>,
+    /// connections to peers
+    #[argh(option, from_str_fn(arguments::connections))]
+    max_peers: Option<usize>,
+    /// stop seeding when so many times its size were uploaded, such as 2 or 1.5; 0: never
+    #[argh(option, from_str_fn(arguments::ratio))]
+    ratio: Option<f64>,
+    /// stop seeding after so long, such as 12h or 7d; 0: never
+    #[argh(option, from_str_fn(arguments::duration))]
+    seed_time: Option<u64>,
     /// print JSON
     #[argh(switch)]
     json: bool,
@@ -72,6 +85,13 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         trackers: arguments.tracker,
         name: arguments.name,
         description: arguments.description,
+        options: OptionsPatch {
+            upload_limit: arguments.up.map(Some),
+            max_connections: arguments.max_peers.map(Some),
+            seed_ratio: arguments.ratio.map(Some),
+            seed_time_s: arguments.seed_time.map(Some),
+            ..OptionsPatch::default()
+        },
     })?;
     let mut result = wait(&client, job, &interrupt)?;
     if let Some(copy) = &arguments.torrent {

@@ -1,4 +1,4 @@
-//! torrent-status: the daemon's torrents as a table or JSON.
+//! torrent-status: the daemon's torrents as a table or JSON; one of them in detail; and what is set for it or for all.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use argh::FromArgs;
 
 use super::table::{Align, lines};
-use super::{Failure, Out, arguments, format, interrupt::Interrupt, settings};
+use super::{Failure, Out, arguments, assign, format, interrupt::Interrupt, one, settings};
+use crate::control::ControlClient;
 use crate::control::api::{Status, TorrentStatus};
 
 /// With --watch.
@@ -25,9 +26,33 @@ const BELOW: &str = "\x1b[J";
 /// Shows the cursor, and the screen as it was.
 const END: &str = "\x1b[?25h\x1b[?1049l";
 
-/// Shows the torrents of torrent-daemon: name, state, progress, rates, peers, time left and ratio
+/// Shows the torrents of torrent-daemon: name, state, progress, rates, peers, time left and ratio. With TORRENT all about one of them. Pauses, resumes and removes it, and sets what holds for it; without TORRENT, for all
 #[derive(FromArgs, Debug)]
 struct Arguments {
+    /// an info-hash, the beginning of one, or a name
+    #[argh(positional)]
+    torrent: Option<String>,
+    /// set KEY=VALUE for the torrent, or without one for all until the daemon ends; may be repeated. VALUE `default`: as configured. Keys: download_limit, upload_limit (500K, 2M; 0: none), seed_ratio, seed_time (30m, 7d; 0: no goal); of a torrent also max_connections, sequential, preallocation, priority.FILES (priority.1,3-5=skip|low|normal|high); of all also alt_download_limit, alt_upload_limit, alt_mode, alt_schedule, max_active_downloads, max_active_seeds
+    #[argh(option)]
+    set: Vec<String>,
+    /// show what holds for all torrents
+    #[argh(switch)]
+    settings: bool,
+    /// stop the torrent until it is resumed
+    #[argh(switch)]
+    pause: bool,
+    /// go on with the torrent
+    #[argh(switch)]
+    resume: bool,
+    /// forget the torrent; its data stays
+    #[argh(switch)]
+    remove: bool,
+    /// with --remove: delete its data too
+    #[argh(switch)]
+    delete_data: bool,
+    /// show the torrent's files
+    #[argh(switch)]
+    files: bool,
     /// print JSON; rates are in bytes per second
     #[argh(switch)]
     json: bool,
@@ -50,6 +75,13 @@ pub fn main() -> ExitCode {
 fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     let config = settings::load(arguments.config.as_deref())?;
     let client = settings::client(&config, arguments.port)?;
+    arguments.check()?;
+    if let Some(torrent) = &arguments.torrent {
+        return about_one(&client, &arguments, torrent, out);
+    }
+    if arguments.settings || !arguments.set.is_empty() {
+        return about_all(&client, &arguments, out);
+    }
     let mut status = client.status()?;
     if !arguments.watch {
         return if arguments.json { out.json(&status) } else { print(out, &table(&status)) };
@@ -81,6 +113,67 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         print(out, &table(&status))?;
     }
     result
+}
+
+impl Arguments {
+    /// What does not go together.
+    fn check(&self) -> Result<(), Failure> {
+        let usage =
+            |message: &str| Err(Failure::Usage(format!("{message}\nrun torrent-status --help for more")));
+        let alone = self.pause || self.resume || self.remove || self.files;
+        let actions = [self.pause, self.resume, self.remove].into_iter().filter(|&asked| asked).count();
+        match &self.torrent {
+            None if alone => usage("say which torrent: its info-hash, the beginning of it, or its name"),
+            Some(_) if self.settings => usage("--settings are those of all torrents"),
+            _ if actions > 1 => usage("only one of --pause, --resume and --remove"),
+            _ if self.delete_data && !self.remove => usage("--delete-data goes with --remove"),
+            _ if self.remove && (self.files || !self.set.is_empty()) => {
+                usage("--remove leaves nothing to set or to show")
+            }
+            _ if self.watch && (self.torrent.is_some() || self.settings || !self.set.is_empty()) => {
+                usage("--watch shows all torrents, and nothing else")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Does what is asked of one torrent, and shows it.
+fn about_one(
+    client: &ControlClient,
+    arguments: &Arguments,
+    torrent: &str,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let patch = assign::torrent(&arguments.set).map_err(Failure::Usage)?;
+    let info_hash = one::find(&client.status()?, torrent)?;
+    if arguments.remove {
+        client.remove(info_hash, arguments.delete_data)?;
+        return if arguments.json { out.json(&serde_json::json!({})) } else { out.line("removed") };
+    }
+    // What is set holds before it goes on, and is kept before it rests.
+    if !patch.is_empty() {
+        client.set_options(info_hash, &patch)?;
+    }
+    if arguments.pause {
+        client.pause(info_hash)?;
+    } else if arguments.resume {
+        client.resume(info_hash)?;
+    }
+    let details = client.details(&info_hash)?;
+    match (arguments.json, arguments.files) {
+        (true, false) => out.json(&details),
+        (true, true) => out.json(&details.files),
+        (false, true) => print(out, &one::files(&details.files)),
+        (false, false) => print(out, &one::details(&details)),
+    }
+}
+
+/// Sets what is asked for all torrents, and shows what holds.
+fn about_all(client: &ControlClient, arguments: &Arguments, out: &mut Out) -> Result<(), Failure> {
+    let patch = assign::settings(&arguments.set).map_err(Failure::Usage)?;
+    let settings = if patch.is_empty() { client.settings()? } else { client.set_settings(&patch)? };
+    if arguments.json { out.json(&settings) } else { print(out, &one::settings(&settings)) }
 }
 
 fn print(out: &mut Out, lines: &[String]) -> Result<(), Failure> {

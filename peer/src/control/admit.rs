@@ -23,6 +23,12 @@ pub enum Route {
     Torrent(InfoHash),
     /// GET /torrents/{info_hash}/status
     TorrentStatus(InfoHash),
+    /// POST /torrents/{info_hash}/options
+    Options(InfoHash),
+    /// GET /settings
+    Settings,
+    /// POST /settings
+    SetSettings,
     /// GET /jobs/{n}
     Job(u64),
     /// POST /jobs/{n}/cancel
@@ -42,6 +48,9 @@ pub enum Route {
 /// Bytes of the body of POST /leech at most: the base64 of the largest torrent file read (64 MiB), with room to spare.
 pub const LEECH_BODY_MAX: usize = 96 << 20;
 
+/// Bytes of the body of POST /torrents/{info_hash}/options at most: priorities for half a million files.
+pub const OPTIONS_BODY_MAX: usize = 8 << 20;
+
 /// Bytes of any other body at most.
 pub const BODY_MAX: usize = 64 << 10;
 
@@ -49,8 +58,8 @@ pub const BODY_MAX: usize = 64 << 10;
 const TARGET_MAX: usize = 4096;
 
 impl Route {
-    /// Finds the route of a path, without its query.
-    fn parse(path: &str) -> Result<Self, Denied> {
+    /// Finds the route of a path, without its query. The method counts where a path has two.
+    fn parse(path: &str, method: &str) -> Result<Self, Denied> {
         let mut parts = path.trim_start_matches('/').split('/');
         let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(""), None, ..) => Self::Info,
@@ -58,6 +67,9 @@ impl Route {
             (Some("torrents"), None, ..) => Self::Torrents,
             (Some("torrents"), Some(hash), None, _) => Self::Torrent(info_hash(hash)?),
             (Some("torrents"), Some(hash), Some("status"), None) => Self::TorrentStatus(info_hash(hash)?),
+            (Some("torrents"), Some(hash), Some("options"), None) => Self::Options(info_hash(hash)?),
+            (Some("settings"), None, ..) if method == "POST" => Self::SetSettings,
+            (Some("settings"), None, ..) => Self::Settings,
             (Some("jobs"), Some(job), None, _) => Self::Job(job_number(job)?),
             (Some("jobs"), Some(job), Some("cancel"), None) => Self::CancelJob(job_number(job)?),
             (Some("seed"), None, ..) => Self::Seed,
@@ -70,7 +82,7 @@ impl Route {
         Ok(found)
     }
 
-    /// The only method it knows.
+    /// Its method.
     pub const fn method(self) -> &'static str {
         match self {
             Self::Info
@@ -78,10 +90,24 @@ impl Route {
             | Self::Torrents
             | Self::Torrent(_)
             | Self::TorrentStatus(_)
+            | Self::Settings
             | Self::Job(_) => "GET",
-            Self::CancelJob(_) | Self::Seed | Self::Leech | Self::Pause | Self::Resume | Self::Remove => {
-                "POST"
-            }
+            Self::CancelJob(_)
+            | Self::Seed
+            | Self::Leech
+            | Self::Pause
+            | Self::Resume
+            | Self::Remove
+            | Self::Options(_)
+            | Self::SetSettings => "POST",
+        }
+    }
+
+    /// The methods that its path takes.
+    const fn allowed(self) -> &'static str {
+        match self {
+            Self::Settings | Self::SetSettings => "GET, POST",
+            one => one.method(),
         }
     }
 
@@ -93,8 +119,15 @@ impl Route {
             | Self::Torrents
             | Self::Torrent(_)
             | Self::TorrentStatus(_)
+            | Self::Settings
             | Self::Job(_) => 0,
-            Self::CancelJob(_) | Self::Seed | Self::Pause | Self::Resume | Self::Remove => BODY_MAX,
+            Self::CancelJob(_)
+            | Self::Seed
+            | Self::Pause
+            | Self::Resume
+            | Self::Remove
+            | Self::SetSettings => BODY_MAX,
+            Self::Options(_) => OPTIONS_BODY_MAX,
             Self::Leech => LEECH_BODY_MAX,
         }
     }
@@ -235,12 +268,12 @@ impl<'a> Head<'a> {
             return Err(Denied::new(414, "the path is too long"));
         }
         let path = self.target.split_once('?').map_or(self.target, |(path, _)| path);
-        let route = Route::parse(path)?;
+        let route = Route::parse(path, self.method)?;
         if self.method != route.method() {
-            let allow = Some(route.method());
+            let allow = Some(route.allowed());
             return Err(Denied {
                 allow,
-                ..Denied::new(405, format!("this path takes {} only", route.method()))
+                ..Denied::new(405, format!("this path takes {} only", route.allowed()))
             });
         }
         if route.method() == "POST" {
@@ -399,6 +432,7 @@ mod tests {
         let hash = "00112233445566778899aabbccddeeff0a0b0c0d";
         let torrent = format!("/torrents/{hash}");
         let brief = format!("{torrent}/status");
+        let options = format!("{torrent}/options");
         for (method, target, route) in [
             ("GET", "/", Route::Info),
             ("GET", "/?x=1", Route::Info),
@@ -413,6 +447,7 @@ mod tests {
             ("POST", "/pause", Route::Pause),
             ("POST", "/resume", Route::Resume),
             ("POST", "/remove", Route::Remove),
+            ("POST", options.as_str(), Route::Options(hash.parse().unwrap())),
         ] {
             assert_eq!(admit(method, target, &[HOST, JSON]).map(|a| a.route), Ok(route), "{target}");
             for other in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "get"] {
@@ -422,8 +457,15 @@ mod tests {
                 }
             }
         }
+        for (method, route) in [("GET", Route::Settings), ("POST", Route::SetSettings)] {
+            assert_eq!(admit(method, "/settings", &[HOST, JSON]).map(|a| a.route), Ok(route));
+        }
+        let denied = admit("PUT", "/settings", &[HOST, JSON]).unwrap_err();
+        assert_eq!((denied.status, denied.allow), (405, Some("GET, POST")));
         for (target, expected) in [
             ("/nowhere", 404),
+            ("/torrents/x/options", 400),
+            ("/settings/x", 404),
             ("/status/x", 404),
             ("/torrents/x", 400),
             ("/torrents/", 400),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use torrent_common::ids::InfoHash;
 
+use crate::options::{OptionsPatch, Priority, TorrentOptions};
+
 /// GET /: who answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonInfo {
@@ -41,6 +43,10 @@ pub enum TorrentState {
     Paused,
     /// Stopped by an error, which `error` tells.
     Error,
+    /// Waiting until others that are active make room for it.
+    Queued,
+    /// Complete, and seeded as long as it was to be; resuming it seeds it on.
+    Finished,
 }
 
 /// One torrent, briefly.
@@ -115,6 +121,9 @@ pub struct TorrentDetails {
     pub tracker_message: Option<String>,
     /// Pieces hashed from disk since the daemon started: 0 after a clean or unclean restart with intact data.
     pub pieces_checked: u32,
+    /// What the user set for it.
+    #[serde(default)]
+    pub options: TorrentOptions,
 }
 
 /// A file of a torrent.
@@ -124,10 +133,16 @@ pub struct FileStatus {
     pub path: String,
     /// Bytes.
     pub length: u64,
+    /// How much it is wanted.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Bytes of it in pieces that are had.
+    #[serde(default)]
+    pub bytes_had: u64,
 }
 
 /// POST /seed: make a torrent of a file or folder, seed it, and publish it unless private. Answered with [`JobStarted`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedRequest {
     /// A file or folder; absolute.
@@ -147,6 +162,9 @@ pub struct SeedRequest {
     /// For the catalogue.
     #[serde(default)]
     pub description: Option<String>,
+    /// What to set for it.
+    #[serde(default, skip_serializing_if = "OptionsPatch::is_empty")]
+    pub options: OptionsPatch,
 }
 
 /// The answer to POST /seed: ask GET /jobs/{job} how far it is; POST /jobs/{job}/cancel stops it.
@@ -194,7 +212,7 @@ pub struct SeedResult {
 }
 
 /// POST /leech: exactly one of the two ways to say which torrent. Answered with [`TorrentStatus`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeechRequest {
     /// The torrent file's bytes, base64.
@@ -206,6 +224,9 @@ pub struct LeechRequest {
     /// The folder to put it in; absolute; DOWNLOAD_DIR unless given.
     #[serde(default)]
     pub output: Option<PathBuf>,
+    /// What to set for it; changes what is set for a torrent that is known already.
+    #[serde(default, skip_serializing_if = "OptionsPatch::is_empty")]
+    pub options: OptionsPatch,
 }
 
 /// POST /pause, /resume and /remove. Answered with `{}`.

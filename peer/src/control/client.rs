@@ -11,6 +11,8 @@ use super::api::{
     ApiError, DaemonInfo, JobStarted, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails,
     TorrentRequest, TorrentStatus,
 };
+use crate::options::OptionsPatch;
+use crate::settings::{SessionSettings, SettingsPatch};
 use crate::text::escape_for_log;
 
 /// For one request in all. The daemon answers soon; a large torrent file takes a moment to send.
@@ -170,6 +172,34 @@ impl ControlClient {
     /// [`ClientError`]; 404 when it is not known.
     pub fn remove(&self, info_hash: InfoHash, delete_data: bool) -> Result<(), ClientError> {
         self.act("/remove", info_hash, delete_data)
+    }
+
+    /// Changes what is set for a torrent; gives all about it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 when it is not known, 400 when a value makes no sense.
+    pub fn set_options(
+        &self,
+        info_hash: InfoHash,
+        patch: &OptionsPatch,
+    ) -> Result<TorrentDetails, ClientError> {
+        self.post(&format!("/torrents/{info_hash}/options"), patch)
+    }
+
+    /// What holds for all torrents.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn settings(&self) -> Result<SessionSettings, ClientError> {
+        self.get("/settings")
+    }
+
+    /// Changes what holds for all torrents, until the daemon ends.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 400 when a value makes no sense.
+    pub fn set_settings(&self, patch: &SettingsPatch) -> Result<SessionSettings, ClientError> {
+        self.post("/settings", patch)
     }
 
     fn act(&self, path: &str, info_hash: InfoHash, delete_data: bool) -> Result<(), ClientError> {

@@ -3,6 +3,8 @@
 use torrent_common::ids::InfoHash;
 
 use super::api::{DaemonInfo, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentStatus};
+use crate::options::OptionsPatch;
+use crate::settings::{SessionSettings, SettingsPatch};
 
 /// The session, as the control server sees it. Every call answers soon: what takes long (hashing, checking, announcing)
 /// goes on elsewhere, and its progress is asked for.
@@ -57,6 +59,21 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::NotFound`] and failures to delete.
     fn remove(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal>;
+
+    /// Changes what is set for one torrent, at once and for later starts.
+    ///
+    /// # Errors
+    /// [`Refusal`]: not known, a value that makes no sense, or it cannot be kept.
+    fn set_options(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<TorrentDetails, Refusal>;
+
+    /// What holds for all torrents.
+    fn settings(&self) -> SessionSettings;
+
+    /// Changes what holds for all torrents, until the daemon ends.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRequest`] for a value that makes no sense.
+    fn set_settings(&self, patch: &SettingsPatch) -> Result<SessionSettings, Refusal>;
 }
 
 /// Why a request was not done. The text is for a person, and says what to do.

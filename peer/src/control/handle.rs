@@ -53,6 +53,9 @@ pub fn handle(engine: &dyn Engine, route: Route, body: &[u8]) -> Result<Vec<u8>,
             engine.resume(&torrent_request(body)?.info_hash)?;
             json(&Nothing {})
         }
+        Route::Options(info_hash) => json(&engine.set_options(&info_hash, &parse(body)?)?),
+        Route::Settings => json(&engine.settings()),
+        Route::SetSettings => json(&engine.set_settings(&parse(body)?)?),
         Route::Remove => {
             let request: TorrentRequest = parse(body)?;
             engine.remove(&request.info_hash, request.delete_data)?;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use torrent_common::config::PeerConfig;
 use torrent_common::ids::InfoHash;
 
 use super::api::{
@@ -16,6 +17,8 @@ use super::api::{
 use super::client::{ClientError, ControlClient};
 use super::engine::{Engine, Refusal};
 use super::server::ControlServer;
+use crate::options::{FilePriority, OptionsPatch, Priority, TorrentOptions};
+use crate::settings::{SessionSettings, SettingsPatch};
 
 /// Remembers what it was told; knows one torrent.
 #[derive(Default)]
@@ -91,6 +94,7 @@ impl Engine for FakeEngine {
             magnet: "magnet:?".into(),
             tracker_message: None,
             pieces_checked: 0,
+            options: TorrentOptions::default(),
         })
     }
 
@@ -151,6 +155,25 @@ impl Engine for FakeEngine {
     fn remove(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal> {
         self.note(format!("remove {delete_data}"));
         known_only(info_hash)
+    }
+
+    fn set_options(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<TorrentDetails, Refusal> {
+        self.note(format!("options {:?} {:?}", patch.seed_ratio, patch.files));
+        known_only(info_hash)?;
+        let mut details = self.details(info_hash).unwrap();
+        details.options = patch.applied_to(&details.options, 3).unwrap();
+        Ok(details)
+    }
+
+    fn settings(&self) -> SessionSettings {
+        SessionSettings::configured(&PeerConfig::default())
+    }
+
+    fn set_settings(&self, patch: &SettingsPatch) -> Result<SessionSettings, Refusal> {
+        self.note(format!("settings {:?}", patch.max_active_seeds));
+        patch
+            .applied_to(&self.settings(), &self.settings())
+            .map_err(|error| Refusal::BadRequest(error.to_string()))
     }
 }
 
@@ -251,6 +274,9 @@ fn bad_bodies_are_refused_in_words() {
         ("/pause", r#"{"info_hash":"x"}"#),
         ("/pause", r#"{"info_hash":"0707070707070707070707070707070707070707","delete_data":true}"#),
         ("/remove", "{}"),
+        ("/settings", r#"{"max_active_seeds":-1}"#),
+        ("/settings", r#"{"peer_port":1}"#),
+        ("/torrents/0707070707070707070707070707070707070707/options", r#"{"upload_limit":"much"}"#),
     ] {
         let (status, _, answer) = raw(server.address(), &post(target, body));
         assert_eq!(status, 400, "{target} {body}");
@@ -287,6 +313,7 @@ fn the_client_speaks_with_the_server() {
         trackers: vec!["http://a/announce".into()],
         name: Some(name.into()),
         description: None,
+        options: OptionsPatch::default(),
     };
     assert_eq!(client.seed(&seed("x")).unwrap(), 9);
     assert_eq!(client.job(9).unwrap(), JobStatus::Running { done: 1, total: 2 });
@@ -297,6 +324,7 @@ fn the_client_speaks_with_the_server() {
         torrent_base64: Some(base64),
         torrent_path: None,
         output: Some(PathBuf::from("/out")),
+        options: OptionsPatch { upload_limit: Some(Some(7)), ..OptionsPatch::default() },
     };
     assert_eq!(client.leech(&leech("x".repeat(5_000_000))).unwrap(), torrent());
     client.pause(known()).unwrap();
@@ -307,6 +335,22 @@ fn the_client_speaks_with_the_server() {
         ["seed /data", "cancel 9", "leech 5000000 Some(\"/out\")", "pause", "resume", "remove true"]
     );
 
+    let patch = OptionsPatch {
+        seed_ratio: Some(None),
+        upload_limit: Some(Some(5)),
+        files: vec![FilePriority { index: 1, priority: Priority::Skip }],
+        ..OptionsPatch::default()
+    };
+    let set = client.set_options(known(), &patch).unwrap();
+    assert_eq!((set.options.upload_limit, set.options.priority(1)), (Some(5), Priority::Skip));
+    assert_eq!(client.settings().unwrap(), engine.settings());
+    let more = SettingsPatch { max_active_seeds: Some(Some(4)), ..SettingsPatch::default() };
+    assert_eq!(client.set_settings(&more).unwrap().max_active_seeds, 4);
+    assert_eq!(
+        engine.calls(),
+        ["options Some(None) [FilePriority { index: 1, priority: Skip }]", "settings Some(Some(4))"]
+    );
+
     let unknown = InfoHash::new([8; 20]);
     for (result, expected) in [
         (client.details(&unknown).map(|_| ()), 404),
@@ -314,6 +358,8 @@ fn the_client_speaks_with_the_server() {
         (client.job(1).map(|_| ()), 404),
         (client.cancel_job(1), 404),
         (client.pause(unknown), 404),
+        (client.set_options(unknown, &patch).map(|_| ()), 404),
+        (client.set_settings(&SettingsPatch { seed_ratio: Some(Some(-1.0)), ..more }).map(|_| ()), 400),
         (client.leech(&leech("bad".into())).map(|_| ()), 400),
         (client.leech(&leech("other".into())).map(|_| ()), 409),
         (client.seed(&seed("busy")).map(|_| ()), 503),

@@ -14,6 +14,7 @@ use torrent_common::geometry::Geometry;
 use torrent_common::ids::InfoHash;
 
 use super::{BootId, ResumeError, nanos};
+use crate::options::TorrentOptions;
 use crate::storage::files::Storage;
 use crate::storage::{Stamp, StorageError};
 
@@ -27,7 +28,7 @@ const STAMP_LEN: usize = 16;
 const CHECK_LEN: usize = 20;
 
 /// What the session knows of a torrent, and is to know after a restart without reading its torrent file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Details {
     /// To show: a stranger's text.
     pub name: String,
@@ -47,14 +48,18 @@ pub struct Details {
     pub uploaded: u64,
     /// Stopped by the user.
     pub paused: bool,
+    /// Stopped because it was seeded as long as it was to be.
+    pub finished: bool,
     /// Nanoseconds since 1970: torrents are listed in this order.
     pub added_ns: u64,
     /// Seconds since 1970.
     pub completed_s: Option<u64>,
+    /// What the user set for it.
+    pub options: TorrentOptions,
 }
 
 /// A checkpoint. What is had is known only with the payload at hand: see [`Look`](super::Look).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
     /// Which torrent.
     pub info_hash: InfoHash,
@@ -110,7 +115,7 @@ impl Saved {
     }
 
     /// The pieces had at the checkpoint; `None` if they are not known, or not this torrent's.
-    pub(super) fn had(&self, geometry: &Geometry) -> Option<Bitfield> {
+    pub fn had(&self, geometry: &Geometry) -> Option<Bitfield> {
         Bitfield::from_bytes(&self.had, geometry).ok()
     }
 
@@ -137,9 +142,10 @@ impl Saved {
             root: details.root.as_deref().map(|root| ByteBuf::from(root.as_bytes())),
             downloaded: details.downloaded,
             uploaded: details.uploaded,
-            paused: details.paused.into(),
+            paused: u8::from(details.paused) | u8::from(details.finished) << 1,
             added_ns: details.added_ns,
             completed_s: details.completed_s,
+            options: options_to_json(&details.options),
         };
         let mut bytes = serde_bencode::to_bytes(&file)?;
         let check: [u8; CHECK_LEN] = Sha1::digest(&bytes).into();
@@ -180,9 +186,12 @@ impl Saved {
             root: file.root.map(|root| OsStr::from_bytes(&root).into()),
             downloaded: file.downloaded,
             uploaded: file.uploaded,
-            paused: file.paused != 0,
+            // Older programs know 0 and 1 alone.
+            paused: file.paused & 1 != 0,
+            finished: file.paused & 2 != 0,
             added_ns: file.added_ns,
             completed_s: file.completed_s,
+            options: options_from_json(file.options.as_ref(), path),
         };
         Ok(Self {
             info_hash,
@@ -232,11 +241,35 @@ struct OnDisk {
     added_ns: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     completed_s: Option<u64>,
+    /// JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    options: Option<ByteBuf>,
+}
+
+/// Nothing for a torrent of which nothing is set.
+fn options_to_json(options: &TorrentOptions) -> Option<ByteBuf> {
+    let set = *options != TorrentOptions::default();
+    // Plain numbers, names and lists cannot fail to become JSON.
+    set.then(|| serde_json::to_vec(options).ok().map(ByteBuf::from)).flatten()
+}
+
+/// An option that only a newer program knows is no reason to lose the torrent.
+fn options_from_json(json: Option<&ByteBuf>, path: &Path) -> TorrentOptions {
+    let read = json.map(|json| serde_json::from_slice(json)).transpose();
+    let read = read.inspect_err(|error| {
+        log::warn!(
+            "{}: what was set for the torrent is not understood, and not kept: {error}",
+            path.display()
+        );
+    });
+    read.ok().flatten().unwrap_or_default()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    use crate::options::Priority;
 
     pub(crate) fn details() -> Details {
         Details {
@@ -249,8 +282,10 @@ pub(crate) mod tests {
             downloaded: u64::MAX >> 1,
             uploaded: 0,
             paused: false,
+            finished: false,
             added_ns: 1_700_000_000_000_000_000,
             completed_s: None,
+            options: TorrentOptions::default(),
         }
     }
 
@@ -269,12 +304,30 @@ pub(crate) mod tests {
             let mut saved = saved();
             saved.details.root = root;
             saved.details.completed_s = completed_s;
+            saved.details.finished = completed_s.is_some();
+            if completed_s.is_some() {
+                saved.details.options.seed_ratio = Some(0.5);
+                saved.details.options.priorities = vec![Priority::Skip, Priority::High];
+            }
             saved.generation = u64::MAX;
             let read = Saved::decode(&saved.encode().unwrap(), saved.info_hash, Path::new("x")).unwrap();
             assert_eq!(read, saved);
         }
         assert_eq!(saved().pieces_had(), 9);
         assert!(!saved().is_complete());
+    }
+
+    #[test]
+    fn a_record_without_options_is_read() {
+        let bytes = saved().encode().unwrap();
+        assert!(!bytes.windows(7).any(|window| window == b"options"), "nothing set, nothing written");
+        let mut saved = saved();
+        saved.details.options.sequential = Some(true);
+        let bytes = saved.encode().unwrap();
+        assert!(bytes.windows(7).any(|window| window == b"options"));
+        // Of a newer program.
+        let json = ByteBuf::from(*br#"{"sequential":true,"colour":3}"#);
+        assert_eq!(options_from_json(Some(&json), Path::new("x")), TorrentOptions::default());
     }
 
     #[test]

@@ -16,7 +16,9 @@ use super::start::{self, NewTorrent};
 use crate::announcer::AnnounceTarget;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::control::engine::Refusal;
+use crate::options::OptionsPatch;
 use crate::resume::Saved;
+use crate::settings::{SessionSettings, SettingsPatch};
 use crate::text::escape_for_log;
 use crate::torrent::Notice;
 use crate::torrent::input::Input;
@@ -38,6 +40,10 @@ pub enum Request {
     Resume(InfoHash, Sender<Result<(), Refusal>>),
     /// Forget it; with `true` delete its payload.
     Remove(InfoHash, bool, Sender<Result<(), Refusal>>),
+    /// Set something for a torrent; of how many files it is, if the change names files.
+    Options(InfoHash, Box<OptionsPatch>, usize, Sender<Result<(), Refusal>>),
+    /// Set something for all torrents.
+    Settings(Box<SettingsPatch>, Sender<Result<SessionSettings, Refusal>>),
     /// Somebody wants to connect: give the torrent a thread.
     Wake(InfoHash, Sender<Option<Arc<Gate>>>),
     /// A tracker named leechers of an idle torrent.
@@ -102,6 +108,10 @@ impl Shared {
             Request::Remove(info_hash, data, reply) => {
                 drop(reply.send(self.remove_torrent(&info_hash, data)))
             }
+            Request::Options(info_hash, patch, files, reply) => {
+                drop(reply.send(self.change_options(&info_hash, &patch, files)))
+            }
+            Request::Settings(patch, reply) => drop(reply.send(self.change_settings(&patch))),
             Request::Wake(info_hash, reply) => drop(reply.send(self.wake(&info_hash))),
             Request::Found(info_hash, peers) => {
                 self.wake(&info_hash);
@@ -148,6 +158,9 @@ impl Shared {
                     output.display()
                 )));
             }
+            if !new.options.is_empty() {
+                self.change_options(&info_hash, &new.options, new.metainfo.payload_files().count())?;
+            }
             if status.state != TorrentState::Error {
                 return Ok(status);
             }
@@ -177,7 +190,7 @@ impl Shared {
         if let Some(entry) = self.table().entries.get(info_hash) {
             entry.stats.set_state(TorrentState::Paused);
         }
-        start::save_paused(self, info_hash, true)
+        start::save_wishes(self, info_hash)
     }
 
     fn resume_torrent(self: &Arc<Self>, info_hash: &InfoHash) -> Result<(), Refusal> {
@@ -192,7 +205,7 @@ impl Shared {
         }
         // The thread of a torrent that failed may still be there: nothing is saved beside its journal.
         self.halt(info_hash);
-        start::save_paused(self, info_hash, false)?;
+        start::save_wishes(self, info_hash)?;
         self.wake(info_hash);
         Ok(())
     }

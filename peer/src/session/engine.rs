@@ -10,19 +10,24 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::Sender;
 use rustix::fs::{Mode, OFlags};
+use torrent_common::bitfield::Bitfield;
 use torrent_common::config::is_tracker_url;
+use torrent_common::geometry::{Geometry, PieceIndex};
 use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::magnet::magnet_link;
-use torrent_common::metainfo::{self, Metainfo};
 
 use super::actor::Request;
 use super::jobs::Jobs;
 use super::start::NewTorrent;
 use super::{Session, Shared};
 use crate::control::api::{
-    DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentStatus,
+    DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentState,
+    TorrentStatus,
 };
 use crate::control::engine::{Engine, Refusal};
+use crate::options::{OptionsPatch, TorrentOptions};
+use crate::settings::{SessionSettings, SettingsPatch};
 
 impl Engine for Session {
     fn info(&self) -> DaemonInfo {
@@ -62,29 +67,38 @@ impl Engine for Session {
     }
 
     fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails> {
-        let (status, stats) = {
+        let (status, stats, options, had) = {
             let table = self.shared.table();
             let entry = table.entries.get(info_hash)?;
-            (entry.status(), Arc::clone(&entry.stats))
+            (entry.status(), Arc::clone(&entry.stats), Arc::clone(&entry.options), entry.had())
         };
         // Read anew for the few who ask: ten thousand idle torrents keep no file lists in memory.
-        let metainfo = self.shared.metainfo(info_hash).ok()?;
+        let mut metainfo = self.shared.metainfo(info_hash).ok()?;
+        let had = match had {
+            Some(had) => had,
+            None if status.progress >= 1.0 && status.state != TorrentState::Checking => {
+                Bitfield::full(&metainfo.geometry)
+            }
+            None => self.shared.had_at_checkpoint(info_hash, &metainfo),
+        };
         Some(TorrentDetails {
             piece_length: u64::from(metainfo.geometry.nominal_piece_len()),
             piece_count: metainfo.geometry.piece_count(),
             pieces_had: stats.pieces_had.load(Ordering::Relaxed),
             torrent_path: self.shared.torrent_file_path(info_hash),
             magnet: magnet_link(&metainfo),
-            trackers: metainfo.trackers,
-            files: files_of(metainfo.files),
+            trackers: std::mem::take(&mut metainfo.trackers),
+            files: files_of(metainfo, &options, &had),
             tracker_message: self.shared.with_announcer(|announcer| announcer.message(*info_hash)).flatten(),
             pieces_checked: stats.pieces_checked.load(Ordering::Relaxed),
+            options: TorrentOptions::clone(&options),
             status,
         })
     }
 
     fn seed(&self, request: SeedRequest) -> Result<u64, Refusal> {
         absolute(&request.path)?;
+        request.options.check().map_err(|error| Refusal::BadRequest(error.to_string()))?;
         if let Some(url) = request.trackers.iter().find(|url| !is_tracker_url(url)) {
             return Err(Refusal::BadRequest(format!(
                 "{url:?} is not a tracker's address: it should look like http://host:8000/announce"
@@ -118,6 +132,7 @@ impl Engine for Session {
             Arc::new(metainfo),
             bytes,
             std::path::absolute(&output).unwrap_or(output),
+            request.options,
         ))
     }
 
@@ -132,6 +147,28 @@ impl Engine for Session {
     fn remove(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal> {
         self.shared.order(|reply| Request::Remove(*info_hash, delete_data, reply))
     }
+
+    fn set_options(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<TorrentDetails, Refusal> {
+        let files = if patch.names_files() {
+            let known = self.shared.table().entries.contains_key(info_hash);
+            let metainfo = known.then(|| self.shared.metainfo(info_hash)).ok_or(Refusal::NotFound)?;
+            metainfo.map_err(|error| Refusal::Internal(error.to_string()))?.payload_files().count()
+        } else {
+            0
+        };
+        let patch = Box::new(patch.clone());
+        self.shared.order(|reply| Request::Options(*info_hash, patch, files, reply))?;
+        self.details(info_hash).ok_or(Refusal::NotFound)
+    }
+
+    fn settings(&self) -> SessionSettings {
+        self.shared.settings()
+    }
+
+    fn set_settings(&self, patch: &SettingsPatch) -> Result<SessionSettings, Refusal> {
+        let patch = Box::new(patch.clone());
+        self.shared.order(|reply| Request::Settings(patch, reply))
+    }
 }
 
 impl Shared {
@@ -145,6 +182,13 @@ impl Shared {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.ask(request(reply));
         answer.recv().unwrap_or_else(|_| Err(Refusal::Unavailable("the daemon is stopping".into())))
+    }
+
+    /// What was had at the last checkpoint: good enough for a torrent that is not at work.
+    fn had_at_checkpoint(&self, info_hash: &InfoHash, metainfo: &Metainfo) -> Bitfield {
+        let saved = self.store.load(info_hash).ok();
+        let had = saved.and_then(|saved| saved.had(&metainfo.geometry));
+        had.unwrap_or_else(|| Bitfield::empty(&metainfo.geometry))
     }
 
     fn torrent_bytes(&self, request: &LeechRequest) -> Result<Vec<u8>, Refusal> {
@@ -182,7 +226,61 @@ fn read_bounded(path: &PathBuf, max_len: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn files_of(files: Vec<metainfo::File>) -> Vec<FileStatus> {
-    let payload = files.into_iter().filter(|file| !file.padding);
-    payload.map(|file| FileStatus { path: file.path.into_string(), length: file.len }).collect()
+fn files_of(metainfo: Metainfo, options: &TorrentOptions, had: &Bitfield) -> Vec<FileStatus> {
+    let geometry = metainfo.geometry;
+    let payload = metainfo.files.into_iter().filter(|file| !file.padding).enumerate();
+    payload
+        .map(|(number, file)| FileStatus {
+            length: file.len,
+            priority: options.priority(number),
+            bytes_had: bytes_had(file.offset, file.len, &geometry, had),
+            path: file.path.into_string(),
+        })
+        .collect()
+}
+
+/// Bytes of a file that are in pieces had.
+fn bytes_had(offset: u64, len: u64, geometry: &Geometry, had: &Bitfield) -> u64 {
+    if had.is_full() || len == 0 {
+        return len;
+    }
+    let end = offset.saturating_add(len);
+    let piece_len = u64::from(geometry.nominal_piece_len());
+    let pieces = (offset / piece_len..end.div_ceil(piece_len))
+        .filter_map(|index| geometry.piece(u32::try_from(index).ok()?));
+    let overlap = |piece: PieceIndex| {
+        let from = geometry.offset(piece);
+        let to = from.saturating_add(geometry.piece_len(piece).into());
+        to.min(end).saturating_sub(from.max(offset))
+    };
+    pieces.filter(|&piece| had.contains(piece)).map(overlap).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Priority;
+    use crate::storage::testing::{TestFile, torrent};
+
+    #[test]
+    fn files_show_what_is_had_of_them() {
+        let padded = TestFile { path: "p".into(), len: 50, padding: true };
+        let mut files = TestFile::list(&[("a", 150), ("c", 120), ("empty", 0)]);
+        files.insert(1, padded);
+        let metainfo = torrent("t", &files, 100, None);
+        // Pieces: a a+p c c(20).
+        let mut had = Bitfield::empty(&metainfo.geometry);
+        for index in [1, 3] {
+            assert!(had.insert(metainfo.geometry.piece(index).unwrap()));
+        }
+        let options = TorrentOptions {
+            priorities: vec![Priority::Low, Priority::High, Priority::Skip],
+            ..TorrentOptions::default()
+        };
+        let shown = files_of(Metainfo::clone(&metainfo), &options, &had);
+        let brief: Vec<_> = shown.iter().map(|f| (f.length, f.bytes_had, f.priority)).collect();
+        assert_eq!(brief, [(150, 50, Priority::Low), (120, 20, Priority::High), (0, 0, Priority::Skip)]);
+        let all = files_of(Metainfo::clone(&metainfo), &options, &Bitfield::full(&metainfo.geometry));
+        assert!(all.iter().all(|file| file.bytes_had == file.length));
+    }
 }

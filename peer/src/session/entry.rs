@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Sender;
+use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
 use torrent_common::worker::{Shutdown, Worker};
 
 use super::gate::Gate;
 use crate::control::api::{TorrentState, TorrentStatus};
+use crate::options::TorrentOptions;
 use crate::torrent::input::Input;
 use crate::torrent::stats::Stats;
 
@@ -27,6 +29,10 @@ pub struct Entry {
     pub private: bool,
     /// Stopped by the user.
     pub paused: bool,
+    /// Stopped because it was seeded as long as it was to be.
+    pub finished: bool,
+    /// What the user set for it.
+    pub options: Arc<TorrentOptions>,
     /// Its numbers.
     pub stats: Arc<Stats>,
     /// Its thread, while it has one.
@@ -56,9 +62,14 @@ impl Entry {
         self.running.as_ref().map(|running| Arc::clone(&running.gate))
     }
 
-    /// Neither paused nor standing still for an error: only the user starts it again then, no stranger and no tracker.
+    /// Neither paused, nor finished, nor standing still for an error: only the user starts it again then, no stranger and no tracker.
     pub fn may_run(&self) -> bool {
-        !self.paused && self.stats.state() != TorrentState::Error
+        !self.paused && !self.finished && self.stats.state() != TorrentState::Error
+    }
+
+    /// The pieces had, while it is active and not checking.
+    pub fn had(&self) -> Option<Bitfield> {
+        self.running.as_ref()?.gate.link().map(|link| link.have.snapshot())
     }
 
     /// For people and scripts.

@@ -50,6 +50,14 @@ impl Gate {
         }
     }
 
+    /// The torrent, if it takes connections now.
+    pub fn link(&self) -> Option<Arc<TorrentLink>> {
+        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(link) => Some(Arc::clone(link)),
+            State::Closed | State::Checking | State::Shut => None,
+        }
+    }
+
     fn set(&self, state: State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.changed.notify_all();

@@ -162,9 +162,10 @@ fn add_and_publish(
     created: Created,
 ) -> Result<Result<(), String>, JobError> {
     let bytes = created.bytes.clone();
-    let new = NewTorrent::seeding(Arc::clone(metainfo), created, &request.path).ok_or_else(|| {
-        Refusal::BadRequest(format!("{} has no parent folder to seed from", request.path.display()))
-    })?;
+    let new = NewTorrent::seeding(Arc::clone(metainfo), created, &request.path, request.options.clone())
+        .ok_or_else(|| {
+            Refusal::BadRequest(format!("{} has no parent folder to seed from", request.path.display()))
+        })?;
     shared.add(new)?;
     if request.private {
         return Ok(Ok(()));

@@ -7,6 +7,7 @@ mod entry;
 mod gate;
 mod jobs;
 mod start;
+mod wishes;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use torrent_common::worker::Worker;
 use crate::announcer::{Announcer, Answer};
 use crate::connection::link::{Directory, TorrentLink};
 use crate::resume::{ResumeStore, Saved};
+use crate::settings::SessionSettings;
 use crate::storage::cache::FileCache;
 use crate::torrent::Room;
 use crate::torrent::input::Input;
@@ -55,6 +57,8 @@ pub struct Shared {
     announcer: Mutex<Option<Announcer>>,
     table: Mutex<Table>,
     jobs: Jobs,
+    /// What holds for all torrents. Changed by the session's thread alone.
+    settings: Mutex<SessionSettings>,
     requests: Sender<Request>,
 }
 
@@ -93,6 +97,7 @@ impl RunningSession {
     /// The system's, when it has no room for another thread.
     pub fn start(parts: SessionParts, saved: Vec<Saved>) -> std::io::Result<Self> {
         let (requests, receiver) = crossbeam_channel::bounded(REQUEST_QUEUE_LEN);
+        let settings = SessionSettings::configured(&parts.config);
         let shared = Arc::new(Shared {
             cache: FileCache::new(parts.config.open_files),
             config: parts.config,
@@ -105,6 +110,7 @@ impl RunningSession {
             announcer: Mutex::new(None),
             table: Mutex::default(),
             jobs: Jobs::default(),
+            settings: Mutex::new(settings),
             requests,
         });
         let actor = Arc::clone(&shared);
@@ -154,6 +160,11 @@ impl Session {
 impl Shared {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What holds for all torrents now.
+    fn settings(&self) -> SessionSettings {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for room in the queue: not to be called by a torrent's or the announcer's threads.

@@ -22,6 +22,7 @@ use crate::connection::link::{Timeouts, TorrentLink};
 use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
 use crate::limits::{Limits, TorrentLimits};
+use crate::options::{OptionsPatch, TorrentOptions};
 use crate::resume::{Details, Journal, Look, ResumeError, Saved};
 use crate::storage::StorageError;
 use crate::storage::check::check;
@@ -48,6 +49,8 @@ pub struct NewTorrent {
     pub metainfo: Arc<Metainfo>,
     /// The folder that its payload is in, or goes to.
     pub output: PathBuf,
+    /// What the user sets for it.
+    pub options: OptionsPatch,
     bytes: Vec<u8>,
     /// The payload's name there, when it is another than the torrent's own.
     root: Option<OsString>,
@@ -74,17 +77,27 @@ pub enum StartupError {
 
 impl NewTorrent {
     /// One that was just made of the file or folder at `path`; `None` if that has no name (`/`, for one).
-    pub fn seeding(metainfo: Arc<Metainfo>, created: Created, path: &Path) -> Option<Self> {
+    pub fn seeding(
+        metainfo: Arc<Metainfo>,
+        created: Created,
+        path: &Path,
+        options: OptionsPatch,
+    ) -> Option<Self> {
         // The path may be a link, or end in one; what is below it may not.
         let path = path.canonicalize().ok()?;
         let (output, name) = (path.parent()?.to_path_buf(), path.file_name()?.to_os_string());
         let root = (name.to_str() != Some(metainfo.root.to_string().as_str())).then_some(name);
-        Some(Self { metainfo, output, bytes: created.bytes, root, hashed: Some(created.stamps) })
+        Some(Self { metainfo, output, options, bytes: created.bytes, root, hashed: Some(created.stamps) })
     }
 
     /// One whose payload is to be in `output`; what is there already will be checked.
-    pub const fn leeching(metainfo: Arc<Metainfo>, bytes: Vec<u8>, output: PathBuf) -> Self {
-        Self { metainfo, output, bytes, root: None, hashed: None }
+    pub const fn leeching(
+        metainfo: Arc<Metainfo>,
+        bytes: Vec<u8>,
+        output: PathBuf,
+        options: OptionsPatch,
+    ) -> Self {
+        Self { metainfo, output, options, bytes, root: None, hashed: None }
     }
 }
 
@@ -92,7 +105,11 @@ impl NewTorrent {
 pub fn entry_of(saved: Saved) -> Entry {
     let details = &saved.details;
     // What it has is known only when somebody has looked: the checkpoint may lag behind, files may have changed.
-    let state = if details.paused { TorrentState::Paused } else { TorrentState::Checking };
+    let state = match () {
+        () if details.paused => TorrentState::Paused,
+        () if details.finished => TorrentState::Finished,
+        () => TorrentState::Checking,
+    };
     let bytes_had = if saved.is_complete() {
         details.total_len
     } else {
@@ -110,6 +127,8 @@ pub fn entry_of(saved: Saved) -> Entry {
         output: saved.details.output,
         private: saved.details.private,
         paused: saved.details.paused,
+        finished: saved.details.finished,
+        options: Arc::new(saved.details.options),
         stats: Arc::new(stats),
         running: None,
     }
@@ -119,6 +138,10 @@ pub fn entry_of(saved: Saved) -> Entry {
 pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
     let internal = |error: ResumeError| Refusal::Internal(error.to_string());
     let metainfo = &new.metainfo;
+    let options = new
+        .options
+        .applied_to(&TorrentOptions::default(), metainfo.payload_files().count())
+        .map_err(|error| Refusal::BadRequest(error.to_string()))?;
     let details = Details {
         name: metainfo.name.clone(),
         total_len: metainfo.total_len(),
@@ -129,10 +152,12 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
         downloaded: 0,
         uploaded: 0,
         paused: false,
+        finished: false,
         added_ns: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
         completed_s: None,
+        options,
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
     if let Some(hashed) = &new.hashed {
@@ -172,11 +197,18 @@ pub fn resting(shared: &Shared, info_hash: &InfoHash) -> Result<Option<AnnounceT
     }))
 }
 
-/// Notes for the next start that the user wants it to rest, or to work. Only for a torrent without a thread.
-pub fn save_paused(shared: &Shared, info_hash: &InfoHash, paused: bool) -> Result<(), Refusal> {
+/// Keeps for the next start what the user wants of a torrent: to rest or to work, and its options. Only for one without a
+/// thread.
+pub fn save_wishes(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal> {
     let change = || {
         let mut saved = shared.store.load(info_hash)?;
-        saved.details.paused = paused;
+        {
+            let table = shared.table();
+            let Some(entry) = table.entries.get(info_hash) else { return Ok(()) };
+            saved.details.paused = entry.paused;
+            saved.details.finished = entry.finished;
+            saved.details.options = TorrentOptions::clone(&entry.options);
+        }
         shared.store.save(&saved)
     };
     change().map_err(|error| Refusal::Internal(error.to_string()))
@@ -231,13 +263,23 @@ impl Start {
                 self.gate.open(Arc::clone(&active.link));
                 thread::run(active, receiver);
             }
-            Ok(None) => {}
+            Ok(None) => self.keep_wishes(receiver),
             Err(error) => {
                 log::error!("{}: {error}", self.info_hash);
                 stats.fail(error.to_string());
+                self.keep_wishes(receiver);
             }
         }
         self.gate.shut();
+    }
+
+    /// What was set while it was being looked at is not for a torrent at work, but for the next time.
+    fn keep_wishes(&self, receiver: &Receiver<Input>) {
+        if receiver.try_iter().any(|input| matches!(input, Input::Options(_)))
+            && let Err(error) = save_wishes(&self.shared, &self.info_hash)
+        {
+            log::error!("{}: what was set for it is not kept: {error}", self.info_hash);
+        }
     }
 
     /// Looks at what is on disk, and hashes what nobody vouches for. `None`: told to stop meanwhile.
@@ -316,6 +358,7 @@ impl Start {
             metainfo,
             link: Arc::new(link),
             core_config,
+            options: Arc::new(details.options.clone()),
             stats: Arc::clone(stats),
             record: Arc::new(Record { journal, storage, details }),
             room: Arc::clone(&shared.room),

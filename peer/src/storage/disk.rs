@@ -158,8 +158,10 @@ mod tests {
             downloaded: 0,
             uploaded: 0,
             paused: false,
+            finished: false,
             added_ns: 0,
             completed_s: None,
+            options: crate::options::TorrentOptions::default(),
         }
     }
 

@@ -1,10 +1,13 @@
 //! What goes in and out of [`core`](super::core): plain data, so that a swarm can be run without sockets.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{BlockRef, PieceIndex};
 use torrent_common::ids::PeerId;
+
+use crate::options::TorrentOptions;
 
 /// A connection: unique in a process, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +55,8 @@ pub enum Event {
     Hashed(PieceIndex, bool),
     /// A good piece was written, so it is had; or it could not be, and is to be fetched again later.
     Written(PieceIndex, bool),
+    /// What the user set for the torrent: once at its start, and whenever it changes.
+    Options(Arc<TorrentOptions>),
     /// A deadline that [`next_wake`](super::core) asked for has passed.
     Tick,
 }

@@ -1,12 +1,14 @@
 //! What reaches a torrent's thread: one bounded queue for everything, so that nothing overtakes anything.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use torrent_common::geometry::{BlockRef, PieceIndex};
 
 use super::event::{PeerEvent, PeerInfo, PeerKey};
 use crate::connection::link::ConnectionHandle;
+use crate::options::TorrentOptions;
 use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
 
@@ -33,6 +35,8 @@ pub enum Input {
     Checkpointed(Result<(), String>),
     /// Payload could not be read for an upload.
     ReadFailed(StorageError),
+    /// The user has set something else for the torrent.
+    Options(Arc<TorrentOptions>),
     /// Close all connections, save, and end: at once when nothing is in flight to the disk, and after so long at the latest.
     Stop(Duration),
 }

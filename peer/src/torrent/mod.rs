@@ -32,6 +32,7 @@ use self::stats::Stats;
 use crate::connection::link::TorrentLink;
 use crate::connection::registry::Connections;
 use crate::limits::Limits;
+use crate::options::TorrentOptions;
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
 
@@ -61,6 +62,8 @@ pub struct Active {
     pub link: Arc<TorrentLink>,
     /// Limits.
     pub core_config: CoreConfig,
+    /// What the user set for it.
+    pub options: Arc<TorrentOptions>,
     /// What it shows of itself.
     pub stats: Arc<Stats>,
     /// Where it notes what it has.

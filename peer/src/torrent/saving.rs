@@ -9,6 +9,7 @@ use torrent_common::geometry::PieceIndex;
 
 use super::Active;
 use super::input::Input;
+use crate::options::TorrentOptions;
 use crate::resume::{Details, Journal};
 use crate::storage::blocks::BlockBuf;
 use crate::storage::disk::{CheckpointJob, DiskJob, WriteJob};
@@ -98,6 +99,12 @@ impl Saving {
         (self.dirty, self.urgent) = (true, true);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.details.completed_s.get_or_insert(now);
+    }
+
+    /// The user has set something else: worth a checkpoint at once.
+    pub fn set_options(&mut self, options: &TorrentOptions) {
+        (self.dirty, self.urgent) = (true, true);
+        self.details.options = options.clone();
     }
 
     /// A checkpoint is over.

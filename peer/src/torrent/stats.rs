@@ -10,6 +10,16 @@ use crate::control::api::TorrentState;
 /// Rates older than this are no rates: the torrent's thread sleeps when nothing moves.
 const STALE: Duration = Duration::from_secs(3);
 
+const STATES: [TorrentState; 7] = [
+    TorrentState::Checking,
+    TorrentState::Downloading,
+    TorrentState::Seeding,
+    TorrentState::Paused,
+    TorrentState::Error,
+    TorrentState::Queued,
+    TorrentState::Finished,
+];
+
 /// The shared numbers of one torrent.
 #[derive(Debug)]
 pub struct Stats {
@@ -75,13 +85,6 @@ impl Stats {
 
     /// What the torrent does.
     pub fn state(&self) -> TorrentState {
-        const STATES: [TorrentState; 5] = [
-            TorrentState::Checking,
-            TorrentState::Downloading,
-            TorrentState::Seeding,
-            TorrentState::Paused,
-            TorrentState::Error,
-        ];
         let number = self.state.load(Ordering::Acquire);
         STATES.into_iter().find(|&state| state as u8 == number).unwrap_or(TorrentState::Error)
     }
@@ -166,13 +169,7 @@ mod tests {
     #[test]
     fn every_state_survives_the_atomic() {
         let stats = Stats::new(10, TorrentState::Checking, 0, 0);
-        for state in [
-            TorrentState::Checking,
-            TorrentState::Downloading,
-            TorrentState::Seeding,
-            TorrentState::Paused,
-            TorrentState::Error,
-        ] {
+        for state in STATES {
             stats.set_state(state);
             assert_eq!(stats.state(), state);
         }

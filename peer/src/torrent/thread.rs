@@ -93,7 +93,7 @@ impl Runner {
             assembly: Assembly::default(),
             saving: Saving::new(&active, now),
             effects: Vec::new(),
-            again: VecDeque::new(),
+            again: VecDeque::from([Event::Options(Arc::clone(&active.options))]),
             unsaid: VecDeque::new(),
             hashing: 0,
             dialling: 0,
@@ -193,6 +193,10 @@ impl Runner {
             Input::Written(piece, outcome) => self.written(piece, outcome),
             Input::Checkpointed(outcome) => self.saving.done(&self.active, outcome),
             Input::ReadFailed(error) => self.fail(&error),
+            Input::Options(options) => {
+                self.saving.set_options(&options);
+                self.feed(Event::Options(options));
+            }
             Input::Stop(patience) => self.stopping = Some(patience),
         }
     }
@@ -472,6 +476,7 @@ mod tests {
     use super::*;
     use crate::connection::link::{Timeouts, TorrentLink};
     use crate::connection::registry::Connections;
+    use crate::options::TorrentOptions;
     use crate::resume::{Details, Look, ResumeStore, Saved};
     use crate::storage::blocks::BlockPool;
     use crate::storage::cache::FileCache;
@@ -497,8 +502,10 @@ mod tests {
             downloaded: 0,
             uploaded: 0,
             paused: false,
+            finished: false,
             added_ns: 0,
             completed_s: None,
+            options: TorrentOptions::default(),
         };
         let saved = Saved::new(metainfo.info_hash, details.clone(), SystemTime::now());
         let had = Bitfield::full(&metainfo.geometry);
@@ -522,6 +529,7 @@ mod tests {
             }),
             metainfo,
             core_config: CoreConfig::new(own_peer_id),
+            options: Arc::default(),
             stats: Arc::new(Stats::new(1000, TorrentState::Seeding, 10, 1000)),
             record: Arc::new(Record { journal, storage, details }),
             room: Arc::new(Room {

@@ -198,7 +198,7 @@ fn tolerable() -> Vec<(&'static str, Vec<u8>)> {
 
 fn leech_request(torrent: &[u8]) -> LeechRequest {
     let torrent_base64 = Some(base64::prelude::BASE64_STANDARD.encode(torrent));
-    LeechRequest { torrent_base64, torrent_path: None, output: None }
+    LeechRequest { torrent_base64, ..LeechRequest::default() }
 }
 
 #[test]
@@ -219,18 +219,14 @@ fn the_daemon_refuses_hostile_torrents_with_a_reason() {
     // The same as a file, once: what is refused is the content.
     let file = room.folder("user").join("hostile.torrent");
     std::fs::write(&file, path(&["..", "x"])).unwrap();
-    let request = LeechRequest { torrent_base64: None, torrent_path: Some(file), output: None };
+    let request = LeechRequest { torrent_path: Some(file), ..LeechRequest::default() };
     assert_eq!(daemon.post("/leech", &request).status, 400);
     for request in [
-        LeechRequest {
-            torrent_base64: None,
-            torrent_path: Some(room.path().join("not there")),
-            output: None,
-        },
-        LeechRequest { torrent_base64: None, torrent_path: Some(room.path().to_owned()), output: None },
-        LeechRequest { torrent_base64: None, torrent_path: Some("/dev/zero".into()), output: None },
-        LeechRequest { torrent_base64: None, torrent_path: None, output: None },
-        LeechRequest { torrent_base64: Some("not base64!".into()), torrent_path: None, output: None },
+        LeechRequest { torrent_path: Some(room.path().join("not there")), ..LeechRequest::default() },
+        LeechRequest { torrent_path: Some(room.path().to_owned()), ..LeechRequest::default() },
+        LeechRequest { torrent_path: Some("/dev/zero".into()), ..LeechRequest::default() },
+        LeechRequest::default(),
+        LeechRequest { torrent_base64: Some("not base64!".into()), ..LeechRequest::default() },
         LeechRequest { output: Some("relative".into()), ..leech_request(&info(|_| ())) },
     ] {
         let answer = daemon.post("/leech", &request);

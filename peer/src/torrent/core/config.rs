@@ -9,7 +9,7 @@ use crate::storage::blocks::BlockPool;
 pub struct CoreConfig {
     /// Peers that are unchoked at a time, the optimistic one included. At least 1.
     pub upload_slots: usize,
-    /// Connections the torrent may have, in both directions together.
+    /// Connections the torrent may have, in both directions together, unless its options say otherwise.
     pub max_connections: usize,
     /// Connections with one [`Host`](crate::torrent::host::Host), in both directions together.
     pub max_per_host: usize,

@@ -72,7 +72,7 @@ impl Core {
         let is_its = |peer: &Peer| Host::of(peer.info.address.ip()) == host;
         if self.peers.values().filter(|peer| is_its(peer)).count() >= self.config.max_per_host {
             self.make_room(is_its, CloseReason::Crowded, cx)
-        } else if self.peers.len() >= self.config.max_connections {
+        } else if self.peers.len() >= self.max_connections() {
             self.make_room(|_| true, CloseReason::Full, cx)
         } else {
             Ok(())
@@ -182,7 +182,7 @@ impl Core {
     /// Whether another address may be dialled, now or when one is due.
     pub(super) fn may_dial(&self) -> bool {
         let dialling = self.dialler.dialling();
-        let limit = self.config.max_connections.min(self.config.max_outgoing);
+        let limit = self.max_connections().min(self.config.max_outgoing);
         dialling < self.config.max_half_open && self.peers.len() + dialling < limit
     }
 

@@ -8,6 +8,7 @@
 //! - `pieces`: which blocks to ask a peer for;
 //! - `endgame`: the last blocks, asked of several peers;
 //! - `slots`: who is unchoked;
+//! - `options`: what the user set;
 //! - `timers`: what happens because time passed.
 
 mod config;
@@ -17,6 +18,7 @@ mod endgame;
 #[cfg(any(test, debug_assertions))]
 mod invariants;
 mod messages;
+mod options;
 mod pieces;
 mod slots;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod tests;
 mod timers;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use torrent_common::bitfield::Bitfield;
@@ -40,11 +43,13 @@ use super::dial::Dialler;
 use super::event::{CloseReason, Command, Effect, Event, PeerKey};
 use super::peers::Peers;
 use super::suspects::Suspects;
+use crate::options::TorrentOptions;
 
 /// The state of one torrent's swarm.
 #[derive(Debug)]
 pub struct Core {
     config: CoreConfig,
+    options: Arc<TorrentOptions>,
     pieces: Pieces,
     peers: Peers,
     by_id: BTreeMap<PeerId, PeerKey>,
@@ -85,6 +90,7 @@ impl Core {
     pub fn new(geometry: Geometry, had: Bitfield, config: CoreConfig, now: Instant) -> Self {
         Self {
             config,
+            options: Arc::default(),
             pieces: Pieces::new(geometry, had),
             peers: Peers::new(),
             by_id: BTreeMap::new(),
@@ -118,6 +124,7 @@ impl Core {
             Event::Found(addresses) => self.found(addresses, cx),
             Event::Hashed(piece, good) => self.hashed(piece, good, cx),
             Event::Written(piece, ok) => self.written(piece, ok, cx),
+            Event::Options(options) => self.set_options(options, cx),
             Event::Tick => {}
         }
         self.run_timers(cx);

@@ -23,6 +23,36 @@ fn a_lost_peer_is_dialled_again_after_a_while_and_a_full_torrent_dials_nobody() 
 }
 
 #[test]
+fn a_lower_limit_of_connections_closes_the_least_useful() {
+    let mut t = torrent_with(4, &[0, 1, 2, 3], CoreConfig::new(OWN));
+    for number in 1..=5 {
+        t.connect(number);
+    }
+    for number in [2, 4] {
+        t.event(Event::Peer(key(number), PeerEvent::Interested));
+    }
+    t.event(Event::Peer(key(4), PeerEvent::Uploaded(1000)));
+    let set = |max_connections| {
+        Event::Options(Arc::new(TorrentOptions { max_connections, ..TorrentOptions::default() }))
+    };
+    let effects = t.event(set(Some(2)));
+    let gone = |effects: &[Effect], number| closed(effects, number) == Some(CloseReason::Full);
+    assert_eq!(
+        (1..=5).map(|number| gone(&effects, number)).collect::<Vec<_>>(),
+        [true, false, true, false, true]
+    );
+    // Nobody else comes in, from either side.
+    let effects = t.event(Event::Connected(key(6), info(6, Direction::Incoming)));
+    assert!(gone(&effects, 6));
+    assert!(!t.event(Event::Found(vec![address(9)])).contains(&Effect::Dial(address(9))));
+    let effects = t.event(set(Some(1)));
+    assert!(gone(&effects, 2) && !gone(&effects, 4), "the one that moves stays");
+    // As configured again.
+    assert!(t.event(set(None)).contains(&Effect::Dial(address(9))));
+    assert_eq!(t.core.stats(t.now).peers, 1);
+}
+
+#[test]
 fn ourselves_are_not_dialled_twice() {
     let mut t = torrent(4);
     t.event(Event::Found(vec![address(1)]));

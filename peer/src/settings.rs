@@ -1,0 +1,190 @@
+//! What holds for all torrents of a daemon and can be changed while it runs. A start begins with what config.ini says.
+
+use serde::{Deserialize, Serialize};
+use torrent_common::config::PeerConfig;
+
+use crate::options::named;
+
+/// GET /settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionSettings {
+    /// Bytes of payload per second, of all torrents together; 0: no limit.
+    pub download_limit: u64,
+    /// Bytes of payload per second, of all torrents together; 0: no limit.
+    pub upload_limit: u64,
+    /// The same while the alternative limits hold.
+    pub alt_download_limit: u64,
+    /// The same while the alternative limits hold.
+    pub alt_upload_limit: u64,
+    /// Which limits hold.
+    pub alt_mode: AltMode,
+    /// When the alternative limits hold, if that is by schedule; empty: never.
+    pub alt_schedule: String,
+    /// Torrents that download, or check what they have, at a time; 0: no limit. The others are queued.
+    pub max_active_downloads: usize,
+    /// Complete torrents that have connections at a time; 0: no limit. The others are queued.
+    pub max_active_seeds: usize,
+    /// Seeding ends when so many times a torrent's size were uploaded; 0: never.
+    pub seed_ratio: f64,
+    /// Seeding ends so many seconds after a torrent was complete; 0: never.
+    pub seed_time_s: u64,
+}
+
+/// Which limits of rates hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AltMode {
+    /// The usual ones.
+    #[default]
+    Off,
+    /// The alternative ones.
+    On,
+    /// The alternative ones when the schedule says so.
+    Scheduled,
+}
+
+/// POST /settings: a change (a JSON merge patch, RFC 7396): what is absent stays, what is null becomes as in config.ini.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsPatch {
+    /// See [`SessionSettings::download_limit`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub download_limit: Option<Option<u64>>,
+    /// See [`SessionSettings::upload_limit`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub upload_limit: Option<Option<u64>>,
+    /// See [`SessionSettings::alt_download_limit`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub alt_download_limit: Option<Option<u64>>,
+    /// See [`SessionSettings::alt_upload_limit`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub alt_upload_limit: Option<Option<u64>>,
+    /// See [`SessionSettings::alt_mode`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub alt_mode: Option<Option<AltMode>>,
+    /// See [`SessionSettings::alt_schedule`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub alt_schedule: Option<Option<String>>,
+    /// See [`SessionSettings::max_active_downloads`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub max_active_downloads: Option<Option<usize>>,
+    /// See [`SessionSettings::max_active_seeds`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub max_active_seeds: Option<Option<usize>>,
+    /// See [`SessionSettings::seed_ratio`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub seed_ratio: Option<Option<f64>>,
+    /// See [`SessionSettings::seed_time_s`].
+    #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub seed_time_s: Option<Option<u64>>,
+}
+
+/// What was asked for makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// Not a number, or negative.
+    #[error("a seed_ratio is a number from 0 (never stop) up, such as 1.5")]
+    Ratio,
+}
+
+impl SessionSettings {
+    /// As config.ini has them.
+    pub fn configured(config: &PeerConfig) -> Self {
+        Self {
+            download_limit: 0,
+            upload_limit: 0,
+            alt_download_limit: 0,
+            alt_upload_limit: 0,
+            alt_mode: AltMode::Off,
+            alt_schedule: String::new(),
+            max_active_downloads: config.max_active_downloads,
+            max_active_seeds: config.max_active_seeds,
+            seed_ratio: config.seed_ratio,
+            seed_time_s: config.seed_time_s,
+        }
+    }
+}
+
+impl SettingsPatch {
+    /// Changes nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The settings after the change; `configured` is what null stands for.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn applied_to(
+        &self,
+        settings: &SessionSettings,
+        configured: &SessionSettings,
+    ) -> Result<SessionSettings, SettingsError> {
+        if self.seed_ratio.flatten().is_some_and(|ratio| !(ratio.is_finite() && ratio >= 0.0)) {
+            return Err(SettingsError::Ratio);
+        }
+        let (now, then) = (settings, configured);
+        Ok(SessionSettings {
+            download_limit: pick(self.download_limit.as_ref(), &now.download_limit, &then.download_limit),
+            upload_limit: pick(self.upload_limit.as_ref(), &now.upload_limit, &then.upload_limit),
+            alt_download_limit: pick(
+                self.alt_download_limit.as_ref(),
+                &now.alt_download_limit,
+                &then.alt_download_limit,
+            ),
+            alt_upload_limit: pick(
+                self.alt_upload_limit.as_ref(),
+                &now.alt_upload_limit,
+                &then.alt_upload_limit,
+            ),
+            alt_mode: pick(self.alt_mode.as_ref(), &now.alt_mode, &then.alt_mode),
+            alt_schedule: pick(self.alt_schedule.as_ref(), &now.alt_schedule, &then.alt_schedule),
+            max_active_downloads: pick(
+                self.max_active_downloads.as_ref(),
+                &now.max_active_downloads,
+                &then.max_active_downloads,
+            ),
+            max_active_seeds: pick(
+                self.max_active_seeds.as_ref(),
+                &now.max_active_seeds,
+                &then.max_active_seeds,
+            ),
+            seed_ratio: pick(self.seed_ratio.as_ref(), &now.seed_ratio, &then.seed_ratio),
+            seed_time_s: pick(self.seed_time_s.as_ref(), &now.seed_time_s, &then.seed_time_s),
+        })
+    }
+}
+
+/// A field after a change: what it is now, was configured as, or is to be.
+fn pick<T: Clone>(named: Option<&Option<T>>, now: &T, configured: &T) -> T {
+    match named {
+        None => now.clone(),
+        Some(value) => value.clone().unwrap_or_else(|| configured.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_stays_and_null_is_as_in_the_file() {
+        let config = PeerConfig { max_active_seeds: 3, seed_ratio: 2.5, ..PeerConfig::default() };
+        let configured = SessionSettings::configured(&config);
+        assert_eq!((configured.max_active_seeds, configured.seed_ratio), (3, 2.5));
+        let patch = |json: &str| serde_json::from_str::<SettingsPatch>(json).unwrap();
+        let set = patch(r#"{"max_active_seeds":9,"seed_ratio":0,"alt_mode":"scheduled"}"#);
+        let changed = set.applied_to(&configured, &configured).unwrap();
+        let expected = SessionSettings {
+            max_active_seeds: 9,
+            seed_ratio: 0.0,
+            alt_mode: AltMode::Scheduled,
+            ..configured.clone()
+        };
+        assert_eq!(changed, expected);
+        assert_eq!(patch("{}").applied_to(&changed, &configured).unwrap(), changed);
+        let back = patch(r#"{"max_active_seeds":null,"seed_ratio":null,"alt_mode":null}"#);
+        assert_eq!(back.applied_to(&changed, &configured).unwrap(), configured);
+        assert_eq!(patch(r#"{"seed_ratio":-1}"#).applied_to(&changed, &changed), Err(SettingsError::Ratio));
+    }
+}
