@@ -45,7 +45,7 @@ pub struct CheckpointJob {
     /// Knows what was written.
     pub journal: Arc<Journal>,
     /// The rest of the checkpoint.
-    pub details: Details,
+    pub details: Box<Details>,
     /// Told the outcome.
     pub reply: Box<dyn FnOnce(Result<(), ResumeError>) + Send>,
 }
@@ -124,7 +124,7 @@ impl CheckpointJob {
     fn run(self) {
         let Self { storage, journal, details, reply } = self;
         let outcome =
-            catch_unwind(AssertUnwindSafe(|| journal.checkpoint(&storage, details, SystemTime::now())));
+            catch_unwind(AssertUnwindSafe(|| journal.checkpoint(&storage, *details, SystemTime::now())));
         reply(outcome.unwrap_or(Err(ResumeError::Storage(StorageError::Panicked))));
     }
 }
@@ -221,7 +221,7 @@ mod tests {
         let job = DiskJob::Checkpoint(CheckpointJob {
             storage: Arc::clone(&world.storage),
             journal: Arc::clone(&world.journal),
-            details: Details { paused: true, ..details() },
+            details: Box::new(Details { paused: true, ..details() }),
             reply: Box::new(move |outcome| reply.send(outcome.is_ok()).unwrap()),
         });
         assert!(disk.try_submit(job).is_ok());

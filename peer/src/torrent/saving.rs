@@ -171,7 +171,7 @@ impl Saving {
             DiskJob::Checkpoint(CheckpointJob {
                 storage: Arc::clone(&active.record.storage),
                 journal: Arc::clone(&active.record.journal),
-                details: self.details.clone(),
+                details: Box::new(self.details.clone()),
                 reply: Box::new(move |outcome| {
                     let _ = inputs.send(Input::Checkpointed(outcome.map_err(|error| error.to_string())));
                 }),
