@@ -79,7 +79,6 @@ impl DiskThreads {
     ///
     /// # Errors
     /// The job itself.
-    #[expect(clippy::result_large_err, reason = "the caller keeps the job it gets back")]
     pub fn try_submit(&self, job: DiskJob) -> Result<(), DiskJob> {
         match job {
             DiskJob::Write(job) => {
