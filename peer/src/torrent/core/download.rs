@@ -94,6 +94,10 @@ impl Core {
         // Others have enough, and are looked at when their own blocks come.
         let hungry = self.peers.iter().filter(|(_, peer)| peer.starved || peer.outstanding.is_empty());
         for key in hungry.map(|(&key, _)| key).collect::<Vec<_>>() {
+            if self.pieces.is_spent(cx.budget) {
+                // What frees blocks or budget brings us here again.
+                return;
+            }
             self.refill(key, cx);
         }
     }

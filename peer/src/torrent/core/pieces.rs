@@ -79,6 +79,20 @@ impl Pieces {
         self.picker.obtainable() == 0 && self.requests.all_asked() && !self.requests.is_empty()
     }
 
+    /// There is nothing to ask anybody for: every block of the begun pieces is asked for, and the budget has no room for
+    /// another piece. So a thousand peers that wait need not be tried one by one.
+    pub(super) fn is_spent(&self, budget: &dyn Budget) -> bool {
+        if self.requests.is_empty() || !self.requests.all_asked() || self.is_endgame() {
+            return false;
+        }
+        let len = u64::from(self.geometry.nominal_piece_len());
+        let room = budget.try_reserve(len);
+        if room {
+            budget.release(len);
+        }
+        !room
+    }
+
     /// Blocks to ask this peer for, up to `need` of them.
     pub(super) fn assign(
         &mut self,

@@ -172,6 +172,28 @@ fn when_the_budget_is_spent_peers_share_what_is_begun() {
 }
 
 #[test]
+fn peers_that_wait_for_the_budget_are_not_tried_one_by_one() {
+    let mut t = torrent(10);
+    t.budget.limit.set(0);
+    let all: Vec<u32> = (0..10).collect();
+    let mut blocks = t.giver(1, &all);
+    (2..=60).for_each(|number| assert_eq!(t.giver(number, &all), []));
+    t.budget.tries.set(0);
+    t.event(Event::Gone(key(60)));
+    assert!(t.budget.tries.get() <= 2, "{}", t.budget.tries.get());
+    // But each piece that is written is followed by the next.
+    for _ in 0..8 {
+        let sender = (1..60).find(|&number| t.core.peers[&key(number)].outstanding.len() == 4).unwrap();
+        let effects = t.send(sender, &blocks);
+        t.budget.tries.set(0);
+        let effects = t.finish(&effects);
+        blocks = (1..60).flat_map(|number| asked(&effects, number)).collect();
+        assert_eq!(blocks.len(), 4);
+        assert!(t.budget.tries.get() <= 8, "{}", t.budget.tries.get());
+    }
+}
+
+#[test]
 fn a_piece_that_nobody_can_send_gives_way() {
     let mut t = torrent(10);
     t.budget.limit.set(0);

@@ -18,10 +18,13 @@ use crate::torrent::event::{Direction, PeerEvent, PeerInfo};
 struct TestBudget {
     reserved: Cell<u64>,
     limit: Cell<u64>,
+    /// How often it was asked for room.
+    tries: Cell<u32>,
 }
 
 impl Budget for TestBudget {
     fn try_reserve(&self, len: u64) -> bool {
+        self.tries.set(self.tries.get() + 1);
         let fits = self.reserved.get() + len <= self.limit.get();
         if fits {
             self.reserve_first(len);
@@ -62,7 +65,7 @@ fn torrent_with(pieces: u64, had: &[u32], config: CoreConfig) -> Test {
         core: Core::new(geometry, bits, config, now),
         now,
         random: fastrand::Rng::with_seed(1),
-        budget: TestBudget { reserved: Cell::new(0), limit: Cell::new(u64::MAX) },
+        budget: TestBudget { reserved: Cell::new(0), limit: Cell::new(u64::MAX), tries: Cell::new(0) },
         geometry,
     }
 }
