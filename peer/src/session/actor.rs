@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use torrent_common::ids::InfoHash;
 
 use super::Shared;
@@ -58,19 +58,23 @@ pub enum Request {
 pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, mut saved: Vec<Saved>) {
     saved.sort_by_key(|saved| (saved.details.added_ns, saved.info_hash));
     for saved in saved {
-        let entry = start::entry_of(saved);
-        let mut table = shared.table();
-        table.order.push(entry.info_hash);
-        table.entries.insert(entry.info_hash, entry);
+        shared.table().insert(start::entry_of(saved));
     }
-    for request in requests {
+    loop {
+        let request = match shared.next_end() {
+            Some(wait) => requests.recv_timeout(wait),
+            None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
         match request {
-            Request::Stop(patience) => {
+            Ok(Request::Stop(patience)) => {
                 stop_all(shared, patience);
                 return;
             }
-            request => shared.serve(request),
+            Ok(request) => shared.serve(request),
+            Err(RecvTimeoutError::Timeout) => shared.end_in_time(),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
+        shared.fill_places();
     }
 }
 
@@ -127,21 +131,20 @@ impl Shared {
 
     /// Unfinished and changed torrents start; complete ones are only announced, and wait for somebody to come.
     fn open(self: &Arc<Self>) {
-        let order = self.table().order.clone();
-        for info_hash in order {
-            if self.table().entries.get(&info_hash).is_none_or(|entry| entry.paused) {
+        let wanted: Vec<InfoHash> = {
+            let table = self.table();
+            table.in_order().filter(|entry| entry.is_wanted()).map(|entry| entry.info_hash).collect()
+        };
+        for info_hash in wanted {
+            if self.aim(&info_hash) {
                 continue;
             }
-            match start::resting(self, &info_hash) {
-                Ok(Some(target)) => self.rest(target),
-                Ok(None) => drop(self.wake(&info_hash)),
-                Err(error) => self.failed(&info_hash, &error.to_string()),
-            }
+            self.begin(&info_hash);
         }
     }
 
     /// A complete torrent seeds without a thread.
-    fn rest(&self, target: AnnounceTarget) {
+    pub(super) fn rest(&self, target: AnnounceTarget) {
         if let Some(entry) = self.table().entries.get(&target.info_hash) {
             entry.stats.set_state(TorrentState::Seeding);
         }
@@ -170,11 +173,8 @@ impl Shared {
             return status.ok_or(Refusal::NotFound);
         }
         let entry = start::add(self, new)?;
-        {
-            let mut table = self.table();
-            table.order.push(info_hash);
-            table.entries.insert(info_hash, entry);
-        }
+        self.table().insert(entry);
+        self.aim(&info_hash);
         self.wake(&info_hash);
         let status = self.table().entries.get(&info_hash).map(Entry::status);
         status.ok_or_else(|| Refusal::Internal("the torrent is gone again".into()))
@@ -184,7 +184,7 @@ impl Shared {
         {
             let mut table = self.table();
             let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
-            entry.paused = true;
+            (entry.paused, entry.finished, entry.queued) = (true, false, false);
         }
         self.halt(info_hash);
         if let Some(entry) = self.table().entries.get(info_hash) {
@@ -194,19 +194,25 @@ impl Shared {
     }
 
     fn resume_torrent(self: &Arc<Self>, info_hash: &InfoHash) -> Result<(), Refusal> {
+        let settings = self.settings();
         {
             let mut table = self.table();
             let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
-            if !entry.paused && entry.stats.state() != TorrentState::Error {
+            if entry.is_wanted() {
                 return Ok(());
             }
-            entry.paused = false;
+            if entry.finished {
+                Self::go_on_beyond_goals(entry, &settings);
+            }
+            (entry.paused, entry.finished) = (false, false);
             entry.stats.set_state(TorrentState::Checking);
         }
         // The thread of a torrent that failed may still be there: nothing is saved beside its journal.
         self.halt(info_hash);
         start::save_wishes(self, info_hash)?;
-        self.wake(info_hash);
+        if !self.aim(info_hash) {
+            self.wake(info_hash);
+        }
         Ok(())
     }
 
@@ -217,28 +223,33 @@ impl Shared {
         self.halt(info_hash);
         let deleted = if delete_data { start::delete_data(self, info_hash) } else { Ok(()) };
         let removed = self.store.remove(info_hash).map_err(|error| Refusal::Internal(error.to_string()));
-        let mut table = self.table();
-        table.entries.remove(info_hash);
-        table.order.retain(|other| other != info_hash);
+        self.table().remove(info_hash);
         deleted.and(removed)
     }
 
     /// Ends a torrent's thread and takes leave of its trackers: in this order, since the thread announces itself.
-    fn halt(&self, info_hash: &InfoHash) {
+    pub(super) fn halt(&self, info_hash: &InfoHash) {
         self.end_thread(info_hash);
         self.with_announcer(|announcer| announcer.remove(*info_hash));
     }
 
     fn end_thread(&self, info_hash: &InfoHash) {
-        let running = self.table().entries.get_mut(info_hash).and_then(|entry| entry.running.take());
+        let running = {
+            let mut table = self.table();
+            let Some(entry) = table.entries.get_mut(info_hash) else { return };
+            let (running, rank) = (entry.running.take(), entry.rank);
+            table.places.leave(info_hash, rank);
+            running
+        };
         if let Some(running) = running {
             running.tell_to_stop(SETTLING);
             running.join();
         }
     }
 
-    /// Gives a torrent a thread unless it has one, is paused, or stands still for an error.
-    fn wake(self: &Arc<Self>, info_hash: &InfoHash) -> Option<Arc<Gate>> {
+    /// Gives a torrent a thread unless it has one, is paused, finished or queued, or stands still for an error. Without a
+    /// free place it is queued.
+    pub(super) fn wake(self: &Arc<Self>, info_hash: &InfoHash) -> Option<Arc<Gate>> {
         let finished = {
             let table = self.table();
             let entry = table.entries.get(info_hash).filter(|entry| entry.may_run())?;
@@ -250,6 +261,10 @@ impl Shared {
         if finished {
             self.end_thread(info_hash);
         }
+        if !self.take_place(info_hash) {
+            self.queue(info_hash);
+            return None;
+        }
         match start::spawn(self, info_hash) {
             Ok(running) => {
                 let gate = Arc::clone(&running.gate);
@@ -257,13 +272,14 @@ impl Shared {
                 Some(gate)
             }
             Err(error) => {
+                self.end_thread(info_hash);
                 self.failed(info_hash, &error.to_string());
                 None
             }
         }
     }
 
-    fn failed(&self, info_hash: &InfoHash, error: &str) {
+    pub(super) fn failed(&self, info_hash: &InfoHash, error: &str) {
         if let Some(entry) = self.table().entries.get(info_hash) {
             log::error!("{}: {error}", escape_for_log(&entry.name, start::LOG_NAME_LEN));
             entry.stats.fail(error.to_owned());
@@ -272,9 +288,12 @@ impl Shared {
 
     fn noticed(&self, notice: Notice) {
         match notice {
+            Notice::Looked(info_hash) => self.looked(&info_hash),
             Notice::Completed(info_hash) => {
                 self.with_announcer(|announcer| announcer.completed(info_hash));
+                self.completed(&info_hash);
             }
+            Notice::Goal(info_hash) => drop(self.aim(&info_hash)),
             Notice::WantPeers(info_hash) => {
                 self.with_announcer(|announcer| announcer.want_peers(info_hash));
             }

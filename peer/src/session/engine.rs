@@ -18,6 +18,7 @@ use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::magnet::magnet_link;
 
 use super::actor::Request;
+use super::entry::Entry;
 use super::jobs::Jobs;
 use super::start::NewTorrent;
 use super::{Session, Shared};
@@ -40,20 +41,12 @@ impl Engine for Session {
             tracker_url: shared.config.tracker_url.clone(),
             download_dir: shared.config.download_dir.clone(),
             uptime_seconds: shared.started.elapsed().as_secs(),
-            torrents: shared.table().order.len(),
+            torrents: shared.table().entries.len(),
         }
     }
 
     fn status(&self) -> Status {
-        let torrents: Vec<TorrentStatus> = {
-            let table = self.shared.table();
-            table
-                .order
-                .iter()
-                .filter_map(|info_hash| table.entries.get(info_hash))
-                .map(|e| e.status())
-                .collect()
-        };
+        let torrents: Vec<TorrentStatus> = self.shared.table().in_order().map(Entry::status).collect();
         Status {
             download_rate: torrents.iter().map(|torrent| torrent.download_rate).sum(),
             upload_rate: torrents.iter().map(|torrent| torrent.upload_rate).sum(),

@@ -10,6 +10,7 @@ use torrent_common::ids::InfoHash;
 use torrent_common::worker::{Shutdown, Worker};
 
 use super::gate::Gate;
+use super::places::{Kind, Rank};
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::options::TorrentOptions;
 use crate::torrent::input::Input;
@@ -31,8 +32,16 @@ pub struct Entry {
     pub paused: bool,
     /// Stopped because it was seeded as long as it was to be.
     pub finished: bool,
+    /// Waiting for a place.
+    pub queued: bool,
     /// What the user set for it.
     pub options: Arc<TorrentOptions>,
+    /// When it was added, among the others.
+    pub rank: Rank,
+    /// Since when it is complete, if it is: seconds since 1970.
+    pub complete_since_s: u64,
+    /// When its seeding ends, if it is on the list of those that end by time: seconds since 1970.
+    pub end_s: Option<u64>,
     /// Its numbers.
     pub stats: Arc<Stats>,
     /// Its thread, while it has one.
@@ -62,9 +71,28 @@ impl Entry {
         self.running.as_ref().map(|running| Arc::clone(&running.gate))
     }
 
-    /// Neither paused, nor finished, nor standing still for an error: only the user starts it again then, no stranger and no tracker.
+    /// Neither paused, nor finished, nor queued, nor standing still for an error: only the user starts it again then, no stranger and no tracker.
     pub fn may_run(&self) -> bool {
+        self.is_wanted() && !self.queued
+    }
+
+    /// As [`Entry::may_run`], but for a place.
+    pub fn is_wanted(&self) -> bool {
         !self.paused && !self.finished && self.stats.state() != TorrentState::Error
+    }
+
+    /// Every piece is had, as far as is known.
+    pub fn is_complete(&self) -> bool {
+        self.stats.transfer.left.load(Ordering::Relaxed) == 0
+    }
+
+    /// What it wants a place for.
+    pub fn kind(&self) -> Kind {
+        if self.is_complete() || self.stats.state() == TorrentState::Seeding {
+            Kind::Seed
+        } else {
+            Kind::Download
+        }
     }
 
     /// The pieces had, while it is active and not checking.

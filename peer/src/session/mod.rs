@@ -1,15 +1,18 @@
 //! Owns the torrents: what is known, what is active, what survives a restart. One thread changes things (`actor`);
 //! everybody reads the table, and reaches active torrents by their own queues.
 
+mod activity;
 mod actor;
 mod engine;
 mod entry;
 mod gate;
+mod goals;
 mod jobs;
+mod places;
 mod start;
 mod wishes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -32,6 +35,7 @@ use crate::torrent::input::Input;
 use self::actor::Request;
 use self::entry::Entry;
 use self::jobs::Jobs;
+use self::places::{Limits, Places, Rank};
 
 /// Requests that may wait for the session's thread.
 const REQUEST_QUEUE_LEN: usize = 1024;
@@ -67,7 +71,35 @@ pub struct Shared {
 struct Table {
     entries: HashMap<InfoHash, Entry>,
     /// As they were added.
-    order: Vec<InfoHash>,
+    order: BTreeMap<Rank, InfoHash>,
+    /// Who is active, and who waits for it.
+    places: Places,
+    /// When the seeding of those ends that have a goal of time, in seconds since 1970.
+    ends: BTreeSet<(u64, InfoHash)>,
+}
+
+impl Table {
+    /// Adds a torrent behind the others.
+    fn insert(&mut self, mut entry: Entry) {
+        entry.rank = self.order.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.order.insert(entry.rank, entry.info_hash);
+        self.entries.insert(entry.info_hash, entry);
+    }
+
+    /// Forgets a torrent.
+    fn remove(&mut self, info_hash: &InfoHash) {
+        let Some(entry) = self.entries.remove(info_hash) else { return };
+        self.order.remove(&entry.rank);
+        self.places.leave(info_hash, entry.rank);
+        if let Some(end_s) = entry.end_s {
+            self.ends.remove(&(end_s, *info_hash));
+        }
+    }
+
+    /// Every torrent, as they were added.
+    fn in_order(&self) -> impl Iterator<Item = &Entry> {
+        self.order.values().filter_map(|info_hash| self.entries.get(info_hash))
+    }
 }
 
 /// The running session. Stop it: dropping alone leaves its threads to the end of the process.
@@ -98,6 +130,7 @@ impl RunningSession {
     pub fn start(parts: SessionParts, saved: Vec<Saved>) -> std::io::Result<Self> {
         let (requests, receiver) = crossbeam_channel::bounded(REQUEST_QUEUE_LEN);
         let settings = SessionSettings::configured(&parts.config);
+        let places = Places::new(Limits::of(&settings));
         let shared = Arc::new(Shared {
             cache: FileCache::new(parts.config.open_files),
             config: parts.config,
@@ -108,7 +141,7 @@ impl RunningSession {
             started: Instant::now(),
             peer_port: OnceLock::new(),
             announcer: Mutex::new(None),
-            table: Mutex::default(),
+            table: Mutex::new(Table { places, ..Table::default() }),
             jobs: Jobs::default(),
             settings: Mutex::new(settings),
             requests,

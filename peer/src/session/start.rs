@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, TrySendError};
+use crossbeam_channel::{Receiver, SendTimeoutError, TrySendError};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::create::Created;
@@ -34,12 +34,14 @@ use crate::torrent::have::Have;
 use crate::torrent::input::Input;
 use crate::torrent::saving::Record;
 use crate::torrent::stats::Stats;
-use crate::torrent::{Active, thread};
+use crate::torrent::{Active, Notice, thread};
 
 /// Inputs that may wait for a torrent's thread.
 const INPUT_QUEUE_LEN: usize = 256;
 /// A complete torrent without a connection gives its thread back after so long.
 const LINGER: Duration = Duration::from_secs(30);
+/// Between two looks whether a session that has no room for a notice waits for the torrent.
+const RETRY: Duration = Duration::from_millis(50);
 /// Characters of a torrent's name in log lines.
 pub const LOG_NAME_LEN: usize = 80;
 
@@ -117,6 +119,7 @@ pub fn entry_of(saved: Saved) -> Entry {
         let pieces = u64::from(details.piece_count.max(1));
         details.total_len / pieces * u64::from(saved.pieces_had())
     };
+    let complete_since_s = details.completed_s.unwrap_or(details.added_ns / 1_000_000_000);
     let stats = Stats::new(details.total_len, state, saved.pieces_had(), bytes_had);
     stats.downloaded.store(details.downloaded, Ordering::Relaxed);
     stats.uploaded.store(details.uploaded, Ordering::Relaxed);
@@ -128,6 +131,10 @@ pub fn entry_of(saved: Saved) -> Entry {
         private: saved.details.private,
         paused: saved.details.paused,
         finished: saved.details.finished,
+        queued: false,
+        rank: 0,
+        complete_since_s,
+        end_s: None,
         options: Arc::new(saved.details.options),
         stats: Arc::new(stats),
         running: None,
@@ -259,6 +266,7 @@ impl Start {
         };
         match self.prepare(&stats) {
             Ok(Some(active)) => {
+                self.tell(Notice::Looked(self.info_hash));
                 self.announce(&active);
                 self.gate.open(Arc::clone(&active.link));
                 thread::run(active, receiver);
@@ -268,9 +276,21 @@ impl Start {
                 log::error!("{}: {error}", self.info_hash);
                 stats.fail(error.to_string());
                 self.keep_wishes(receiver);
+                self.tell(Notice::Failed(self.info_hash));
             }
         }
         self.gate.shut();
+    }
+
+    /// Tells the session, unless it is told to stop: then the session waits for it, and knows all there is to know.
+    fn tell(&self, notice: Notice) {
+        let mut request = Request::Notice(notice);
+        while !self.cancel.is_set() {
+            match self.shared.requests.send_timeout(request, RETRY) {
+                Err(SendTimeoutError::Timeout(same)) => request = same,
+                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return,
+            }
+        }
     }
 
     /// What was set while it was being looked at is not for a torrent at work, but for the next time.

@@ -33,10 +33,12 @@ impl Shared {
         };
         // A torrent at work keeps them with its next checkpoint, which it makes at once. One whose thread has ended gives
         // the input back.
-        match inputs.map(|inputs| inputs.send(Input::Options(options))) {
+        let kept = match inputs.map(|inputs| inputs.send(Input::Options(options))) {
             Some(Ok(())) => Ok(()),
             None | Some(Err(_)) => start::save_wishes(self, info_hash),
-        }
+        };
+        self.aim(info_hash);
+        kept
     }
 
     /// Sets something for all torrents, until the daemon ends.
@@ -46,6 +48,7 @@ impl Shared {
             .applied_to(&self.settings(), &configured)
             .map_err(|error| Refusal::BadRequest(error.to_string()))?;
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
+        self.aim_all();
         Ok(next)
     }
 }

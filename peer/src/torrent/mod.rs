@@ -79,8 +79,12 @@ pub struct Active {
 /// What a torrent tells the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
+    /// It is at work, so what it has is known.
+    Looked(InfoHash),
     /// Every piece is had.
     Completed(InfoHash),
+    /// Complete, and as much was uploaded as was to be.
+    Goal(InfoHash),
     /// Complete, and nobody to talk to for a while: its thread may end.
     Idle(InfoHash),
     /// The disk failed it. Its thread waits to be stopped.

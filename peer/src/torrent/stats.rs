@@ -35,6 +35,8 @@ pub struct Stats {
     pub downloaded: AtomicU64,
     /// Bytes of payload uploaded, in all sessions.
     pub uploaded: AtomicU64,
+    /// Bytes uploaded at which seeding ends, as the session sees it; `u64::MAX`: never.
+    pub upload_goal: AtomicU64,
     /// What announces tell.
     pub transfer: Arc<Transfer>,
     /// Bytes looked at by a check.
@@ -76,6 +78,7 @@ impl Stats {
             pieces_checked: Arc::default(),
             downloaded: AtomicU64::new(0),
             uploaded: AtomicU64::new(0),
+            upload_goal: AtomicU64::new(u64::MAX),
             transfer: Arc::new(Transfer::new(total_len.saturating_sub(bytes_had))),
             checked: Arc::default(),
             live: Live::default(),

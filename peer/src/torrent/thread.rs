@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError};
@@ -76,6 +77,8 @@ struct Runner {
     news: bool,
     /// When they were last rung for new pieces.
     rung: Instant,
+    /// The last goal of uploading that was told to be reached.
+    goal_told: u64,
     /// Told to stop, and how long it may take.
     stopping: Option<Duration>,
     active: Active,
@@ -104,6 +107,7 @@ impl Runner {
             late: Vec::new(),
             news: false,
             rung: now,
+            goal_told: u64::MAX,
             stopping: None,
             active,
         }
@@ -217,8 +221,19 @@ impl Runner {
     fn heard(&mut self, key: PeerKey, event: PeerEvent) {
         if let PeerEvent::Uploaded(bytes) = event {
             self.active.stats.add_uploaded(bytes);
+            self.consider_goal();
         }
         self.feed(Event::Peer(key, event));
+    }
+
+    /// Enough was uploaded: the session decides, and is told once for each goal.
+    fn consider_goal(&mut self) {
+        let goal = self.active.stats.upload_goal.load(Ordering::Relaxed);
+        let reached = self.active.stats.uploaded.load(Ordering::Relaxed) >= goal;
+        if reached && goal != self.goal_told && self.core.is_complete() {
+            self.goal_told = goal;
+            self.unsaid.push_back(Notice::Goal(self.active.link.info_hash));
+        }
     }
 
     fn received(&mut self, key: PeerKey, blocks: Vec<(torrent_common::geometry::BlockRef, BlockBuf)>) {

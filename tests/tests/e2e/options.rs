@@ -1,10 +1,11 @@
 //! What users set for torrents and for the daemon: it holds at once, over restarts, and after a kill.
 
-use torrent_peer::control::api::{ApiError, LeechRequest, TorrentDetails, TorrentState};
+use torrent_common::ids::InfoHash;
+use torrent_peer::control::api::{ApiError, LeechRequest, SeedRequest, TorrentDetails, TorrentState};
 use torrent_peer::options::{FilePriority, OptionsPatch, Priority, TorrentOptions};
 use torrent_peer::settings::{SessionSettings, SettingsPatch};
-use torrent_tests::daemon::Daemon;
-use torrent_tests::payload::{ODD_TREE, write_tree};
+use torrent_tests::daemon::{Daemon, seed_request};
+use torrent_tests::payload::{ODD_TREE, write_file, write_tree};
 use torrent_tests::room::Room;
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
@@ -96,4 +97,148 @@ fn settings_hold_until_the_daemon_ends() {
     daemon.restart();
     assert_eq!(daemon.get("/settings").json::<SessionSettings>(), first);
     daemon.stop();
+}
+
+fn state(daemon: &Daemon, hash: InfoHash) -> TorrentState {
+    daemon.details(hash).status.state
+}
+
+#[test]
+fn downloads_wait_for_a_place_in_the_order_in_which_they_were_added() {
+    let room = Room::new("queue");
+    let tracker = Tracker::start(&room);
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let source = room.folder("source");
+    let seeded: Vec<_> = (0..4)
+        .map(|number| {
+            let path = source.join(format!("{number}.bin"));
+            write_file(&path, 100_000, number);
+            seeder.publish(&path, 16 * KIB)
+        })
+        .collect();
+    // Nobody has the first two for now.
+    for held_back in &seeded[..2] {
+        seeder.tell("/pause", held_back.info_hash, false);
+    }
+    let mut leecher = Daemon::start(&room, "leecher", &tracker.url());
+    let set = |daemon: &Daemon, max_active_downloads| {
+        let patch = SettingsPatch {
+            max_active_downloads: Some(Some(max_active_downloads)),
+            ..SettingsPatch::default()
+        };
+        daemon.post("/settings", &patch).json::<SessionSettings>();
+    };
+    set(&leecher, 1);
+    for one in &seeded {
+        leecher.leech(&one.torrent_path, None);
+    }
+    let hashes: Vec<_> = seeded.iter().map(|one| one.info_hash).collect();
+    leecher.wait_for("begun", hashes[0], |details| details.status.state == TorrentState::Downloading);
+    for &hash in &hashes[1..] {
+        assert_eq!(state(&leecher, hash), TorrentState::Queued);
+    }
+    // A queued torrent can be paused and resumed: it waits again.
+    leecher.tell("/pause", hashes[2], false);
+    assert_eq!(state(&leecher, hashes[2]), TorrentState::Paused);
+    leecher.tell("/resume", hashes[2], false);
+    assert_eq!(state(&leecher, hashes[2]), TorrentState::Queued);
+    // The first gives up its place: the second has it, which nobody seeds either.
+    leecher.tell("/pause", hashes[0], false);
+    leecher.wait_for("let in", hashes[1], |details| details.status.state == TorrentState::Downloading);
+    assert_eq!(state(&leecher, hashes[2]), TorrentState::Queued);
+    // Two places: the third is complete, and lets the fourth in.
+    set(&leecher, 2);
+    leecher.wait_for_seeding(hashes[2]);
+    leecher.wait_for_seeding(hashes[3]);
+    assert_eq!(state(&leecher, hashes[1]), TorrentState::Downloading);
+    // Fewer places than are taken: the last added goes.
+    leecher.tell("/resume", hashes[0], false);
+    leecher.wait_for("back", hashes[0], |details| details.status.state == TorrentState::Downloading);
+    set(&leecher, 1);
+    assert_eq!(state(&leecher, hashes[1]), TorrentState::Queued);
+    // A restart begins with the file's limit, which is none; the queue is not kept.
+    leecher.restart();
+    for &hash in &hashes[..2] {
+        leecher.wait_for("begun", hash, |details| details.status.state == TorrentState::Downloading);
+    }
+    // A removed one leaves no gap.
+    set(&leecher, 1);
+    assert_eq!(state(&leecher, hashes[1]), TorrentState::Queued);
+    leecher.tell("/remove", hashes[0], true);
+    leecher.wait_for("let in", hashes[1], |details| details.status.state == TorrentState::Downloading);
+    seeder.tell("/resume", hashes[1], false);
+    leecher.wait_for_seeding(hashes[1]);
+    leecher.stop();
+    seeder.stop();
+    tracker.stop();
+}
+
+#[test]
+fn seeds_that_have_no_place_wait() {
+    let room = Room::new("seeds");
+    let tracker = Tracker::start(&room);
+    let daemon = Daemon::start(&room, "daemon", &tracker.url());
+    let patch = SettingsPatch { max_active_seeds: Some(Some(1)), ..SettingsPatch::default() };
+    daemon.post("/settings", &patch).json::<SessionSettings>();
+    let source = room.folder("source");
+    let hashes = [1, 2].map(|number| {
+        let path = source.join(format!("{number}.bin"));
+        write_file(&path, 100_000, number);
+        daemon.publish(&path, 16 * KIB).info_hash
+    });
+    daemon.wait_for("seeding", hashes[0], |details| details.status.state == TorrentState::Seeding);
+    assert_eq!(state(&daemon, hashes[1]), TorrentState::Queued);
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    daemon.tell("/pause", hashes[0], false);
+    daemon.wait_for("let in", hashes[1], |details| details.status.state == TorrentState::Seeding);
+    let torrent = daemon.details(hashes[1]).torrent_path;
+    leecher.leech(&torrent, None);
+    leecher.wait_for_seeding(hashes[1]);
+    leecher.stop();
+    daemon.stop();
+    tracker.stop();
+}
+
+#[test]
+fn seeding_ends_at_its_goal_and_goes_on_when_resumed() {
+    let room = Room::new("goals");
+    let tracker = Tracker::start(&room);
+    let mut seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let path = room.folder("source").join("big.bin");
+    write_file(&path, 300_000, 5);
+    let request = SeedRequest {
+        options: OptionsPatch { seed_ratio: Some(Some(0.9)), ..OptionsPatch::default() },
+        ..seed_request(&path)
+    };
+    let seeded = seeder.seed(&request);
+    let hash = seeded.info_hash;
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    leecher.leech(&seeded.torrent_path, None);
+    let finished = |details: &TorrentDetails| details.status.state == TorrentState::Finished;
+    let details = seeder.wait_for("finished", hash, finished);
+    assert!(details.status.uploaded >= 270_000, "{details:?}");
+    // Kept over a restart; it is not paused, and not announced.
+    seeder.restart();
+    assert_eq!(state(&seeder, hash), TorrentState::Finished);
+    seeder.tell("/resume", hash, false);
+    let details = seeder.wait_for_seeding(hash);
+    assert_eq!(details.options.seed_ratio, Some(0.0), "the goal that was reached holds no more");
+    leecher.wait_for_seeding(hash);
+
+    // By time: the torrent is complete for longer than a second, or soon will be.
+    let patch = OptionsPatch { seed_time_s: Some(Some(1)), ..OptionsPatch::default() };
+    seeder.post(&format!("/torrents/{hash}/options"), &patch).json::<TorrentDetails>();
+    seeder.wait_for("finished by time", hash, finished);
+    // A goal for all does not hold for one that has its own.
+    let all = SettingsPatch { seed_time_s: Some(Some(1)), ..SettingsPatch::default() };
+    let own = OptionsPatch { seed_time_s: Some(Some(0)), ..OptionsPatch::default() };
+    leecher.post(&format!("/torrents/{hash}/options"), &own).json::<TorrentDetails>();
+    leecher.post("/settings", &all).json::<SessionSettings>();
+    assert_eq!(state(&leecher, hash), TorrentState::Seeding);
+    let own = OptionsPatch { seed_time_s: Some(None), ..OptionsPatch::default() };
+    leecher.post(&format!("/torrents/{hash}/options"), &own).json::<TorrentDetails>();
+    leecher.wait_for("finished by time", hash, finished);
+    leecher.stop();
+    seeder.stop();
+    tracker.stop();
 }
