@@ -1,7 +1,9 @@
 //! What users set while torrents run: entered in the table, kept for the next start, and told to the torrent at work.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use crossbeam_channel::SendTimeoutError;
 use torrent_common::ids::InfoHash;
 
 use super::Shared;
@@ -10,6 +12,9 @@ use crate::control::engine::Refusal;
 use crate::options::OptionsPatch;
 use crate::settings::{SessionSettings, SettingsPatch};
 use crate::torrent::input::Input;
+
+/// For a torrent with a full queue: one that begins may be waiting for the session meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// Sets something for one torrent, of `files` files if the change names any.
@@ -33,9 +38,12 @@ impl Shared {
         };
         // A torrent at work keeps them with its next checkpoint, which it makes at once. One whose thread has ended gives
         // the input back.
-        let kept = match inputs.map(|inputs| inputs.send(Input::Options(options))) {
+        let kept = match inputs.map(|inputs| inputs.send_timeout(Input::Options(options), PATIENCE)) {
             Some(Ok(())) => Ok(()),
-            None | Some(Err(_)) => start::save_wishes(self, info_hash),
+            Some(Err(SendTimeoutError::Timeout(_))) => {
+                Err(Refusal::Unavailable("the torrent has too much to do to hear of it: try again".into()))
+            }
+            None | Some(Err(SendTimeoutError::Disconnected(_))) => start::save_wishes(self, info_hash),
         };
         self.aim(info_hash);
         kept
