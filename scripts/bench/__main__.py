@@ -114,6 +114,7 @@ def one_run(key, name, run, runs, results, make):
     """Makes a run, says what came of it and keeps that. Whether it went well."""
     sys.stderr.write(f"{key:11} {name:13} {run + 1}/{runs}  ")
     sys.stderr.flush()
+    others = machine.Others()
     try:
         figures = make()
     except (Failed, OSError) as error:
@@ -121,8 +122,10 @@ def one_run(key, name, run, runs, results, make):
         results.add(key, name, failure=str(error))
         return False
     else:
-        say("  ".join(f"{what} {value:,.2f}" for what, value in list(figures.items())[:4]))
-        results.add(key, name, figures)
+        share = others.share()
+        disturbed = f"  (others used {share:.0%} of the processor)" if share > table.DISTURBED else ""
+        say("  ".join(f"{what} {value:,.2f}" for what, value in list(figures.items())[:4]) + disturbed)
+        results.add(key, name, {**figures, "others": share})
         return True
 
 

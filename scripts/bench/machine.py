@@ -2,6 +2,7 @@
 import os
 import platform
 import subprocess
+import time
 
 
 def describe():
@@ -25,6 +26,27 @@ def build(top, binary):
     commit = subprocess.run(["git", "-C", top, "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True)
     name = version[-1] if version else "unknown version"
     return f"{name} ({commit.stdout.strip()})" if commit.returncode == 0 else name
+
+
+class Others:
+    """What others use of the processor meanwhile, other machines on the same hardware included."""
+
+    def __init__(self):
+        self.begun, self.before = time.monotonic(), self._others_s()
+
+    def share(self):
+        """Of all cores' time since the beginning: from 0 to 1. Call it when the processes started here have ended."""
+        spent = self._others_s() - self.before
+        return min(max(spent / ((time.monotonic() - self.begun) * os.cpu_count()), 0), 1)
+
+    @staticmethod
+    def _others_s():
+        with open("/proc/stat") as file:
+            # user nice system idle iowait irq softirq steal
+            ticks = [int(field) for field in file.readline().split()[1:9]]
+        busy = sum(ticks) - ticks[3] - ticks[4]
+        own = os.times()
+        return busy / os.sysconf("SC_CLK_TCK") - (own.user + own.system + own.children_user + own.children_system)
 
 
 def _value(path, key):

@@ -1,6 +1,8 @@
 """The figures as Markdown: for a terminal, and for the README."""
 
 DASH = "–"
+#: Of the processor's time: when others use more, a run says little.
+DISTURBED = 0.1
 
 
 class Column:
@@ -45,7 +47,8 @@ TABLES = {
         Column("first", figure("first", 2)), Column("median", figure("median", 2)), Column("last", figure("last", 2)),
         Column("last, of ours", ratio("last", "ours")), Column("CPU s per GiB delivered", figure("cpu_s_gib", 1)),
     ]),
-    "tracker": ("Announces over HTTP: the tracker on one core, {connections} connections from another", "tracker", [
+    "tracker": ("Announces over HTTP: the tracker on one core, {connections} connections from another. Where two are "
+                "equally fast the load is the limit, and processor time for each announce tells them apart", "tracker", [
         Column("per s, kept alive", answered("keep-alive", figure("keep-alive_per_s", 0))),
         Column("CPU µs", answered("keep-alive", figure("keep-alive_cpu_us", 1))),
         Column("p99 ms", answered("keep-alive", milliseconds("keep-alive_p99_us"))),
@@ -70,6 +73,9 @@ def markdown(key, section):
         if row["failures"]:
             times = len(row["failures"])
             notes.append(f"{row['name']}: {times} of {times + len(row['runs'])} runs failed")
+    shares = [run.get("others", 0) for row in section["rows"] for run in row["runs"]]
+    if disturbed := sum(share > DISTURBED for share in shares):
+        notes.append(f"Disturbed: in {disturbed} of {len(shares)} runs other programs used more than {DISTURBED:.0%} of the processor")
     notes += section["skipped"]
     runs = sorted({len(row["runs"]) for row in section["rows"] if row["runs"]}) or [0]
     count = f"{runs[0]}–{runs[-1]}" if len(runs) > 1 else str(runs[0])
