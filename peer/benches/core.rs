@@ -108,6 +108,7 @@ fn peer(number: u8) -> PeerInfo {
         peer_id: PeerId::new([number + 1; 20]),
         direction: Direction::Incoming,
         fast: true,
+        hidden: false,
     }
 }
 

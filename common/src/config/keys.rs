@@ -56,7 +56,8 @@ pub(super) const PEER: &[Key<PeerConfig>] = &[
         v.number("connections", 1..=65535, &mut c.max_connections_per_address)
     }),
     key("MAX_HALF_OPEN", |c, v| v.number("connections", 1..=1000, &mut c.max_half_open)),
-    key("UPLOAD_SLOTS", |c, v| v.number("peers", 1..=1000, &mut c.upload_slots)),
+    key("UPLOAD_SLOTS", |c, v| v.number("peers", 0..=1000, &mut c.upload_slots)),
+    key("SUPER_SEEDING", |c, v| v.one_of(&[("auto", true), ("off", false)], &mut c.super_seeding)),
     key("MAX_ACTIVE_DOWNLOADS", |c, v| v.number("torrents", 0..=1_000_000, &mut c.max_active_downloads)),
     key("MAX_ACTIVE_SEEDS", |c, v| v.number("torrents", 0..=1_000_000, &mut c.max_active_seeds)),
     key("SEED_RATIO", |c, v| v.decimal(1_000_000.0, &mut c.seed_ratio)),

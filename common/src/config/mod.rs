@@ -83,8 +83,10 @@ pub struct PeerConfig {
     pub max_connections_per_address: usize,
     /// MAX_HALF_OPEN: connections being dialled at once. Default 32.
     pub max_half_open: usize,
-    /// UPLOAD_SLOTS: peers of a torrent uploaded to at once. Default 8.
+    /// UPLOAD_SLOTS: peers of a torrent uploaded to at once; 0: as many as the uplink serves well. Default 0.
     pub upload_slots: usize,
+    /// SUPER_SEEDING: the only seeder of a torrent sends each piece once before any twice. Default auto (true).
+    pub super_seeding: bool,
     /// MAX_ACTIVE_DOWNLOADS: torrents that download or check at a time; 0: no limit. Default 0.
     pub max_active_downloads: usize,
     /// MAX_ACTIVE_SEEDS: complete torrents with connections at a time; 0: no limit. Default 0.
@@ -163,7 +165,8 @@ impl Default for PeerConfig {
             max_connections_per_torrent: 200,
             max_connections_per_address: 100,
             max_half_open: 32,
-            upload_slots: 8,
+            upload_slots: 0,
+            super_seeding: true,
             max_active_downloads: 0,
             max_active_seeds: 0,
             seed_ratio: 0.0,

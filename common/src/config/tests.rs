@@ -67,6 +67,7 @@ fn every_field_has_a_key() {
         MAX_CONNECTIONS_PER_ADDRESS = 27
         MAX_HALF_OPEN = 15
         UPLOAD_SLOTS = 16
+        SUPER_SEEDING = off
         MAX_ACTIVE_DOWNLOADS = 26
         MAX_ACTIVE_SEEDS = 27
         SEED_RATIO = 1.5
@@ -111,6 +112,7 @@ fn every_field_has_a_key() {
         max_connections_per_address: 27,
         max_half_open: 15,
         upload_slots: 16,
+        super_seeding: false,
         max_active_downloads: 26,
         max_active_seeds: 27,
         seed_ratio: 1.5,

@@ -70,6 +70,17 @@ impl Value<'_> {
         Ok(())
     }
 
+    /// One of these words, kept as what stands beside it.
+    pub fn one_of<T: Copy>(&self, words: &[(&str, T)], to: &mut T) -> Outcome {
+        let found = words.iter().find(|(word, _)| *word == self.text);
+        let (_, value) = found.ok_or_else(|| {
+            let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            format!("{}{}", names.join(" or "), self.comment_hint())
+        })?;
+        *to = *value;
+        Ok(())
+    }
+
     /// An IPv4 or IPv6 address.
     pub fn address(&self, to: &mut IpAddr) -> Outcome {
         *to = self

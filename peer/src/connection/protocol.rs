@@ -49,6 +49,8 @@ pub struct Protocol {
     ready: Vec<(BlockRef, BlockBuf)>,
     /// How much of [`Have`](crate::torrent::have::Have)'s log the peer was told.
     have_cursor: u32,
+    /// What the peer was shown, while we hide what we have (BEP 16).
+    shown: Option<Bitfield>,
     torrent_gone: bool,
 }
 
@@ -67,6 +69,7 @@ impl Protocol {
             asked: Asked::new(link.geometry),
             ready: Vec::new(),
             have_cursor,
+            shown: link.have.is_hidden().then(|| Bitfield::empty(&link.geometry)),
             torrent_gone: false,
             link,
         };
@@ -75,7 +78,8 @@ impl Protocol {
     }
 
     fn introduce(&mut self) {
-        let bits = self.link.have.snapshot();
+        let bits =
+            if self.is_hiding() { Bitfield::empty(&self.link.geometry) } else { self.link.have.snapshot() };
         if self.fast && bits.is_full() {
             self.outbox.push(&Message::HaveAll);
         } else if self.fast && bits.is_empty() {
@@ -85,6 +89,24 @@ impl Protocol {
         }
         if self.extended {
             self.outbox.push(&Message::Extended { id: 0, payload: extended::ours().into() });
+        }
+    }
+
+    /// The peer was told that we have nothing.
+    pub const fn is_hiding(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    fn show(&mut self, piece: PieceIndex) {
+        if self.shown.as_mut().is_some_and(|shown| shown.insert(piece)) {
+            self.outbox.push(&Message::Have(piece.get()));
+        }
+    }
+
+    fn show_all(&mut self) {
+        let Some(shown) = self.shown.take() else { return };
+        for piece in self.link.geometry.pieces().filter(|&piece| !shown.contains(piece)) {
+            self.outbox.push(&Message::Have(piece.get()));
         }
     }
 
@@ -114,6 +136,8 @@ impl Protocol {
             Command::Interested => self.outbox.push(&Message::Interested),
             Command::NotInterested => self.outbox.push(&Message::NotInterested),
             Command::Request(blocks) => self.request(&blocks),
+            Command::Show(pieces) => pieces.into_iter().for_each(|piece| self.show(piece)),
+            Command::ShowAll => self.show_all(),
             Command::Cancel(blocks) => blocks.into_iter().for_each(|block| self.cancel(block)),
             Command::Close(reason) => return Err(End::Closed(reason)),
         }

@@ -89,7 +89,8 @@ impl Connection {
         let (handle, commands) = ConnectionHandle::new(lease.waker.clone());
         let fast = theirs.supports_fast();
         let protocol = Protocol::new(Arc::clone(link), lease.key, fast, theirs.supports_extended());
-        let info = PeerInfo { address, peer_id: theirs.peer_id, direction, fast };
+        let info =
+            PeerInfo { address, peer_id: theirs.peer_id, direction, fast, hidden: protocol.is_hiding() };
         link.inputs.send(Input::Opened(lease.key, info, handle)).map_err(|_| End::TorrentGone)?;
         let bitfield_len = link.geometry.piece_count().div_ceil(8) as usize + 1;
         let decoder =

@@ -334,6 +334,26 @@ fn a_leecher_receives_blocks_in_batches_and_tells_what_it_has() {
 }
 
 #[test]
+fn who_hides_shows_one_piece_at_a_time_and_then_the_rest() {
+    let world = World::new(true);
+    world.link.have.hide(true);
+    let (mut peer, handle) = world.accept(FAST);
+    assert_eq!(peer.hear(), Heard::Message(Message::HaveNone));
+    let piece = |index| world.link.geometry.piece(index).unwrap();
+    handle.send(Command::Show(vec![piece(1)]));
+    assert_eq!(peer.hear(), Heard::Message(Message::Have(1)));
+    handle.send(Command::Show(vec![piece(1)]));
+    handle.send(Command::ShowAll);
+    handle.send(Command::ShowAll);
+    assert_eq!(peer.hear(), Heard::Message(Message::Have(0)));
+    assert_eq!(peer.hear(), Heard::Message(Message::Have(2)));
+    handle.send(Command::Unchoke);
+    assert_eq!(peer.hear(), Heard::Message(Message::Unchoke), "and nothing twice");
+    drop(handle);
+    world.finish();
+}
+
+#[test]
 fn a_block_taken_back_may_still_arrive_once() {
     let world = World::new(false);
     let (mut peer, handle) = world.accept(PLAIN);

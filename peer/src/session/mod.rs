@@ -15,6 +15,7 @@ mod wishes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -182,7 +183,8 @@ impl Session {
     /// What the announcer has heard. Called on its threads: never waits.
     pub fn answered(&self, answer: Answer) {
         match answer {
-            Answer::Peers { info_hash, peers, incomplete, .. } => {
+            Answer::Peers { info_hash, peers, complete, incomplete, .. } => {
+                self.shared.counted(&info_hash, complete);
                 self.shared.found(info_hash, peers, incomplete)
             }
             Answer::Failed { info_hash, reason } => log::debug!("{info_hash}: no tracker answered: {reason}"),
@@ -217,6 +219,13 @@ impl Shared {
 
     fn take_announcer(&self) -> Option<Announcer> {
         self.announcer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A tracker counts so many seeders.
+    fn counted(&self, info_hash: &InfoHash, seeders: u32) {
+        if let Some(entry) = self.table().entries.get(info_hash) {
+            entry.stats.seeders.store(seeders, Ordering::Relaxed);
+        }
     }
 
     /// Hands addresses to a torrent; wakes an idle one if somebody may want its pieces.

@@ -366,12 +366,16 @@ impl Start {
         };
         let core_config = CoreConfig {
             upload_slots: config.upload_slots,
+            super_seeding: config.super_seeding,
             max_connections: config.max_connections_per_torrent,
             max_per_host: config.max_connections_per_address,
             max_half_open: config.max_half_open,
             private: metainfo.private,
             ..CoreConfig::new(shared.own_peer_id)
         };
+        // Its first connection may begin before its thread does.
+        let alone = stats.seeders.load(Ordering::Relaxed) <= 1;
+        link.have.hide(alone && core_config.may_hide(had));
         let requests = shared.requests.clone();
         Active {
             name: escape_for_log(&metainfo.name, LOG_NAME_LEN),

@@ -33,6 +33,8 @@ pub struct PeerInfo {
     pub direction: Direction,
     /// Both sides speak BEP 6.
     pub fast: bool,
+    /// It was told that we have nothing: see [`Core::hides`](super::core::Core::hides).
+    pub hidden: bool,
 }
 
 /// Something happened that the core must know. Everything a stranger names was checked against the geometry by the
@@ -125,6 +127,10 @@ pub enum Command {
     NotInterested,
     /// Ask for these blocks, in this order. A batch: the pipeline is refilled before it runs dry.
     Request(Vec<BlockRef>),
+    /// Say that we have these pieces: sent to one from whom we hide.
+    Show(Vec<PieceIndex>),
+    /// Say what else we have: we hide no longer.
+    ShowAll,
     /// Take requests back. They may be answered all the same.
     Cancel(Vec<BlockRef>),
     /// Hang up.

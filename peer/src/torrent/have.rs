@@ -2,7 +2,7 @@
 //! request against, and the order in which pieces came, from which each connection sends its own `have` messages.
 //! So a new piece costs the torrent one store and a ring per connection, and no queue can overflow with haves.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{Geometry, PieceIndex};
@@ -14,6 +14,7 @@ pub struct Have {
     bits: Box<[AtomicU8]>,
     log: Box<[AtomicU32]>,
     logged: AtomicU32,
+    hidden: AtomicBool,
 }
 
 impl Have {
@@ -25,6 +26,7 @@ impl Have {
             bits: had.as_bytes().iter().map(|&byte| AtomicU8::new(byte)).collect(),
             log: (0..missing).map(|_| AtomicU32::new(0)).collect(),
             logged: AtomicU32::new(0),
+            hidden: AtomicBool::new(false),
         }
     }
 
@@ -46,6 +48,16 @@ impl Have {
             slot.store(piece.get(), Ordering::Relaxed);
             self.logged.store(at + 1, Ordering::Release);
         }
+    }
+
+    /// Connections that begin from now on tell their peer that we have nothing (BEP 16), or what we have.
+    pub fn hide(&self, hidden: bool) {
+        self.hidden.store(hidden, Ordering::Relaxed);
+    }
+
+    /// Whether a connection that begins is to hide what we have.
+    pub fn is_hidden(&self) -> bool {
+        self.hidden.load(Ordering::Relaxed)
     }
 
     /// How long the log is: take it before [`Have::snapshot`], so that no piece falls between the two.

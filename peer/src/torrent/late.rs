@@ -24,6 +24,7 @@ impl Late {
         match (self.0.last_mut(), command) {
             (Some(Command::Request(blocks)), Command::Request(more))
             | (Some(Command::Cancel(blocks)), Command::Cancel(more)) => blocks.extend(more),
+            (Some(Command::Show(pieces)), Command::Show(more)) => pieces.extend(more),
             (_, command) => self.0.push(command),
         }
         self.0.len() <= MAX_LATE

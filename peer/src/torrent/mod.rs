@@ -16,8 +16,10 @@ pub mod rate;
 pub mod requests;
 pub mod saving;
 pub mod stats;
+pub mod superseed;
 pub mod suspects;
 pub mod thread;
+pub mod uplink;
 
 use std::sync::Arc;
 use std::time::Duration;

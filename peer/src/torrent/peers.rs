@@ -17,8 +17,7 @@ pub type Peers = BTreeMap<PeerKey, Peer>;
 /// Requests outstanding at once, before the rate is known and for the slowest; and for the fastest.
 const PIPELINE: std::ops::RangeInclusive<usize> = 32..=256;
 /// The pipeline holds about so many seconds of what the peer sends: longer than any round trip. Not more, for a piece
-/// that waits in one peer's queue may meanwhile be sent by another to a third: with two seconds a lone seeder sends
-/// 1.27 copies until eight leechers are complete, with one 1.16 (`tests/simulation`).
+/// that waits in one peer's queue may meanwhile be sent by another to a third.
 const PIPELINE_SECONDS: u64 = 1;
 /// Pieces a peer may name as allowed-fast; BEP 6 proposes ten.
 const MAX_ALLOWED_FAST: usize = 32;

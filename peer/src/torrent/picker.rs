@@ -31,6 +31,8 @@ pub struct Picker {
     /// Per piece: how many peers have it, not counting `seeds`.
     availability: Vec<u32>,
     seeds: u32,
+    /// Pieces whose availability is 0.
+    absent: u32,
     order: Vec<PieceIndex>,
     /// Per piece: where it stands in `order`.
     position: Vec<usize>,
@@ -51,6 +53,7 @@ impl Picker {
             geometry,
             availability: vec![0; geometry.piece_count() as usize],
             seeds: 0,
+            absent: geometry.piece_count(),
             order,
             position,
             ends,
@@ -77,6 +80,11 @@ impl Picker {
         self.availability[piece.as_usize()].saturating_add(self.seeds)
     }
 
+    /// Pieces that no peer has, but for those that came with everything.
+    pub const fn absent(&self) -> u32 {
+        self.absent
+    }
+
     /// A peer that has everything came.
     pub const fn seed_came(&mut self) {
         self.seeds += 1;
@@ -91,6 +99,7 @@ impl Picker {
     pub fn came(&mut self, piece: PieceIndex, random: &mut fastrand::Rng) {
         let old = self.availability[piece.as_usize()];
         self.availability[piece.as_usize()] = old + 1;
+        self.absent -= u32::from(old == 0);
         if !self.is_open(piece) {
             return;
         }
@@ -108,6 +117,7 @@ impl Picker {
         let old = self.availability[piece.as_usize()];
         debug_assert!(old > 0, "{piece:?} left a peer that did not have it");
         self.availability[piece.as_usize()] = old.saturating_sub(1);
+        self.absent += u32::from(old == 1);
         if old == 0 || !self.is_open(piece) {
             return;
         }
@@ -230,6 +240,7 @@ impl Picker {
             start = end;
         }
         assert_eq!(start, self.order.len(), "pieces beyond the last bucket");
+        assert_eq!(self.absent as usize, self.availability.iter().filter(|&&count| count == 0).count());
         assert_eq!(self.position.iter().filter(|&&at| at != NOWHERE).count(), self.order.len());
     }
 }

@@ -39,6 +39,8 @@ pub struct Stats {
     pub upload_goal: AtomicU64,
     /// What announces tell.
     pub transfer: Arc<Transfer>,
+    /// Seeders that a tracker counted last.
+    pub seeders: AtomicU32,
     /// Bytes looked at by a check.
     pub checked: Arc<AtomicU64>,
     live: Live,
@@ -80,6 +82,7 @@ impl Stats {
             uploaded: AtomicU64::new(0),
             upload_goal: AtomicU64::new(u64::MAX),
             transfer: Arc::new(Transfer::new(total_len.saturating_sub(bytes_had))),
+            seeders: AtomicU32::new(0),
             checked: Arc::default(),
             live: Live::default(),
             error: Mutex::new(None),

@@ -114,6 +114,7 @@ mod tests {
             peer_id: PeerId::new([last; 20]),
             direction: Direction::Incoming,
             fast: true,
+            hidden: false,
         })
     }
 
@@ -162,6 +163,7 @@ mod tests {
             peer_id: PeerId::new([id; 20]),
             direction: Direction::Incoming,
             fast: true,
+            hidden: false,
         };
         assert_eq!(Identity::of(&info(1, 7)), Identity::of(&info(2, 7)));
         assert_ne!(Identity::of(&info(1, 7)), Identity::of(&info(1, 8)));

@@ -161,6 +161,7 @@ impl Runner {
         while let Some(event) = self.again.pop_front() {
             self.feed(event);
         }
+        self.active.link.have.hide(self.core.hides(now));
         self.send_late();
         if self.news && self.next_news() <= now {
             (self.news, self.rung) = (false, now);
@@ -390,6 +391,7 @@ impl Runner {
 
     fn show(&mut self, now: Instant) {
         self.shown = now;
+        self.core.told_of_seeders(self.active.stats.seeders.load(Ordering::Relaxed), now);
         let stats = self.core.stats(now);
         // Rates fade while nothing happens.
         self.stale = stats.download_rate > 0 || stats.upload_rate > 0;

@@ -11,6 +11,7 @@
     reason = "a test: a failure is a panic"
 )]
 
+mod one_to_many;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +35,9 @@ fn plain(seeder: bool) -> Nature {
         budget: u64::MAX,
         joins: Duration::ZERO,
         leaves: None,
+        download: u64::MAX >> 32,
+        free_rides: false,
+        leaves_after: None,
     }
 }
 
@@ -107,31 +111,5 @@ fn one_corrupt_and_one_honest_peer_are_enough() {
         let natures = vec![slow, Nature { corrupts, ..plain(true) }, plain(false)];
         let mut world = World::new(geometry, Duration::from_millis(20), natures, seed, true);
         assert!(world.run(Duration::from_secs(3_600)), "seed {seed}: not complete");
-    });
-}
-
-/// One seeder and eight leechers with the same upload. No leecher can be done before the seeder has sent one whole
-/// copy: (first, last) completion over that time.
-fn swarm(seed: u64, slots: usize) -> (f64, f64) {
-    let (size, rate) = (64 * 1024 * KIB, 2_500_000);
-    let geometry = Geometry::new(size, 256 * KIB, DEFAULT_BLOCK_LEN).unwrap();
-    let nature = |seeder| Nature { upload: rate, slots, ..plain(seeder) };
-    let natures = std::iter::once(nature(true)).chain((0..8).map(|_| nature(false))).collect();
-    let mut world = World::new(geometry, Duration::from_millis(1), natures, seed, false);
-    assert!(world.run(Duration::from_secs(3_600)));
-    let leechers = world.nodes.iter().filter(|node| !node.nature.seeder);
-    let ends: Vec<f64> = leechers.clone().filter_map(|node| Some(node.completed?.as_secs_f64())).collect();
-    assert!(leechers.clone().all(|node| node.uploaded > 0), "every leecher uploads");
-    let limit = size as f64 / rate as f64;
-    (ends.iter().copied().fold(f64::MAX, f64::min) / limit, ends.iter().copied().fold(0.0, f64::max) / limit)
-}
-
-#[test]
-fn eight_leechers_complete_near_the_fluid_limit() {
-    for_seeds("eight", 1, |seed| {
-        let slots = std::env::var("SIMULATION_SLOTS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
-        let (first, last) = swarm(seed, slots);
-        println!("seed {seed}: first {first:.2}, last {last:.2} of the fluid limit");
-        assert!(last < 1.3, "last completion {last:.2} times the fluid limit");
     });
 }

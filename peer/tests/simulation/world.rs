@@ -57,6 +57,12 @@ pub struct Nature {
     pub budget: u64,
     pub joins: Duration,
     pub leaves: Option<Duration>,
+    /// Bytes per second down.
+    pub download: u64,
+    /// Takes and never gives: nobody hears that it unchokes them.
+    pub free_rides: bool,
+    /// Leaves when it has sent so many bytes.
+    pub leaves_after: Option<u64>,
 }
 
 pub struct Node {
@@ -74,7 +80,11 @@ pub struct Node {
     /// What is to be uploaded, per link, and whom it was the turn of.
     queues: BTreeMap<PeerKey, VecDeque<BlockRef>>,
     last_served: PeerKey,
+    /// Its links that are open.
+    links: BTreeSet<PeerKey>,
     busy: bool,
+    /// When the last block that is under way will have come down.
+    down_until: Duration,
     wake: Option<Instant>,
 }
 
@@ -154,7 +164,9 @@ impl World {
                 hashing: BTreeSet::new(),
                 queues: BTreeMap::new(),
                 last_served: PeerKey(0),
+                links: BTreeSet::new(),
                 busy: false,
+                down_until: Duration::ZERO,
                 wake: None,
             });
         }
@@ -299,6 +311,7 @@ impl World {
                     self.tell(other, key, PeerEvent::Rejected(block));
                 }
             }
+            Command::Unchoke if node.nature.free_rides => {}
             Command::Unchoke => {
                 link.unchoked[end] = true;
                 self.tell(other, key, PeerEvent::Unchoked);
@@ -313,6 +326,13 @@ impl World {
                     assert!(!node.had.contains(block.piece()), "{block:?} asked for and had");
                 }
                 blocks.into_iter().for_each(|block| self.requested(other, key, block));
+            }
+            Command::Show(pieces) => {
+                pieces.into_iter().for_each(|piece| self.tell(other, key, PeerEvent::Have(piece)));
+            }
+            Command::ShowAll => {
+                let all = node.had.iter(&self.geometry).collect::<Vec<_>>();
+                all.into_iter().for_each(|piece| self.tell(other, key, PeerEvent::Have(piece)));
             }
             // Not sent: the worst case of a cancel that comes too late.
             Command::Cancel(_) if key.0.is_multiple_of(2) => {}
@@ -370,8 +390,16 @@ impl World {
             node.uploaded += u64::from(block.len());
             let corrupt = node.nature.corrupts > 0 && self.random.u32(..node.nature.corrupts) == 0;
             let other = self.other(index, key);
-            self.after(self.latency, What::Block(other, key, block, corrupt));
+            let taker = &mut self.nodes[other];
+            let time = Duration::from_nanos(u64::from(block.len()) * 1_000_000_000 / taker.nature.download);
+            taker.down_until = taker.down_until.max(self.now) + time;
+            let arrives = taker.down_until + self.latency;
+            self.at(arrives, What::Block(other, key, block, corrupt));
             self.event(index, Event::Peer(key, PeerEvent::Uploaded(block.len().into())));
+        }
+        let node = &self.nodes[index];
+        if node.present && node.nature.leaves_after.is_some_and(|bytes| node.uploaded >= bytes) {
+            self.leave(index);
         }
         self.upload(index);
     }
@@ -398,8 +426,11 @@ impl World {
         };
         let key = PeerKey(self.links.len() as u64);
         let fast = self.nodes[from].nature.fast && self.nodes[target].nature.fast;
+        let now = self.start + self.now;
         let (unchoked, asked) = ([false; 2], [BTreeSet::new(), BTreeSet::new()]);
         self.links.push(Link { ends: [from, target], open: true, fast, unchoked, asked });
+        self.nodes[from].links.insert(key);
+        self.nodes[target].links.insert(key);
         for (me, other, direction) in
             [(from, target, Direction::Outgoing), (target, from, Direction::Incoming)]
         {
@@ -407,9 +438,11 @@ impl World {
             if direction == Direction::Incoming {
                 address.set_port(40_000);
             }
-            let info = PeerInfo { address, peer_id: self.nodes[other].id, direction, fast };
+            let hidden = self.nodes[me].core.hides(now);
+            let bits = if hidden { Bitfield::empty(&self.geometry) } else { self.nodes[me].had.clone() };
+            let info = PeerInfo { address, peer_id: self.nodes[other].id, direction, fast, hidden };
+            self.tell(other, key, PeerEvent::Bitfield(bits));
             self.event(me, Event::Connected(key, info));
-            self.tell(me, key, PeerEvent::Bitfield(self.nodes[other].had.clone()));
         }
     }
 
@@ -420,6 +453,7 @@ impl World {
         }
         for node in link.ends {
             self.nodes[node].queues.remove(&key);
+            self.nodes[node].links.remove(&key);
             self.after(self.latency, What::Event(node, Event::Gone(key)));
         }
     }
@@ -437,8 +471,7 @@ impl World {
     }
 
     fn links_of(&self, node: usize) -> Vec<PeerKey> {
-        let mine = self.links.iter().enumerate().filter(|(_, link)| link.open && link.ends.contains(&node));
-        mine.map(|(index, _)| PeerKey(index as u64)).collect()
+        self.nodes[node].links.iter().copied().collect()
     }
 
     fn end(&self, node: usize, key: PeerKey) -> usize {

@@ -1,14 +1,18 @@
 //! What the core is given, and what it shows.
 
+use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::PeerId;
 
 use crate::storage::blocks::BlockPool;
+use crate::torrent::superseed::MAX_PIECES;
 
 /// Limits and policy of one torrent. Start from [`CoreConfig::new`].
 #[derive(Debug, Clone)]
 pub struct CoreConfig {
-    /// Peers that are unchoked at a time, the optimistic one included. At least 1.
+    /// Peers that are unchoked at a time, the optimistic one included; 0: as many as fit the uplink.
     pub upload_slots: usize,
+    /// The only seeder of a torrent shows its pieces one after the other (BEP 16).
+    pub super_seeding: bool,
     /// Connections the torrent may have, in both directions together, unless its options say otherwise.
     pub max_connections: usize,
     /// Connections with one [`Host`](crate::torrent::host::Host), in both directions together.
@@ -28,6 +32,7 @@ impl CoreConfig {
     pub fn new(own_peer_id: PeerId) -> Self {
         Self {
             upload_slots: 4,
+            super_seeding: true,
             max_connections: 200,
             max_per_host: 100,
             max_outgoing: 50,
@@ -35,6 +40,13 @@ impl CoreConfig {
             own_peer_id,
             private: false,
         }
+    }
+}
+
+impl CoreConfig {
+    /// Whether a torrent that has these pieces may hide them, if nobody else has all.
+    pub fn may_hide(&self, had: &Bitfield) -> bool {
+        self.super_seeding && had.is_full() && had.len() <= MAX_PIECES
     }
 }
 

@@ -51,6 +51,9 @@ impl Core {
         }
         let parole = self.suspects.on_parole(Identity::of(&info));
         self.by_id.insert(info.peer_id, key);
+        if info.hidden {
+            self.show_came(key);
+        }
         self.peers.insert(key, Peer::new(info, self.pieces.geometry(), parole, cx.now));
     }
 
@@ -150,11 +153,13 @@ impl Core {
         } else {
             for piece in peer.have.iter(self.pieces.geometry()) {
                 self.pieces.picker.went(piece, cx.random);
+                self.show.lost(piece, &self.pieces.picker);
             }
         }
         if peer.info.direction == Direction::Outgoing {
             self.dialler.ended(peer.info.address, ending, cx.now, cx.random);
         }
+        self.show_went(key);
         self.totals.downloaded = self.totals.downloaded.saturating_add(peer.down.total());
         self.totals.uploaded = self.totals.uploaded.saturating_add(peer.up.total());
         self.slot_freed(peer.unchoked, cx);

@@ -189,6 +189,7 @@ impl Core {
         cx.effects.push(Effect::Completed);
         let seeds = self.peers.iter().filter(|(_, peer)| peer.have.is_full()).map(|(&key, _)| key);
         for key in seeds.collect::<Vec<_>>() {
+            self.heard_of_seeder(cx.now);
             self.close(key, CloseReason::BothSeed, cx);
         }
         self.fill_slots(cx);

@@ -21,6 +21,7 @@ impl Core {
         self.dialler.check_invariants();
         self.check_slots();
         self.check_peers_books();
+        self.check_show();
         assert!(self.timers.is_armed_for_fetching(self.is_fetching()), "blocks are fetched and nobody looks");
     }
 

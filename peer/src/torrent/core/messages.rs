@@ -67,6 +67,7 @@ impl Core {
         } else {
             for piece in peer.have.iter(self.pieces.geometry()) {
                 self.pieces.picker.came(piece, cx.random);
+                self.show.has(key, piece, &self.pieces.picker);
             }
         }
         self.after_have(key, cx);
@@ -80,6 +81,7 @@ impl Core {
                 continue;
             }
             self.pieces.picker.came(piece, cx.random);
+            self.show.has(key, piece, &self.pieces.picker);
             if !self.pieces.had().contains(piece) {
                 peer.wanted += 1;
                 peer.dry = None;
@@ -94,6 +96,7 @@ impl Core {
             return;
         }
         self.pieces.picker.came(piece, cx.random);
+        self.show.has(key, piece, &self.pieces.picker);
         if !self.pieces.had().contains(piece) {
             peer.wanted += 1;
             peer.dry = None;
@@ -103,6 +106,7 @@ impl Core {
 
     fn after_have(&mut self, key: PeerKey, cx: &mut Context<'_>) {
         if self.is_complete() && self.peers.get(&key).is_some_and(|peer| peer.have.is_full()) {
+            self.heard_of_seeder(cx.now);
             self.close(key, CloseReason::BothSeed, cx);
             return;
         }

@@ -9,6 +9,7 @@
 //! - `endgame`: the last blocks, asked of several peers;
 //! - `slots`: who is unchoked;
 //! - `options`: what the user set;
+//! - `show`: super-seeding;
 //! - `timers`: what happens because time passed.
 
 mod config;
@@ -20,6 +21,7 @@ mod invariants;
 mod messages;
 mod options;
 mod pieces;
+mod show;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ pub use config::{Budget, CoreConfig, CoreStats};
 
 use self::connect::Departed;
 use self::pieces::Pieces;
+use self::show::Show;
 use self::slots::Slots;
 use self::timers::Timers;
 use super::dial::Dialler;
@@ -57,6 +60,7 @@ pub struct Core {
     dialler: Dialler,
     suspects: Suspects,
     slots: Slots,
+    show: Show,
     timers: Timers,
     totals: Totals,
     /// Blocks or budget became free: every peer that wants for requests is looked at.
@@ -98,6 +102,7 @@ impl Core {
             dialler: Dialler::default(),
             suspects: Suspects::default(),
             slots: Slots::default(),
+            show: Show::default(),
             timers: Timers::new(now),
             totals: Totals::default(),
             refill_all: false,
@@ -131,6 +136,7 @@ impl Core {
         if std::mem::take(&mut self.refill_all) {
             self.refill_everybody(cx);
         }
+        self.run_show(cx);
         self.arm_check(now);
     }
 
@@ -168,6 +174,7 @@ impl Core {
         self.peers.clear();
         self.by_id.clear();
         self.slots = Slots::default();
+        self.show = Show::default();
         self.pieces.end_all(budget, effects);
         self.timers.stop();
     }

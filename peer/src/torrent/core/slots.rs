@@ -6,6 +6,7 @@ use super::{Context, Core};
 use crate::torrent::choker::{self, Candidate, ROUND, Round};
 use crate::torrent::event::{Command, PeerKey};
 use crate::torrent::peers::Peer;
+use crate::torrent::uplink::Uplink;
 
 /// While seeding, a turn is at least so many pieces.
 const PIECES_PER_TURN: u64 = 4;
@@ -19,9 +20,19 @@ pub(super) struct Slots {
     optimist: Option<PeerKey>,
     /// Peers with a slot.
     used: usize,
+    /// How many there are when nobody has said so.
+    uplink: Uplink,
 }
 
 impl Core {
+    /// How many peers may have a slot.
+    fn slot_count(&self) -> usize {
+        match self.config.upload_slots {
+            0 => self.slots.uplink.slots(),
+            fixed => fixed,
+        }
+    }
+
     pub(super) fn they_want(&mut self, key: PeerKey, want: bool, cx: &mut Context<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if peer.they_want == want {
@@ -41,7 +52,7 @@ impl Core {
         if self.peers.get(&key).is_none_or(|peer| peer.unchoked) {
             return;
         }
-        if self.slots.used >= self.config.upload_slots {
+        if self.slots.used >= self.slot_count() {
             let idle =
                 self.peers.iter().find(|(_, peer)| peer.unchoked && !peer.they_want).map(|(&key, _)| key);
             let Some(idle) = idle else { return };
@@ -61,7 +72,7 @@ impl Core {
     /// Gives slots that are free, or held by those not interested, to those who wait.
     pub(super) fn fill_slots(&mut self, cx: &mut Context<'_>) {
         let held_for_nothing = self.peers.values().filter(|peer| peer.unchoked && !peer.they_want).count();
-        let free = self.config.upload_slots.saturating_sub(self.slots.used) + held_for_nothing;
+        let free = self.slot_count().saturating_sub(self.slots.used) + held_for_nothing;
         for _ in 0..free {
             let waiting = self.candidates(|peer| !peer.unchoked, cx);
             let Some(next) = choker::fill(&waiting, self.is_complete(), cx.random) else { return };
@@ -84,15 +95,17 @@ impl Core {
         }
         self.slots.next_round = Some(cx.now + ROUND);
         self.slots.round += 1;
+        let rate = self.peers.values().map(|peer| peer.up.steady(cx.now)).fold(0, u64::saturating_add);
+        self.slots.uplink.round(rate, self.slots.used, candidates.len() > self.slots.used);
         let round = Round {
             number: self.slots.round,
             seeding: self.is_complete(),
             optimist: self.slots.optimist,
             quota: PIECES_PER_TURN * u64::from(self.pieces.geometry().nominal_piece_len()),
         };
-        let decision = choker::decide(&candidates, self.config.upload_slots, &round, cx.random);
+        let decision = choker::decide(&candidates, self.slot_count(), &round, cx.random);
         self.slots.optimist = decision.optimist;
-        let mut room = self.config.upload_slots.saturating_sub(decision.unchoked.len());
+        let mut room = self.slot_count().saturating_sub(decision.unchoked.len());
         let mut losers = Vec::new();
         for (&key, peer) in self.peers.iter().filter(|(_, peer)| peer.unchoked) {
             // Who is not interested may stay unchoked while nobody needs the slot: it saves a round trip later.
@@ -132,9 +145,9 @@ impl Core {
     pub(super) fn check_slots(&self) {
         let used = self.peers.values().filter(|peer| peer.unchoked).count();
         assert_eq!(used, self.slots.used);
-        assert!(used <= self.config.upload_slots, "{used} slots used");
+        assert!(used <= self.slot_count(), "{used} slots used");
         let waiting = self.peers.values().any(|peer| peer.they_want && !peer.unchoked);
-        let all_used = used == self.config.upload_slots;
+        let all_used = used == self.slot_count();
         assert!(!waiting || all_used || !self.is_complete(), "a slot is free and somebody waits");
         assert!(
             self.slots.next_round.is_some() || self.peers.values().all(|peer| !peer.they_want),

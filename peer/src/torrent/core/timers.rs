@@ -52,7 +52,9 @@ impl Core {
         }
         let dial = self.dialler.next_due().filter(|_| self.may_dial());
         let want_peers = self.lacks_peers().then_some(self.timers.want_peers);
-        let all = [self.timers.check, self.slots.next_round, self.pieces.next_delayed(), dial, want_peers];
+        let show = self.next_show();
+        let all =
+            [self.timers.check, self.slots.next_round, self.pieces.next_delayed(), dial, want_peers, show];
         all.into_iter().flatten().min()
     }
 

@@ -4,6 +4,7 @@ mod connect;
 mod download;
 mod guilt;
 mod nonsense;
+mod show;
 mod upload;
 
 use std::cell::Cell;
@@ -75,7 +76,13 @@ fn address(last: u8) -> SocketAddr {
 }
 
 fn info(number: u8, direction: Direction) -> PeerInfo {
-    PeerInfo { address: address(number), peer_id: PeerId::new([number; 20]), direction, fast: false }
+    PeerInfo {
+        address: address(number),
+        peer_id: PeerId::new([number; 20]),
+        direction,
+        fast: false,
+        hidden: false,
+    }
 }
 
 fn key(number: u8) -> PeerKey {
