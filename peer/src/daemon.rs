@@ -13,10 +13,11 @@ use crate::connection::registry::Connections;
 use crate::control::api::Status;
 use crate::control::engine::Engine;
 use crate::control::server::{self, ControlError, ControlServer};
-use crate::limits::Limits;
+use crate::limits::RateClock;
 use crate::listen::Listener;
 use crate::resume::{ResumeError, ResumeStore};
 use crate::session::{RunningSession, SessionParts};
+use crate::settings::SessionSettings;
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
 use crate::torrent::Room;
@@ -36,6 +37,8 @@ pub struct Running {
     listener: Listener,
     session: RunningSession,
     connections: Arc<Connections>,
+    /// Ends when it is dropped.
+    _rate_clock: RateClock,
 }
 
 /// Why the daemon did not start, and what to do about it.
@@ -104,9 +107,11 @@ impl Daemon {
         let key = random.u32(..);
         let connections = Connections::new(config.max_connections);
         let room = Arc::new(make_room(&config, &connections)?);
+        room.rates.set(SessionSettings::configured(&config).rates());
+        let rate_clock = RateClock::start(Arc::clone(&room.rates)).map_err(threads)?;
         let parts = SessionParts { config: config.clone(), room, store, own_peer_id, key };
         let session = RunningSession::start(parts, saved).map_err(threads)?;
-        Self::open(&config, own_peer_id, key, session, connections)
+        Self::open(&config, own_peer_id, key, session, connections, rate_clock)
     }
 
     fn open(
@@ -115,6 +120,7 @@ impl Daemon {
         key: u32,
         session: RunningSession,
         connections: Arc<Connections>,
+        rate_clock: RateClock,
     ) -> Result<Running, StartError> {
         let handle = session.session();
         let patience = Duration::from_secs(config.connect_timeout_s.into());
@@ -145,7 +151,7 @@ impl Daemon {
         match started {
             Ok((listener, control, announcer)) => {
                 session.open(listener.address().port(), announcer);
-                Ok(Running { control, listener, session, connections })
+                Ok(Running { control, listener, session, connections, _rate_clock: rate_clock })
             }
             Err(error) => {
                 session.stop(Duration::ZERO);
@@ -192,7 +198,7 @@ fn make_room(config: &PeerConfig, connections: &Arc<Connections>) -> Result<Room
         hashers,
         connections: Arc::clone(connections),
         bans: Bans::default(),
-        limits: Limits::default(),
+        rates: Arc::default(),
     })
 }
 

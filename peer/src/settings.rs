@@ -1,8 +1,9 @@
 //! What holds for all torrents of a daemon and can be changed while it runs. A start begins with what config.ini says.
 
 use serde::{Deserialize, Serialize};
-use torrent_common::config::PeerConfig;
+use torrent_common::config::{PeerConfig, Schedule, ScheduleError};
 
+use crate::limits::Rates;
 use crate::options::named;
 
 /// GET /settings.
@@ -85,22 +86,40 @@ pub enum SettingsError {
     /// Not a number, or negative.
     #[error("a seed_ratio is a number from 0 (never stop) up, such as 1.5")]
     Ratio,
+    /// Not days and hours.
+    #[error("an alt_schedule is {0}")]
+    Schedule(#[from] ScheduleError),
 }
 
 impl SessionSettings {
     /// As config.ini has them.
     pub fn configured(config: &PeerConfig) -> Self {
         Self {
-            download_limit: 0,
-            upload_limit: 0,
-            alt_download_limit: 0,
-            alt_upload_limit: 0,
-            alt_mode: AltMode::Off,
-            alt_schedule: String::new(),
+            download_limit: config.download_limit,
+            upload_limit: config.upload_limit,
+            alt_download_limit: config.alt_download_limit,
+            alt_upload_limit: config.alt_upload_limit,
+            alt_mode: if config.alt_schedule.is_empty() { AltMode::Off } else { AltMode::Scheduled },
+            alt_schedule: config.alt_schedule.to_string(),
             max_active_downloads: config.max_active_downloads,
             max_active_seeds: config.max_active_seeds,
             seed_ratio: config.seed_ratio,
             seed_time_s: config.seed_time_s,
+        }
+    }
+}
+
+impl SessionSettings {
+    /// What concerns rates.
+    pub fn rates(&self) -> Rates {
+        Rates {
+            download: self.download_limit,
+            upload: self.upload_limit,
+            alt_download: self.alt_download_limit,
+            alt_upload: self.alt_upload_limit,
+            alt_mode: self.alt_mode,
+            // What is no schedule was refused when it was set.
+            alt_schedule: self.alt_schedule.parse().unwrap_or_default(),
         }
     }
 }
@@ -122,6 +141,9 @@ impl SettingsPatch {
     ) -> Result<SessionSettings, SettingsError> {
         if self.seed_ratio.flatten().is_some_and(|ratio| !(ratio.is_finite() && ratio >= 0.0)) {
             return Err(SettingsError::Ratio);
+        }
+        if let Some(Some(schedule)) = &self.alt_schedule {
+            schedule.parse::<Schedule>()?;
         }
         let (now, then) = (settings, configured);
         Ok(SessionSettings {
@@ -185,6 +207,8 @@ mod tests {
         assert_eq!(patch("{}").applied_to(&changed, &configured).unwrap(), changed);
         let back = patch(r#"{"max_active_seeds":null,"seed_ratio":null,"alt_mode":null}"#);
         assert_eq!(back.applied_to(&changed, &configured).unwrap(), configured);
+        let odd = patch(r#"{"alt_schedule":"at night"}"#).applied_to(&changed, &changed);
+        assert_eq!(odd, Err(SettingsError::Schedule(ScheduleError)));
         assert_eq!(patch(r#"{"seed_ratio":-1}"#).applied_to(&changed, &changed), Err(SettingsError::Ratio));
     }
 }

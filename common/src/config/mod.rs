@@ -5,9 +5,11 @@ mod error;
 mod hint;
 mod keys;
 mod read;
+mod schedule;
 mod value;
 
 pub use error::{ConfigError, Problem};
+pub use schedule::{Schedule, ScheduleError};
 pub use value::is_tracker_url;
 
 use std::io;
@@ -95,6 +97,16 @@ pub struct PeerConfig {
     pub seed_ratio: f64,
     /// SEED_TIME: seeding ends so many seconds after a torrent was complete; 0: never. Default 0.
     pub seed_time_s: u64,
+    /// DOWNLOAD_LIMIT_KIB: bytes of payload per second, of all torrents together; 0: no limit. Default 0.
+    pub download_limit: u64,
+    /// UPLOAD_LIMIT_KIB: the same for what is sent. Default 0.
+    pub upload_limit: u64,
+    /// ALT_DOWNLOAD_LIMIT_KIB: the same while the alternative limits hold. Default 0.
+    pub alt_download_limit: u64,
+    /// ALT_UPLOAD_LIMIT_KIB: the same for what is sent. Default 0.
+    pub alt_upload_limit: u64,
+    /// ALT_SCHEDULE: when the alternative limits hold. Default never.
+    pub alt_schedule: Schedule,
     /// BUFFER_MIB: memory for pieces being received, of all torrents together. Default 16.
     pub buffer_len_bytes: u64,
     /// DISK_THREADS: threads that write. Default 2.
@@ -171,6 +183,11 @@ impl Default for PeerConfig {
             max_active_seeds: 0,
             seed_ratio: 0.0,
             seed_time_s: 0,
+            download_limit: 0,
+            upload_limit: 0,
+            alt_download_limit: 0,
+            alt_upload_limit: 0,
+            alt_schedule: Schedule::default(),
             buffer_len_bytes: 16 << 20,
             disk_threads: 2,
             hash_threads: 0,

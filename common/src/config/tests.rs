@@ -72,6 +72,11 @@ fn every_field_has_a_key() {
         MAX_ACTIVE_SEEDS = 27
         SEED_RATIO = 1.5
         SEED_TIME = 28
+        DOWNLOAD_LIMIT_KIB = 29
+        UPLOAD_LIMIT_KIB = 30
+        ALT_DOWNLOAD_LIMIT_KIB = 31
+        ALT_UPLOAD_LIMIT_KIB = 32
+        ALT_SCHEDULE = mon-fri 08:00-18:00, 22:00-06:00
         BUFFER_MIB = 17
         DISK_THREADS = 18
         HASH_THREADS = 19
@@ -117,6 +122,11 @@ fn every_field_has_a_key() {
         max_active_seeds: 27,
         seed_ratio: 1.5,
         seed_time_s: 28,
+        download_limit: 29 << 10,
+        upload_limit: 30 << 10,
+        alt_download_limit: 31 << 10,
+        alt_upload_limit: 32 << 10,
+        alt_schedule: "mon-fri 08:00-18:00, 22:00-06:00".parse().unwrap(),
         buffer_len_bytes: 17 << 20,
         disk_threads: 18,
         hash_threads: 19,
@@ -198,6 +208,8 @@ fn bad_values_are_refused() {
         ("peer", "BLOCK_SIZE", &["0", "2048", "16383", "262144", "16 KiB"]),
         ("peer", "BUFFER_MIB", &["0", "18446744073709551615"]),
         ("peer", "MAX_CONNECTIONS", &["0", "x"]),
+        ("peer", "UPLOAD_LIMIT_KIB", &["", "-1", "1.5", "10K", "1073741825"]),
+        ("peer", "ALT_SCHEDULE", &["at night", "8-18", "mon-fri", "08:00-08:00"]),
         ("peer", "TRACKER_URL", &["", "localhost", "ftp://t/announce", "http://", "http:///announce"]),
         (
             "peer",

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::CheckReads;
+use super::schedule::{Schedule, ScheduleError};
 
 /// A value as it stands in the file, and what paths in it mean.
 pub(super) struct Value<'a> {
@@ -52,6 +53,18 @@ impl Value<'_> {
         let number = self.text.parse::<f64>().ok().filter(|number| plain && (0.0..=max).contains(number));
         *to =
             number.ok_or_else(|| format!("a number from 0 to {max}, such as 1.5{}", self.comment_hint()))?;
+        Ok(())
+    }
+
+    /// A rate in KiB per second, kept in bytes; 0: no limit.
+    pub fn rate(&self, to: &mut u64) -> Outcome {
+        // A TiB per second: more is a mistake.
+        self.scaled("KiB per second (0: no limit)", 0..=1 << 30, 1024, to)
+    }
+
+    /// Days and hours; may be empty.
+    pub fn schedule(&self, to: &mut Schedule) -> Outcome {
+        *to = self.text.parse().map_err(|error: ScheduleError| format!("{error}{}", self.comment_hint()))?;
         Ok(())
     }
 

@@ -32,6 +32,12 @@ struct Arguments {
     /// where downloads go unless told otherwise (DOWNLOAD_DIR in config.ini)
     #[argh(option)]
     download_dir: Option<PathBuf>,
+    /// bytes per second received at the most, of all torrents together, such as 500K or 2M (DOWNLOAD_LIMIT_KIB in config.ini); 0: no limit
+    #[argh(option, from_str_fn(arguments::rate))]
+    down: Option<u64>,
+    /// bytes per second sent at the most, of all torrents together, such as 500K or 2M (UPLOAD_LIMIT_KIB in config.ini); 0: no limit
+    #[argh(option, from_str_fn(arguments::rate))]
+    up: Option<u64>,
 }
 
 /// The program.
@@ -81,6 +87,8 @@ fn configure(arguments: Arguments) -> Result<PeerConfig, Failure> {
     if let Some(folder) = arguments.download_dir {
         config.download_dir = folder;
     }
+    config.download_limit = arguments.down.unwrap_or(config.download_limit);
+    config.upload_limit = arguments.up.unwrap_or(config.upload_limit);
     for folder in [&mut config.download_dir, &mut config.torrent_dir, &mut config.state_dir] {
         *folder = settings::absolute(folder)?;
     }

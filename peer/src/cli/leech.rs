@@ -35,6 +35,12 @@ struct Arguments {
     /// the folder to put it in; the daemon's DOWNLOAD_DIR unless given
     #[argh(option)]
     output: Option<PathBuf>,
+    /// bytes per second that it is downloaded with at the most, such as 500K or 2M; 0: no limit of its own
+    #[argh(option, from_str_fn(arguments::rate))]
+    down: Option<u64>,
+    /// bytes per second that it is uploaded with at the most, such as 500K or 2M; 0: no limit of its own
+    #[argh(option, from_str_fn(arguments::rate))]
+    up: Option<u64>,
     /// connections to peers
     #[argh(option, from_str_fn(arguments::connections))]
     max_peers: Option<usize>,
@@ -72,6 +78,8 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         torrent_path: None,
         output: arguments.output.as_deref().map(settings::absolute).transpose()?,
         options: OptionsPatch {
+            download_limit: arguments.down.map(Some),
+            upload_limit: arguments.up.map(Some),
             max_connections: arguments.max_peers.map(Some),
             seed_ratio: arguments.ratio.map(Some),
             seed_time_s: arguments.seed_time.map(Some),

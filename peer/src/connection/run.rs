@@ -29,6 +29,8 @@ const REPORT: Duration = Duration::from_millis(500);
 const BULK: usize = 128 << 10;
 /// How long what comes may gather meanwhile. One wake-up, one read and one acknowledgement then serve many segments.
 const PAUSE: Duration = Duration::from_micros(300);
+/// How often the torrent is told that a limit keeps us from listening: before it thinks that the peer sends nothing.
+const REPORT_HELD: Duration = Duration::from_secs(10);
 /// Messages other than bitfields: extended handshakes are the longest.
 const MAX_MESSAGE_LEN: usize = 64 * 1024;
 
@@ -67,6 +69,8 @@ struct Clock {
     /// Bytes waited since, for a socket that takes none.
     blocked: Option<Instant>,
     reported: Instant,
+    /// The torrent was told that we do not listen.
+    excused: Instant,
 }
 
 impl Connection {
@@ -105,7 +109,7 @@ impl Connection {
             commands,
             protocol,
             inbox: Inbox::new(decoder),
-            clock: Clock { heard: now, spoke: now, blocked: None, reported: now },
+            clock: Clock { heard: now, spoke: now, blocked: None, reported: now, excused: now },
             down: Pace { allowance: down, held: None },
             up: Pace { allowance: up, held: None },
             unreported: 0,
@@ -203,6 +207,10 @@ impl Connection {
                 // Who is not listened to is not silent.
                 self.clock.heard = now;
             }
+            if received.held && now.duration_since(self.clock.excused) >= REPORT_HELD {
+                self.protocol.report(PeerEvent::Held);
+                self.clock.excused = now;
+            }
             self.readable = !received.drained;
             self.bulk = received.bytes >= BULK && !received.held;
         }
@@ -240,7 +248,7 @@ impl Connection {
         let mut interest = PollFlags::empty();
         let mut deadline = self.clock.heard + self.link.timeouts.silence;
         match self.down.held {
-            Some(until) => deadline = deadline.min(until),
+            Some(until) => deadline = deadline.min(until).min(self.clock.excused + REPORT_HELD),
             None => interest |= PollFlags::IN,
         }
         if let Some(until) = self.up.held {

@@ -3,18 +3,24 @@
 //!
 //! A connection asks its [`Allowance`] once a turn. It is granted a part of the torrent's limit and of everybody's, or
 //! told when to ask again, and sleeps until then without looking at its socket in that direction. A change of a rate
-//! rings all who wait. Nothing here has a thread or a timer: without a limit, it costs a look at two numbers a turn.
+//! rings all who wait. Without a limit, all this costs a look at two numbers a turn.
+//! The one thread here waits for the next change by ALT_SCHEDULE.
 
 mod allowance;
 mod bucket;
+mod clock;
 mod limiter;
+mod rates;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 pub use allowance::{Allowance, Grant};
+pub use clock::RateClock;
 pub use limiter::Limiter;
+pub use rates::{RateControl, Rates};
 
 use crate::torrent::event::PeerKey;
 use crate::wake::Waker;
@@ -26,6 +32,15 @@ pub struct Limits {
     pub down: Arc<Limiter>,
     /// Payload sent.
     pub up: Arc<Limiter>,
+}
+
+impl Limits {
+    /// Sets both, in bytes per second; 0: no limit.
+    pub fn set(&self, down: u64, up: u64) {
+        let now = Instant::now();
+        self.down.set(down, now);
+        self.up.set(up, now);
+    }
 }
 
 /// The limits that hold for a torrent's connections.

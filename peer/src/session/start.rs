@@ -362,7 +362,7 @@ impl Start {
                 connect: Duration::from_secs(config.connect_timeout_s.into()),
                 silence: Duration::from_secs(config.peer_timeout_s.into()),
             },
-            limits: TorrentLimits { own: Limits::default(), all: shared.room.limits.clone() },
+            limits: TorrentLimits { own: Limits::default(), all: shared.room.rates.limits() },
         };
         let core_config = CoreConfig {
             upload_slots: config.upload_slots,

@@ -57,6 +57,7 @@ impl Shared {
             .map_err(|error| Refusal::BadRequest(error.to_string()))?;
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
         self.aim_all();
+        self.room.rates.set(next.rates());
         Ok(next)
     }
 }

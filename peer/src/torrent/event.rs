@@ -89,6 +89,8 @@ pub enum PeerEvent {
     Suggested(PieceIndex),
     /// So many more bytes of payload were sent to it. Reported while it uploads, at least every half second.
     Uploaded(u64),
+    /// We do not listen to it, because of a limit of ours: that it sends nothing is not its fault. Reported now and then.
+    Held,
 }
 
 /// What the core wants done. Carried out in order.

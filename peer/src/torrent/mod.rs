@@ -33,7 +33,7 @@ use self::core::CoreConfig;
 use self::stats::Stats;
 use crate::connection::link::TorrentLink;
 use crate::connection::registry::Connections;
-use crate::limits::Limits;
+use crate::limits::RateControl;
 use crate::options::TorrentOptions;
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
@@ -51,7 +51,7 @@ pub struct Room {
     /// Whom nobody talks to.
     pub bans: Bans,
     /// How fast they may be together.
-    pub limits: Limits,
+    pub rates: Arc<RateControl>,
 }
 
 /// What a torrent's thread is given.

@@ -23,6 +23,7 @@ use crate::connection::dial;
 use crate::connection::link::ConnectionHandle;
 use crate::connection::registry::Origin;
 use crate::control::api::TorrentState;
+use crate::options::TorrentOptions;
 use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
 use crate::storage::check::piece_is_good;
@@ -40,6 +41,12 @@ const SHOW: Duration = Duration::from_millis(250);
 /// Runs a torrent until it is told to stop.
 pub fn run(active: Active, inputs: &Receiver<Input>) {
     Runner::new(active).run(inputs);
+}
+
+/// The torrent's own limits are as the user set them.
+fn limit(active: &Active, options: &TorrentOptions) {
+    let none = 0;
+    active.link.limits.own.set(options.download_limit.unwrap_or(none), options.upload_limit.unwrap_or(none));
 }
 
 struct Peer {
@@ -88,6 +95,7 @@ impl Runner {
     fn new(active: Active) -> Self {
         let now = Instant::now();
         let geometry = active.link.geometry;
+        limit(&active, &active.options);
         let core = Core::new(geometry, active.link.have.snapshot(), active.core_config.clone(), now);
         Self {
             geometry,
@@ -200,6 +208,7 @@ impl Runner {
             Input::ReadFailed(error) => self.fail(&error),
             Input::Options(options) => {
                 self.saving.set_options(&options);
+                limit(&self.active, &options);
                 self.feed(Event::Options(options));
             }
             Input::Stop(patience) => self.stopping = Some(patience),
@@ -555,7 +564,7 @@ mod tests {
                 hashers: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
                 connections: Connections::new(4),
                 bans: Bans::default(),
-                limits: crate::limits::Limits::default(),
+                rates: Arc::default(),
             }),
             notify: Box::new(move |notice| notices.try_send(notice)),
             linger: Duration::from_millis(20),

@@ -21,6 +21,13 @@ impl Core {
             // Only a hint, and rarest first knows better for the swarm.
             PeerEvent::Suggested(_) => {}
             PeerEvent::Uploaded(bytes) => self.uploaded(key, bytes, cx),
+            PeerEvent::Held => self.held(key, cx),
+        }
+    }
+
+    fn held(&mut self, key: PeerKey, cx: &Context<'_>) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.active = cx.now;
         }
     }
 
