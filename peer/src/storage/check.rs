@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rayon::prelude::*;
-use sha1::{Digest, Sha1};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
 use torrent_common::hash::{Buffers, ReadOrder, hash_in_order, hash_side_by_side, messages_per_run};
 use torrent_common::worker::Shutdown;
 
 use super::StorageError;
-use super::blocks::BlockBuf;
 use super::files::Storage;
 use super::judge::{Pieces, Stop, Zeros};
 
@@ -72,15 +70,6 @@ pub fn check(
     Ok(Some(good))
 }
 
-/// Whether the blocks of a piece have this SHA-1.
-pub fn piece_is_good(blocks: &[BlockBuf], hash: &[u8; 20]) -> bool {
-    let mut sha1 = Sha1::new();
-    for block in blocks {
-        sha1.update(&**block);
-    }
-    <[u8; 20]>::from(sha1.finalize()) == *hash
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -91,7 +80,7 @@ mod tests {
     use torrent_common::metainfo::Metainfo;
 
     use super::super::cache::FileCache;
-    use super::super::testing::{TestFile, blocks, payload, torrent};
+    use super::super::testing::{TestFile, payload, torrent};
     use super::*;
 
     /// The same in both orders.
@@ -197,16 +186,5 @@ mod tests {
         let progress = CheckProgress::default();
         assert_eq!(check(&storage, &suspect, ReadOrder::Parallel, &progress).unwrap(), Some(suspect));
         assert_eq!(progress.done.load(Ordering::Relaxed), 4);
-    }
-
-    #[test]
-    fn blocks_are_judged_by_their_hash() {
-        let files = TestFile::list(&[("", 100)]);
-        let metainfo = torrent("t", &files, 32, None);
-        let mut piece = blocks(&metainfo, 1, &payload(&files));
-        let hash = metainfo.piece_hash(metainfo.geometry.piece(1).unwrap());
-        assert!(piece_is_good(&piece, hash));
-        piece[1][0] ^= 1;
-        assert!(!piece_is_good(&piece, hash));
     }
 }

@@ -14,6 +14,7 @@ use torrent_common::ids::PeerId;
 use super::assembly::Assembly;
 use super::core::Core;
 use super::event::{BanReason, CloseReason, Command, Effect, Event, PeerEvent, PeerInfo, PeerKey};
+use super::hashing::Hashing;
 use super::input::Input;
 use super::late::Late;
 use super::saving::Saving;
@@ -26,7 +27,6 @@ use crate::control::api::TorrentState;
 use crate::options::TorrentOptions;
 use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
-use crate::storage::check::piece_is_good;
 
 /// Inputs handled before effects are carried out: many small ones share the rings and the look at the clock.
 const MAX_TURN: usize = 128;
@@ -68,8 +68,7 @@ struct Runner {
     again: VecDeque<Event>,
     /// Notices that the session had no room for yet.
     unsaid: VecDeque<Notice>,
-    /// Pieces being hashed.
-    hashing: usize,
+    hashing: Hashing,
     /// Addresses being dialled.
     dialling: usize,
     random: fastrand::Rng,
@@ -106,7 +105,7 @@ impl Runner {
             effects: Vec::new(),
             again: VecDeque::from([Event::Options(Arc::clone(&active.options))]),
             unsaid: VecDeque::new(),
-            hashing: 0,
+            hashing: Hashing::new(&active),
             dialling: 0,
             random: fastrand::Rng::new(),
             shown: now,
@@ -151,8 +150,9 @@ impl Runner {
         let show = self.stale.then(|| self.shown + SHOW);
         let news = self.news.then(|| self.next_news());
         let late = (!self.late.is_empty()).then(|| Instant::now() + RETRY);
-        let all = [self.core.next_wake(), self.saving.next_wake(), retry, linger, show, news, late];
-        all.into_iter().flatten().min()
+        let room = [self.core.next_wake(), self.hashing.next_wake(), self.saving.next_wake()];
+        let all = room.into_iter().chain([retry, linger, show, news, late]);
+        all.flatten().min()
     }
 
     /// When the connections may be rung for new pieces: at once while they are few.
@@ -175,6 +175,7 @@ impl Runner {
             (self.news, self.rung) = (false, now);
             self.peers.values().for_each(|peer| peer.handle.ring());
         }
+        self.hashing.turn(now);
         self.saving.turn(&self.active, now);
         if now.duration_since(self.shown) >= SHOW {
             self.show(now);
@@ -257,7 +258,7 @@ impl Runner {
     }
 
     fn hashed(&mut self, piece: PieceIndex, good: bool, blocks: Vec<BlockBuf>) {
-        self.hashing = self.hashing.saturating_sub(1);
+        self.hashing.answered();
         if good {
             self.assembly.keep_verified(piece, blocks);
         }
@@ -297,7 +298,7 @@ impl Runner {
         match effect {
             Effect::Send(key, command) => self.send(key, command),
             Effect::Dial(address) => self.dial(address),
-            Effect::Hash(piece) => self.hash(piece),
+            Effect::Hash(piece) => self.hash(piece, now),
             Effect::Write(piece) => {
                 if let Some(blocks) = self.assembly.take_verified(piece) {
                     self.saving.write(&self.active, piece, blocks, now);
@@ -363,7 +364,7 @@ impl Runner {
         }
     }
 
-    fn hash(&mut self, piece: PieceIndex) {
+    fn hash(&mut self, piece: PieceIndex, now: Instant) {
         let Some(blocks) = self.assembly.take_whole(piece) else {
             // Our own books disagree: a bug, but not one that may cost the user the download.
             log::error!("{}: {piece:?} is incomplete in memory; it is fetched again", self.active.name);
@@ -372,13 +373,7 @@ impl Runner {
         };
         let len = blocks.iter().map(|block| block.len() as u64).sum();
         self.active.stats.add_downloaded(len);
-        let (inputs, metainfo) = (self.active.link.inputs.clone(), Arc::clone(&self.active.metainfo));
-        self.hashing += 1;
-        self.active.room.hashers.spawn(move || {
-            let good = piece_is_good(&blocks, metainfo.piece_hash(piece));
-            // Fails only when the torrent has ended.
-            let _ = inputs.send(Input::Hashed(piece, good, blocks));
-        });
+        self.hashing.add(piece, blocks, self.assembly.is_receiving(), now);
     }
 
     fn completed(&mut self) {
@@ -454,9 +449,10 @@ impl Runner {
         }
         // Handles dropped: even a connection whose queue was full ends.
         self.peers.clear();
+        self.hashing.flush();
         let mut checkpoint_begun = false;
         loop {
-            if self.hashing == 0 && !self.saving.is_busy() {
+            if !self.hashing.is_busy() && !self.saving.is_busy() {
                 if checkpoint_begun || !self.saving.begin_last(&self.active) {
                     break;
                 }
@@ -464,7 +460,7 @@ impl Runner {
             }
             match inputs.recv_deadline(deadline) {
                 Ok(Input::Hashed(piece, good, blocks)) => {
-                    self.hashing = self.hashing.saturating_sub(1);
+                    self.hashing.answered();
                     if good {
                         self.saving.write(&self.active, piece, blocks, Instant::now());
                     }
