@@ -53,7 +53,9 @@ pub struct CheckpointJob {
 /// The threads and their queues. Dropping it finishes what is queued, then joins.
 pub struct DiskThreads {
     // Before the workers: dropped first, which ends them.
-    writes: Sender<WriteJob>,
+    /// One for each thread. A torrent's pieces go to one of them alone: two threads that write to one file wait for each
+    /// other in the kernel.
+    writes: Vec<Sender<WriteJob>>,
     checkpoints: Sender<CheckpointJob>,
     _workers: Vec<Worker>,
 }
@@ -64,11 +66,12 @@ impl DiskThreads {
     /// # Errors
     /// The system's, when it has no room for another thread.
     pub fn start(threads: usize, queue_len: usize) -> io::Result<Self> {
-        let (writes, write_jobs) = crossbeam_channel::bounded(queue_len.max(1));
+        let mut writes = Vec::new();
         let (checkpoints, checkpoint_jobs) = crossbeam_channel::bounded(queue_len.max(1));
         let mut workers = Vec::new();
         for number in 0..threads.max(1) {
-            let jobs = write_jobs.clone();
+            let (sender, jobs) = crossbeam_channel::bounded(queue_len.max(1));
+            writes.push(sender);
             workers.push(Worker::spawn(format!("disk-{number}"), move || run(&jobs, WriteJob::run))?);
         }
         workers.push(Worker::spawn("disk-sync", move || run(&checkpoint_jobs, CheckpointJob::run))?);
@@ -82,7 +85,14 @@ impl DiskThreads {
     pub fn try_submit(&self, job: DiskJob) -> Result<(), DiskJob> {
         match job {
             DiskJob::Write(job) => {
-                self.writes.try_send(job).map_err(|refused| DiskJob::Write(take_back(refused)))
+                let threads = self.writes.len().max(1) as u64;
+                let nth = usize::try_from(job.storage.id() % threads).unwrap_or_default();
+                match self.writes.get(nth) {
+                    Some(writes) => {
+                        writes.try_send(job).map_err(|refused| DiskJob::Write(take_back(refused)))
+                    }
+                    None => Err(DiskJob::Write(job)),
+                }
             }
             DiskJob::Checkpoint(job) => {
                 self.checkpoints.try_send(job).map_err(|refused| DiskJob::Checkpoint(take_back(refused)))

@@ -79,6 +79,11 @@ impl Storage {
         &self.layout
     }
 
+    /// A number that no other torrent here has.
+    pub(super) const fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The torrent.
     pub const fn metainfo(&self) -> &Arc<Metainfo> {
         self.layout.metainfo()

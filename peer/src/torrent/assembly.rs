@@ -26,11 +26,6 @@ impl Assembly {
         }
     }
 
-    /// Blocks are here of pieces that are not whole.
-    pub fn is_receiving(&self) -> bool {
-        !self.receiving.is_empty()
-    }
-
     /// All blocks of a piece, to be hashed; `None` if one is missing, which the core rules out.
     pub fn take_whole(&mut self, piece: PieceIndex) -> Option<Vec<BlockBuf>> {
         self.receiving.remove(&piece)?.into_iter().collect()

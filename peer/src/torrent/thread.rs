@@ -373,7 +373,7 @@ impl Runner {
         };
         let len = blocks.iter().map(|block| block.len() as u64).sum();
         self.active.stats.add_downloaded(len);
-        self.hashing.add(piece, blocks, self.assembly.is_receiving(), now);
+        self.hashing.add(piece, blocks, self.core.is_receiving(), now);
     }
 
     fn completed(&mut self) {

@@ -45,6 +45,7 @@ use self::timers::Timers;
 use super::dial::Dialler;
 use super::event::{CloseReason, Command, Effect, Event, PeerKey};
 use super::peers::Peers;
+use super::requests::Stage;
 use super::suspects::Suspects;
 use crate::options::TorrentOptions;
 
@@ -143,6 +144,11 @@ impl Core {
     /// Whether this block belongs to a begun piece and has not arrived: its bytes are to be kept.
     pub fn wants(&self, block: BlockRef) -> bool {
         self.pieces.requests.wants(block)
+    }
+
+    /// Pieces are begun whose blocks are not all here.
+    pub fn is_receiving(&self) -> bool {
+        self.pieces.requests.iter().any(|(_, begun)| begun.stage() == Stage::Receiving)
     }
 
     /// The torrent at a glance.
