@@ -49,7 +49,8 @@ pub struct Protocol {
     ready: Vec<(BlockRef, BlockBuf)>,
     /// How much of [`Have`](crate::torrent::have::Have)'s log the peer was told.
     have_cursor: u32,
-    /// What the peer was shown, while we hide what we have (BEP 16).
+    /// What the peer was shown, while we hide what we have (BEP 16): from those alone who understand that we have nothing
+    /// (BEP 6), since others wait for a bitfield.
     shown: Option<Bitfield>,
     torrent_gone: bool,
 }
@@ -69,7 +70,7 @@ impl Protocol {
             asked: Asked::new(link.geometry),
             ready: Vec::new(),
             have_cursor,
-            shown: link.have.is_hidden().then(|| Bitfield::empty(&link.geometry)),
+            shown: (fast && link.have.is_hidden()).then(|| Bitfield::empty(&link.geometry)),
             torrent_gone: false,
             link,
         };

@@ -350,6 +350,10 @@ fn who_hides_shows_one_piece_at_a_time_and_then_the_rest() {
     handle.send(Command::Unchoke);
     assert_eq!(peer.hear(), Heard::Message(Message::Unchoke), "and nothing twice");
     drop(handle);
+    assert!(matches!(world.next(), Input::Gone(_)));
+    let (mut plain, handle) = world.accept([0; 8]);
+    assert!(matches!(plain.hear(), Heard::Message(Message::Bitfield(_))), "nothing is hidden without BEP 6");
+    drop(handle);
     world.finish();
 }
 

@@ -438,7 +438,7 @@ impl World {
             if direction == Direction::Incoming {
                 address.set_port(40_000);
             }
-            let hidden = self.nodes[me].core.hides(now);
+            let hidden = fast && self.nodes[me].core.hides(now);
             let bits = if hidden { Bitfield::empty(&self.geometry) } else { self.nodes[me].had.clone() };
             let info = PeerInfo { address, peer_id: self.nodes[other].id, direction, fast, hidden };
             self.tell(other, key, PeerEvent::Bitfield(bits));
