@@ -9,6 +9,7 @@ use divan::{Bencher, black_box};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{DEFAULT_BLOCK_LEN, Geometry, PieceIndex};
 use torrent_peer::torrent::picker::{Order, Picker};
+use torrent_peer::torrent::selection::Selection;
 
 const PIECES: u32 = 1_000_000;
 const PEERS: u32 = 200;
@@ -34,7 +35,7 @@ impl Swarm {
         let geometry =
             Geometry::new(u64::from(PIECES) << 14, u64::from(DEFAULT_BLOCK_LEN), DEFAULT_BLOCK_LEN).unwrap();
         let mut random = fastrand::Rng::with_seed(1);
-        let mut picker = Picker::new(geometry, &Bitfield::empty(&geometry));
+        let mut picker = Picker::new(geometry, &Bitfield::empty(&geometry), Selection::default());
         picker.shuffle(&mut random);
         let peers: Vec<_> =
             (0..PEERS).map(|peer| some(&geometry, f64::from(peer) / f64::from(PEERS), &mut random)).collect();
@@ -68,7 +69,9 @@ fn some(geometry: &Geometry, part: f64, random: &mut fastrand::Rng) -> Bitfield 
 fn new_picker(bencher: Bencher<'_, '_>) {
     let swarm = Swarm::get();
     let (geometry, had) = (swarm.geometry, Bitfield::empty(&swarm.geometry));
-    bencher.counter(ItemsCount::new(PIECES)).bench_local(|| Picker::new(geometry, black_box(&had)));
+    bencher
+        .counter(ItemsCount::new(PIECES))
+        .bench_local(|| Picker::new(geometry, black_box(&had), Selection::default()));
 }
 
 /// A peer with half of the pieces comes, and is gone again.

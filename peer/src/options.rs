@@ -1,6 +1,7 @@
 //! What a user sets for one torrent: kept over restarts, changed while it runs, JSON in the control API and on disk.
 
 use serde::{Deserialize, Deserializer, Serialize};
+pub use torrent_common::config::Preallocation;
 
 /// What a user set for one torrent. `None`: as configured for all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -30,19 +31,6 @@ pub struct TorrentOptions {
     /// One for each file, in payload order, padding not counted. Empty: all normal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub priorities: Vec<Priority>,
-}
-
-/// How room for a file is made when it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preallocation {
-    /// Not at all: it grows.
-    None,
-    /// It has its length at once, and takes room as it is written.
-    #[default]
-    Sparse,
-    /// All its room is taken at once.
-    Full,
 }
 
 /// How much a file is wanted.

@@ -55,6 +55,7 @@ fn torrent(state: TorrentState, progress: f64) -> TorrentStatus {
         state,
         progress,
         size: 4 << 20,
+        selected: 4 << 20,
         downloaded: 1 << 20,
         uploaded: 0,
         download_rate: 1 << 20,

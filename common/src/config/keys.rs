@@ -1,7 +1,7 @@
 //! Every key, in the order of config.ini, with what it takes and where that goes.
 
 use super::value::{Outcome, Value};
-use super::{Config, PeerConfig, TrackerConfig};
+use super::{Config, PeerConfig, Preallocation, TrackerConfig};
 
 /// A key of one section.
 pub(super) struct Key<T> {
@@ -42,6 +42,8 @@ pub(super) const PEER: &[Key<PeerConfig>] = &[
     key("TRACKER_URL", |c, v| v.tracker_url(&mut c.tracker_url)),
     key("TORRENT_DIR", |c, v| v.path(&mut c.torrent_dir)),
     key("DOWNLOAD_DIR", |c, v| v.path(&mut c.download_dir)),
+    key("SEQUENTIAL", |c, v| v.one_of(&[("no", false), ("yes", true)], &mut c.sequential)),
+    key("PREALLOCATION", |c, v| v.one_of(&Preallocation::NAMES, &mut c.preallocation)),
     key("STATE_DIR", |c, v| v.path(&mut c.state_dir)),
     key("INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.interval_s)),
     key("PORT", |c, v| v.number("", 0..=65535, &mut c.port)),

@@ -16,6 +16,27 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+/// How room for a file is made when the file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preallocation {
+    /// Not at all: it grows.
+    None,
+    /// It has its length at once, and takes room as it is written.
+    #[default]
+    Sparse,
+    /// All its room is taken at once.
+    Full,
+}
+
+impl Preallocation {
+    /// Each by its name.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("none", Self::None), ("sparse", Self::Sparse), ("full", Self::Full)];
+}
+
 /// Both programs' settings.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
@@ -65,6 +86,10 @@ pub struct PeerConfig {
     pub torrent_dir: PathBuf,
     /// DOWNLOAD_DIR: where payload goes unless told otherwise.
     pub download_dir: PathBuf,
+    /// SEQUENTIAL: pieces are fetched in order. Default no.
+    pub sequential: bool,
+    /// PREALLOCATION: how room for files is made. Default sparse.
+    pub preallocation: Preallocation,
     /// STATE_DIR: what survives a restart.
     pub state_dir: PathBuf,
     /// INTERVAL: seconds between announces at the least, whatever the tracker says. Default 30.
@@ -167,6 +192,8 @@ impl Default for PeerConfig {
             tracker_url: "http://127.0.0.1:8000/announce".into(),
             torrent_dir: "peer-data/torrents".into(),
             download_dir: "downloads".into(),
+            sequential: false,
+            preallocation: Preallocation::Sparse,
             state_dir: "peer-data/state".into(),
             interval_s: 30,
             port: 5000,

@@ -56,6 +56,8 @@ fn every_field_has_a_key() {
         TRACKER_URL = udp://t:1/announce
         TORRENT_DIR = d
         DOWNLOAD_DIR = e
+        SEQUENTIAL = yes
+        PREALLOCATION = full
         STATE_DIR = f
         INTERVAL = 10
         PORT = 11
@@ -106,6 +108,8 @@ fn every_field_has_a_key() {
         tracker_url: "udp://t:1/announce".into(),
         torrent_dir: "d".into(),
         download_dir: "e".into(),
+        sequential: true,
+        preallocation: Preallocation::Full,
         state_dir: "f".into(),
         interval_s: 10,
         port: 11,
@@ -188,6 +192,10 @@ fn errors_name_file_line_and_what_was_meant() {
             "[peer]\nPORT = 1 # the first",
             "config.ini:2: PORT in [peer] is \"1 # the first\", and must be a whole number from 0 to 65535 \
              (a comment needs a line of its own)",
+        ),
+        (
+            "[peer]\nPREALLOCATION = yes",
+            "config.ini:2: PREALLOCATION in [peer] is \"yes\", and must be none or sparse or full",
         ),
         ("[peer]\nSTATE_DIR =", "config.ini:2: STATE_DIR in [peer] is \"\", and must be a path"),
     ];

@@ -140,6 +140,7 @@ mod tests {
             state,
             progress: 0.5,
             size: 10 << 20,
+            selected: 10 << 20,
             downloaded: 5 << 20,
             uploaded: 1 << 20,
             download_rate: 1 << 20,

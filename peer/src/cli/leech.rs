@@ -10,13 +10,14 @@ use argh::FromArgs;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::{Metainfo, MetainfoLimits};
 
 use super::interrupt::Interrupt;
 use super::progress::{Bar, Pace};
-use super::{Failure, Out, arguments, format, out, settings};
+use super::{Failure, Out, arguments, choose, format, out, settings};
 use crate::control::api::{LeechRequest, TorrentState, TorrentStatus};
 use crate::control::{ClientError, ControlClient};
-use crate::options::OptionsPatch;
+use crate::options::{OptionsPatch, Preallocation};
 
 /// Between two looks at the torrent: short at first, for what is small or there already.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -35,6 +36,18 @@ struct Arguments {
     /// the folder to put it in; the daemon's DOWNLOAD_DIR unless given
     #[argh(option)]
     output: Option<PathBuf>,
+    /// only these files: numbers and ranges as --list shows them, such as 1,3-5, or a pattern such as '*.iso'; may be given several times. What was chosen before is chosen no more
+    #[argh(option)]
+    files: Vec<String>,
+    /// print the torrent's files with their numbers, and do nothing else
+    #[argh(switch)]
+    list: bool,
+    /// fetch it in order, to use it from its beginning while the rest comes
+    #[argh(switch)]
+    sequential: bool,
+    /// how room for files is made: none, sparse, or full (all of it at once); PREALLOCATION in config.ini unless given
+    #[argh(option, from_str_fn(choose::preallocation))]
+    preallocate: Option<Preallocation>,
     /// bytes per second that it is downloaded with at the most, such as 500K or 2M; 0: no limit of its own
     #[argh(option, from_str_fn(arguments::rate))]
     down: Option<u64>,
@@ -71,13 +84,29 @@ pub fn main() -> ExitCode {
 
 fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     let config = settings::load(arguments.config.as_deref())?;
-    let client = settings::client(&config, arguments.port)?;
     let torrent = read(&arguments.torrent, config.max_torrent_len)?;
+    let metainfo = || {
+        let limits = MetainfoLimits::new(config.max_torrent_len, config.block_len);
+        Metainfo::parse(&torrent, &limits).map_err(|error| {
+            Failure::failed(format!("{} is no usable torrent: {error}", arguments.torrent.display()))
+        })
+    };
+    if arguments.list {
+        return choose::list(&metainfo()?).iter().try_for_each(|line| out.line(line));
+    }
+    let priorities = match arguments.files.as_slice() {
+        [] => None,
+        choices => Some(Some(choose::choose(&metainfo()?, choices)?)),
+    };
+    let client = settings::client(&config, arguments.port)?;
     let request = LeechRequest {
-        torrent_base64: Some(STANDARD.encode(torrent)),
+        torrent_base64: Some(STANDARD.encode(&torrent)),
         torrent_path: None,
         output: arguments.output.as_deref().map(settings::absolute).transpose()?,
         options: OptionsPatch {
+            priorities,
+            sequential: arguments.sequential.then_some(Some(true)),
+            preallocation: arguments.preallocate.map(Some),
             download_limit: arguments.down.map(Some),
             upload_limit: arguments.up.map(Some),
             max_connections: arguments.max_peers.map(Some),

@@ -133,6 +133,7 @@ mod tests {
             state,
             progress: 0.5,
             size: 1,
+            selected: 1,
             downloaded: 0,
             uploaded: 0,
             download_rate: 0,

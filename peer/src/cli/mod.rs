@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub mod assign;
+mod choose;
 pub mod daemon;
 pub mod fetch;
 pub mod format;

@@ -266,6 +266,7 @@ mod tests {
             state: TorrentState::Error,
             progress: 0.5,
             size: 1 << 20,
+            selected: 1 << 20,
             downloaded: 0,
             uploaded: 0,
             download_rate: 0,

@@ -35,9 +35,9 @@ pub struct DaemonInfo {
 pub enum TorrentState {
     /// Existing data is being hashed.
     Checking,
-    /// Pieces are missing.
+    /// Pieces that are selected are missing.
     Downloading,
-    /// Complete.
+    /// All that is selected is there.
     Seeding,
     /// Stopped by the user.
     Paused,
@@ -58,10 +58,13 @@ pub struct TorrentStatus {
     pub name: String,
     /// What it does.
     pub state: TorrentState,
-    /// 0 to 1: of the payload had, or, while checking, of the data checked.
+    /// 0 to 1: of the selected payload had, or, while checking, of the data checked.
     pub progress: f64,
     /// Bytes of payload.
     pub size: u64,
+    /// Bytes of the pieces that have a part of what is selected: all of them unless files are skipped.
+    #[serde(default)]
+    pub selected: u64,
     /// Bytes of payload downloaded, in all sessions.
     pub downloaded: u64,
     /// Bytes of payload uploaded, in all sessions.

@@ -47,6 +47,7 @@ fn torrent() -> TorrentStatus {
         state: TorrentState::Downloading,
         progress: 0.25,
         size: 4000,
+        selected: 4000,
         downloaded: 1000,
         uploaded: 10,
         download_rate: 100,

@@ -148,6 +148,21 @@ impl Journal {
         details: Details,
         now: SystemTime,
     ) -> Result<(), ResumeError> {
+        self.checkpoint_with(storage, details, now, &[])
+    }
+
+    /// The same, and enters files that were parted and have their own bytes with this checkpoint: [`Storage::place`] made
+    /// them. Nothing may be written meanwhile, and after an error nothing any more.
+    ///
+    /// # Errors
+    /// As [`Journal::checkpoint`]. The files are parted still.
+    pub fn checkpoint_with(
+        &self,
+        storage: &Storage,
+        details: Details,
+        now: SystemTime,
+        placed: &[(usize, Stamp)],
+    ) -> Result<(), ResumeError> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = saved.clone();
         self.rotate(&mut next, storage)?;
@@ -162,9 +177,34 @@ impl Journal {
             return Err(error.into());
         }
         *saved = next;
-        self.store.save(&saved)?;
+        if placed.is_empty() {
+            self.store.save(&saved)?;
+        } else {
+            // Not in `saved` before it is on disk: until then they are parted.
+            let mut with_placed = saved.clone();
+            for &(file, stamp) in placed {
+                if let Some(slot) = with_placed.stamps.get_mut(file) {
+                    *slot = Some(stamp);
+                }
+            }
+            self.store.save(&with_placed)?;
+            *saved = with_placed;
+        }
         self.state().settled = true;
         Ok(())
+    }
+
+    /// Deletes the part file when no file is parted any more. May wait for the disk.
+    pub fn forget_part(&self, storage: &Storage) {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let needed = storage.layout().all_parted().next().is_some();
+        let written = storage.wrote_part();
+        if let Some(part) = saved.stamps.last_mut().filter(|part| !needed && (written || part.is_some())) {
+            match storage.remove_part() {
+                Ok(()) => *part = None,
+                Err(error) => log::warn!("{error}"),
+            }
+        }
     }
 
     /// The checkpoint as last made, true to what is flushed even if it could not be put on disk: for

@@ -7,8 +7,10 @@ use torrent_common::bitfield::Bitfield;
 
 use super::reconcile::reconcile;
 use super::{Journal, ResumeError, ResumeStore, Saved, nanos};
+use crate::options::Preallocation;
 use crate::storage::files::Storage;
 use crate::storage::{Stamp, StorageError};
+use crate::torrent::selection::{Selection, Wanted};
 
 /// What is known of a torrent's payload before any hashing.
 #[derive(Debug)]
@@ -33,13 +35,14 @@ impl Look {
     pub fn take(store: &ResumeStore, saved: Saved, storage: &Storage) -> Result<Self, ResumeError> {
         let parts = store.journals(&saved)?;
         let stamps = storage.stamps()?;
+        saved.part(storage, &stamps);
         let verdict = reconcile(&saved, &parts, &stamps, storage.layout(), store.boot);
         let journalled = parts.iter().any(|part| !part.records.is_empty());
         Ok(Self { had: verdict.had, suspect: verdict.suspect, stamps, saved, journalled })
     }
 
-    /// Makes ready for work: with the suspect pieces that turned out `good`, makes or extends files if pieces are missing,
-    /// and puts a checkpoint on disk if anything is different from the last. Gives back what is had.
+    /// Makes ready for work: with the suspect pieces that turned out `good`, makes or extends the wanted files if wanted
+    /// pieces are missing, and puts a checkpoint on disk if anything is different from the last. Gives back what is had.
     ///
     /// # Errors
     /// [`ResumeError`].
@@ -48,13 +51,15 @@ impl Look {
         store: &Arc<ResumeStore>,
         storage: &Storage,
         good: &Bitfield,
+        preallocation: Preallocation,
         now: SystemTime,
     ) -> Result<(Arc<Journal>, Bitfield), ResumeError> {
         let geometry = storage.metainfo().geometry;
         for piece in good.iter(&geometry).filter(|&piece| self.suspect.contains(piece)) {
             self.had.insert(piece);
         }
-        self.prepare(storage)?;
+        self.prepare(storage, preallocation)?;
+        let part_is_left = self.forget_part(storage);
         let mut saved = self.saved;
         let same = saved.had == self.had.as_bytes() && saved.stamps == self.stamps;
         // In a new boot the old checkpoint would be taken for one before a power cut again and again.
@@ -72,37 +77,85 @@ impl Look {
             saved.stamps = self.stamps;
             store.save(&saved)?;
         }
+        if part_is_left && let Err(error) = storage.remove_part() {
+            log::warn!("{error}");
+        }
         Ok((Journal::new(Arc::clone(store), saved), self.had))
     }
 
-    fn prepare(&mut self, storage: &Storage) -> Result<(), StorageError> {
-        let complete = self.had.is_full();
-        let empty_files = || {
-            storage
-                .layout()
-                .files()
+    /// Makes the wanted files, and moves to them what waited in the part file.
+    fn prepare(&mut self, storage: &Storage, preallocation: Preallocation) -> Result<(), StorageError> {
+        let metainfo = storage.metainfo();
+        let priorities = &self.saved.details.options.priorities;
+        let wanted = Wanted::of(metainfo, priorities);
+        let complete = Selection::of(metainfo, priorities).is_satisfied_by(&metainfo.geometry, &self.had);
+        let is_there = |stamp: Option<&Option<Stamp>>| matches!(stamp, Some(Some(_)));
+        let (mut waiting, mut empty_missing) = (Vec::new(), false);
+        for (index, file) in metainfo.files.iter().enumerate().filter(|(_, file)| !file.padding) {
+            match (wanted.contains(index), storage.layout().is_parted(index)) {
+                (true, true) => waiting.push(index),
+                (true, false) => {
+                    empty_missing |= file.len == 0 && !is_there(self.stamps.get(index));
+                }
+                // Somebody deleted it: nothing is made of it that nobody wants.
+                (false, false) if !is_there(self.stamps.get(index)) => {
+                    storage.layout().set_parted(index, true);
+                }
+                (false, _) => {}
+            }
+        }
+        let made = if complete && waiting.is_empty() && !empty_missing {
+            Ok(())
+        } else {
+            self.make(storage, &wanted, &waiting, preallocation)
+        };
+        for index in storage.layout().all_parted() {
+            if let Some(slot) = self.stamps.get_mut(index) {
+                *slot = None;
+            }
+        }
+        storage.expect_growth(
+            metainfo
+                .files
                 .iter()
                 .zip(&self.stamps)
-                .filter(|(file, _)| !file.padding && file.len == 0)
-        };
-        if complete && empty_files().all(|(_, stamp)| stamp.is_some()) {
-            return Ok(());
-        }
-        match storage.prepare() {
-            Ok(changed) => {
-                for (index, stamp) in changed {
-                    if let Some(slot) = self.stamps.get_mut(index) {
-                        *slot = Some(stamp);
-                    }
-                }
-                Ok(())
-            }
+                .any(|(file, stamp)| stamp.is_some_and(|stamp| stamp.len < file.len)),
+        );
+        match made {
             // A seeder's folder may be read-only: an empty file less is no reason not to seed.
             Err(error) if complete => {
                 log::warn!("{error}");
                 Ok(())
             }
-            Err(error) => Err(error),
+            made => made,
         }
+    }
+
+    fn make(
+        &mut self,
+        storage: &Storage,
+        wanted: &Wanted,
+        waiting: &[usize],
+        preallocation: Preallocation,
+    ) -> Result<(), StorageError> {
+        let layout = storage.layout();
+        // All at once, so that too little room is seen before anything is made.
+        let mut changed = storage.prepare(|index| wanted.contains(index), preallocation)?;
+        if !waiting.is_empty() {
+            changed.extend(storage.place(waiting, &self.had, preallocation)?);
+            waiting.iter().for_each(|&index| layout.set_parted(index, false));
+        }
+        for (index, stamp) in changed {
+            if let Some(slot) = self.stamps.get_mut(index) {
+                *slot = Some(stamp);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is a part file and nothing is in it that anybody needs. If so, the next checkpoint knows of none.
+    fn forget_part(&mut self, storage: &Storage) -> bool {
+        let needed = storage.layout().all_parted().next().is_some();
+        self.stamps.last_mut().filter(|_| !needed).and_then(Option::take).is_some()
     }
 }

@@ -18,6 +18,11 @@
 //! A piece is written in this order: `begin` record; payload; `stamp` records (the mtime that each file has now) and
 //! `written` record in one write. Killed before `written`: the piece is fetched again, and `begin` explains the mtime.
 //!
+//! A file that is not selected and was not there has no stamp: its bytes are in the part file, which is treated like one more
+//! file (see [`Layout`](crate::storage::layout::Layout)). When it is selected, its bytes are copied while nothing is written, and
+//! flushed in step 2; it has its stamp with the checkpoint. *Killed before:* the part file still holds, and what was copied is
+//! copied again at the start. *After:* the file holds. The part file is deleted only by a later checkpoint, or at a start.
+//!
 //! At start [`reconcile`](reconcile::reconcile) believes a journal of this boot. After a power cut (another boot id) its pieces are
 //! only suspect and hashed again, while the checkpoint's were flushed and are believed. A file whose length or mtime is
 //! not what checkpoint and journal explain was changed by somebody else: every piece in it is hashed again.

@@ -6,6 +6,7 @@
 //! - No record names the file: it must have exactly the checkpoint's stamp.
 //! - Records of this boot: the last (or, when two threads overtook each other, the latest) mtime that we saw after a write.
 //!   A piece that was begun and not written may have changed it once more, soon after it was begun.
+//! - A file that grows (the part file, and others without preallocation) may be longer than the checkpoint says.
 //! - Another boot, and an incomplete torrent: the file system may have kept any of the mtimes since the checkpoint, and lost
 //!   the end of the journal, which reaches the device half a minute late; but nothing of ours is later than that. What was
 //!   had at the checkpoint was flushed, so no write that is lost or torn reaches it.
@@ -72,7 +73,7 @@ pub fn reconcile(
 ) -> Verdict {
     let geometry = layout.metainfo().geometry;
     let all_suspect = || Verdict { had: Bitfield::empty(&geometry), suspect: Bitfield::full(&geometry) };
-    let known = layout.files().len();
+    let known = layout.part() + 1;
     let (Some(had), true, true) = (saved.had(&geometry), saved.stamps.len() == known, stamps.len() == known)
     else {
         return all_suspect().without_missing(stamps, layout);
@@ -109,11 +110,17 @@ pub fn reconcile(
         let unchanged = then == now && (power_cut || touched.is_none_or(|touched| touched.last_ns.is_none()));
         let explained = touched.is_some_and(|touched| touched.explains(now.mtime_ns))
             || lost.as_ref().is_some_and(|lost| lost.contains(&now.mtime_ns));
-        unchanged || then.len == now.len && explained
+        unchanged || (then.len..=layout.max_len(index)).contains(&now.len) && explained
     };
-    for (index, (then, now)) in saved.stamps.iter().zip(stamps).enumerate() {
+    for (index, (&then, now)) in saved.stamps.iter().zip(stamps).enumerate() {
         let padding = layout.files().get(index).is_some_and(|file| file.padding);
-        if padding || matches!((then, now), (Some(then), Some(now)) if believed(index, *then, *now)) {
+        if padding || layout.is_parted(index) {
+            continue;
+        }
+        // The part file is made when it is first written to.
+        let begun = Stamp { len: 0, mtime_ns: i64::MIN };
+        let then = then.or_else(|| (index == layout.part()).then_some(begun));
+        if matches!((then, now), (Some(then), Some(now)) if believed(index, then, *now)) {
             continue;
         }
         for piece in layout.pieces_of(index) {
@@ -127,8 +134,11 @@ pub fn reconcile(
 impl Verdict {
     /// Where a file is missing there is nothing to hash.
     fn without_missing(mut self, stamps: &[Option<Stamp>], layout: &Layout) -> Self {
-        let files = layout.files().iter().zip(stamps).enumerate();
-        for (index, _) in files.filter(|(_, (file, stamp))| !file.padding && stamp.is_none()) {
+        let padding = |index: usize| layout.files().get(index).is_some_and(|file| file.padding);
+        for (index, _) in stamps.iter().enumerate().filter(|(_, stamp)| stamp.is_none()) {
+            if padding(index) || layout.is_parted(index) {
+                continue;
+            }
             for piece in layout.pieces_of(index) {
                 self.suspect.remove(piece);
             }
@@ -232,7 +242,7 @@ mod tests {
         saved.boot = BOOT;
         saved.saved_ns = SAVED_NS;
         let stamp = Stamp { len: 250, mtime_ns: OLD_NS };
-        saved.stamps = vec![Some(stamp); 2];
+        saved.stamps = vec![Some(stamp), Some(stamp), None];
         let mut bits = Bitfield::empty(&geometry);
         for &index in had {
             bits.insert(geometry.piece(index).unwrap());
@@ -243,7 +253,7 @@ mod tests {
             records: records.to_vec(),
         };
         let parts: Vec<Part> = records.iter().map(part).collect();
-        let verdict = reconcile(&saved, &parts, &[file, Some(stamp)], &layout, now);
+        let verdict = reconcile(&saved, &parts, &[file, Some(stamp), None], &layout, now);
         let list = |bits: &Bitfield| bits.iter(&geometry).map(PieceIndex::get).collect();
         (list(&verdict.had), list(&verdict.suspect))
     }

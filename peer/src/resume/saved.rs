@@ -17,6 +17,7 @@ use super::{BootId, ResumeError, nanos};
 use crate::options::TorrentOptions;
 use crate::storage::files::Storage;
 use crate::storage::{Stamp, StorageError};
+use crate::torrent::selection::Wanted;
 
 /// The format written; others are not read.
 const VERSION: u32 = 1;
@@ -54,6 +55,8 @@ pub struct Details {
     pub added_ns: u64,
     /// Seconds since 1970.
     pub completed_s: Option<u64>,
+    /// Bytes of the pieces that are wanted, and of those that are lacking of them; `None` when all are wanted.
+    pub wanted: Option<(u64, u64)>,
     /// What the user set for it.
     pub options: TorrentOptions,
 }
@@ -72,7 +75,8 @@ pub struct Saved {
     pub(super) saved_ns: i64,
     /// Bits as on the wire; empty: unknown.
     pub(super) had: Vec<u8>,
-    /// One for every file of the layout; `None` for padding and for what was not there. Empty: unknown.
+    /// One for every file of the layout and one for the part file; `None` for padding and for what was not there. Empty:
+    /// unknown. A file that was not there is parted: see [`Layout`](crate::storage::layout::Layout).
     pub(super) stamps: Vec<Option<Stamp>>,
 }
 
@@ -104,6 +108,31 @@ impl Saved {
         Ok(true)
     }
 
+    /// Says to a storage which files are parted: those that were not there at the checkpoint; of a torrent of which nothing
+    /// is known, those that are not wanted and not there `now` with their full length.
+    pub(super) fn part(&self, storage: &Storage, now: &[Option<Stamp>]) {
+        let files = storage.layout().files();
+        if self.stamps.len() == storage.layout().part() + 1 {
+            storage.set_parted(|index| matches!(self.stamps.get(index), Some(None)));
+            return;
+        }
+        let whole = |index: usize| match (files.get(index), now.get(index)) {
+            (Some(file), Some(Some(stamp))) => file.len == stamp.len,
+            _ => false,
+        };
+        let wanted = Wanted::of(storage.metainfo(), &self.details.options.priorities);
+        storage.set_parted(|index| !wanted.contains(index) && !whole(index));
+    }
+
+    /// Says to a storage which files are the torrent's own, for one whose data is to be deleted.
+    ///
+    /// # Errors
+    /// [`StorageError`] when a file cannot be looked at.
+    pub fn prepare_removal(&self, storage: &Storage) -> Result<(), StorageError> {
+        self.part(storage, &storage.stamps()?);
+        Ok(())
+    }
+
     /// How many pieces were had at the checkpoint; the journal may add some.
     pub fn pieces_had(&self) -> u32 {
         self.had.iter().map(|byte| byte.count_ones()).sum()
@@ -122,10 +151,9 @@ impl Saved {
     /// The bytes of the file: bencode, and its SHA-1.
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_bencode::Error> {
         let details = &self.details;
-        let stamps = self.stamps.iter().flat_map(|stamp| {
-            let Stamp { len, mtime_ns } = stamp.unwrap_or(Stamp { len: NOT_THERE, mtime_ns: 0 });
-            len.to_be_bytes().into_iter().chain(mtime_ns.to_be_bytes())
-        });
+        // Older programs know nothing of a part file: it stands beside the others.
+        let (part, files) = self.stamps.split_last().map_or((None, &[][..]), |(part, files)| (*part, files));
+        let stamps = files.iter().flat_map(|&stamp| stamp_to_bytes(stamp));
         let file = OnDisk {
             version: VERSION,
             info_hash: ByteBuf::from(self.info_hash.as_bytes()),
@@ -134,6 +162,7 @@ impl Saved {
             saved_ns: self.saved_ns,
             had: ByteBuf::from(&*self.had),
             stamps: ByteBuf::from(stamps.collect::<Vec<u8>>()),
+            part: part.map(|part| stamp_to_bytes(Some(part)).collect::<Vec<u8>>().into()),
             name: details.name.clone(),
             total_len: details.total_len,
             piece_count: details.piece_count,
@@ -145,6 +174,8 @@ impl Saved {
             paused: u8::from(details.paused) | u8::from(details.finished) << 1,
             added_ns: details.added_ns,
             completed_s: details.completed_s,
+            wanted_len: details.wanted.map(|(len, _)| len),
+            lacking_len: details.wanted.map(|(_, lacking)| lacking),
             options: options_to_json(&details.options),
         };
         let mut bytes = serde_bencode::to_bytes(&file)?;
@@ -177,6 +208,8 @@ impl Saved {
         let (stamps, []) = file.stamps.as_chunks::<STAMP_LEN>() else {
             return Err(damaged("a stamp is cut short"));
         };
+        let part = file.part.as_deref().and_then(|part| part.first_chunk()).and_then(stamp_from_bytes);
+        let part = (!stamps.is_empty()).then_some(part);
         let details = Details {
             name: file.name,
             total_len: file.total_len,
@@ -191,6 +224,7 @@ impl Saved {
             finished: file.paused & 2 != 0,
             added_ns: file.added_ns,
             completed_s: file.completed_s,
+            wanted: file.wanted_len.zip(file.lacking_len),
             options: options_from_json(file.options.as_ref(), path),
         };
         Ok(Self {
@@ -200,16 +234,9 @@ impl Saved {
             boot: BootId::from_number(number(&file.boot)?),
             saved_ns: file.saved_ns,
             had: file.had.into_vec(),
-            stamps: stamps.iter().map(read_stamp).collect(),
+            stamps: stamps.iter().map(stamp_from_bytes).chain(part).collect(),
         })
     }
-}
-
-fn read_stamp(bytes: &[u8; STAMP_LEN]) -> Option<Stamp> {
-    let (len, rest) = bytes.split_first_chunk::<8>()?;
-    let (mtime_ns, _) = rest.split_first_chunk::<8>()?;
-    let stamp = Stamp { len: u64::from_be_bytes(*len), mtime_ns: i64::from_be_bytes(*mtime_ns) };
-    (stamp.len != NOT_THERE).then_some(stamp)
 }
 
 /// What every version's file has.
@@ -228,6 +255,9 @@ struct OnDisk {
     saved_ns: i64,
     had: ByteBuf,
     stamps: ByteBuf,
+    /// The part file's stamp, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<ByteBuf>,
     name: String,
     total_len: u64,
     piece_count: u32,
@@ -241,9 +271,24 @@ struct OnDisk {
     added_ns: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     completed_s: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wanted_len: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lacking_len: Option<u64>,
     /// JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     options: Option<ByteBuf>,
+}
+
+fn stamp_to_bytes(stamp: Option<Stamp>) -> impl Iterator<Item = u8> {
+    let Stamp { len, mtime_ns } = stamp.unwrap_or(Stamp { len: NOT_THERE, mtime_ns: 0 });
+    len.to_be_bytes().into_iter().chain(mtime_ns.to_be_bytes())
+}
+
+fn stamp_from_bytes(bytes: &[u8; STAMP_LEN]) -> Option<Stamp> {
+    let (len, mtime_ns) = bytes.split_first_chunk::<8>()?;
+    let (len, mtime_ns) = (u64::from_be_bytes(*len), i64::from_be_bytes(*mtime_ns.first_chunk()?));
+    (len != NOT_THERE).then_some(Stamp { len, mtime_ns })
 }
 
 /// Nothing for a torrent of which nothing is set.
@@ -285,6 +330,7 @@ pub(crate) mod tests {
             finished: false,
             added_ns: 1_700_000_000_000_000_000,
             completed_s: None,
+            wanted: None,
             options: TorrentOptions::default(),
         }
     }
@@ -306,6 +352,8 @@ pub(crate) mod tests {
             saved.details.completed_s = completed_s;
             saved.details.finished = completed_s.is_some();
             if completed_s.is_some() {
+                saved.details.wanted = Some((1 << 20, 7));
+                saved.stamps.push(Some(Stamp { len: 9, mtime_ns: 3 }));
                 saved.details.options.seed_ratio = Some(0.5);
                 saved.details.options.priorities = vec![Priority::Skip, Priority::High];
             }

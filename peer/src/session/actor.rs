@@ -221,7 +221,12 @@ impl Shared {
             return Err(Refusal::NotFound);
         }
         self.halt(info_hash);
-        let deleted = if delete_data { start::delete_data(self, info_hash) } else { Ok(()) };
+        let deleted = if delete_data {
+            start::delete_data(self, info_hash)
+        } else {
+            start::delete_part(self, info_hash);
+            Ok(())
+        };
         let removed = self.store.remove(info_hash).map_err(|error| Refusal::Internal(error.to_string()));
         self.table().remove(info_hash);
         deleted.and(removed)
@@ -290,7 +295,11 @@ impl Shared {
         match notice {
             Notice::Looked(info_hash) => self.looked(&info_hash),
             Notice::Completed(info_hash) => {
-                self.with_announcer(|announcer| announcer.completed(info_hash));
+                // BEP 3: when the download is complete. A selection of its files is not all of it.
+                let left = |entry: &Entry| entry.stats.transfer.left.load(Ordering::Relaxed);
+                if self.table().entries.get(&info_hash).is_some_and(|entry| left(entry) == 0) {
+                    self.with_announcer(|announcer| announcer.completed(info_hash));
+                }
                 self.completed(&info_hash);
             }
             Notice::Goal(info_hash) => drop(self.aim(&info_hash)),
@@ -298,10 +307,10 @@ impl Shared {
                 self.with_announcer(|announcer| announcer.want_peers(info_hash));
             }
             Notice::Idle(info_hash) => {
-                let idle = self.table().entries.get(&info_hash).is_some_and(|entry| {
-                    entry.stats.state() == TorrentState::Seeding
-                        && entry.stats.transfer.left.load(Ordering::Relaxed) == 0
-                });
+                let idle =
+                    self.table().entries.get(&info_hash).is_some_and(|entry| {
+                        entry.stats.state() == TorrentState::Seeding && entry.is_complete()
+                    });
                 if idle {
                     self.end_thread(&info_hash);
                 }

@@ -69,7 +69,10 @@ impl Engine for Session {
         let mut metainfo = self.shared.metainfo(info_hash).ok()?;
         let had = match had {
             Some(had) => had,
-            None if status.progress >= 1.0 && status.state != TorrentState::Checking => {
+            None if status.progress >= 1.0
+                && options.priorities.is_empty()
+                && status.state != TorrentState::Checking =>
+            {
                 Bitfield::full(&metainfo.geometry)
             }
             None => self.shared.had_at_checkpoint(info_hash, &metainfo),
@@ -178,7 +181,7 @@ impl Shared {
     }
 
     /// What was had at the last checkpoint: good enough for a torrent that is not at work.
-    fn had_at_checkpoint(&self, info_hash: &InfoHash, metainfo: &Metainfo) -> Bitfield {
+    pub(super) fn had_at_checkpoint(&self, info_hash: &InfoHash, metainfo: &Metainfo) -> Bitfield {
         let saved = self.store.load(info_hash).ok();
         let had = saved.and_then(|saved| saved.had(&metainfo.geometry));
         had.unwrap_or_else(|| Bitfield::empty(&metainfo.geometry))

@@ -81,9 +81,9 @@ impl Entry {
         !self.paused && !self.finished && self.stats.state() != TorrentState::Error
     }
 
-    /// Every piece is had, as far as is known.
+    /// Every wanted piece is had, as far as is known.
     pub fn is_complete(&self) -> bool {
-        self.stats.transfer.left.load(Ordering::Relaxed) == 0
+        self.stats.lacking.load(Ordering::Relaxed) == 0
     }
 
     /// What it wants a place for.
@@ -104,19 +104,21 @@ impl Entry {
     pub fn status(&self) -> TorrentStatus {
         let stats = &self.stats;
         let (state, moment) = (stats.state(), stats.moment());
+        let wanted = stats.wanted_len.load(Ordering::Relaxed);
+        let left = stats.lacking.load(Ordering::Relaxed);
         let done = match state {
             TorrentState::Checking => stats.checked.load(Ordering::Relaxed),
-            _ => stats.bytes_had.load(Ordering::Relaxed),
+            _ => wanted.saturating_sub(left),
         };
-        let left = self.total_len.saturating_sub(stats.bytes_had.load(Ordering::Relaxed));
         let eta = (state == TorrentState::Downloading && moment.download_rate > 0)
             .then(|| left.div_ceil(moment.download_rate));
         TorrentStatus {
             info_hash: self.info_hash,
             name: self.name.clone(),
             state,
-            progress: fraction(done, self.total_len),
+            progress: fraction(done, if state == TorrentState::Checking { self.total_len } else { wanted }),
             size: self.total_len,
+            selected: wanted,
             downloaded: stats.downloaded.load(Ordering::Relaxed),
             uploaded: stats.uploaded.load(Ordering::Relaxed),
             download_rate: moment.download_rate,

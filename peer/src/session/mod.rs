@@ -233,18 +233,20 @@ impl Shared {
         if peers.is_empty() {
             return;
         }
-        let inputs = {
+        let (inputs, ourselves) = {
             let table = self.table();
             let Some(entry) = table.entries.get(&info_hash) else { return };
             if !entry.may_run() {
                 return;
             }
-            entry.inputs()
+            // Trackers count us among those who lack something, if we do not want all of it.
+            let left = entry.stats.transfer.left.load(Ordering::Relaxed);
+            (entry.inputs(), u32::from(left > 0))
         };
         match inputs {
             // A full queue: the torrent has more to do than to dial.
             Some(inputs) => drop(inputs.try_send(Input::Found(peers))),
-            None if incomplete > 0 => drop(self.requests.try_send(Request::Found(info_hash, peers))),
+            None if incomplete > ourselves => drop(self.requests.try_send(Request::Found(info_hash, peers))),
             None => {}
         }
     }

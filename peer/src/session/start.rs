@@ -33,6 +33,7 @@ use crate::torrent::core::CoreConfig;
 use crate::torrent::have::Have;
 use crate::torrent::input::Input;
 use crate::torrent::saving::Record;
+use crate::torrent::selection::{Selection, Wanted};
 use crate::torrent::stats::Stats;
 use crate::torrent::{Active, Notice, thread};
 
@@ -123,6 +124,9 @@ pub fn entry_of(saved: Saved) -> Entry {
     let stats = Stats::new(details.total_len, state, saved.pieces_had(), bytes_had);
     stats.downloaded.store(details.downloaded, Ordering::Relaxed);
     stats.uploaded.store(details.uploaded, Ordering::Relaxed);
+    if let Some((wanted_len, lacking)) = details.wanted {
+        stats.set_wanted(wanted_len, lacking);
+    }
     Entry {
         info_hash: saved.info_hash,
         name: saved.details.name,
@@ -164,6 +168,7 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
         completed_s: None,
+        wanted: None,
         options,
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
@@ -189,18 +194,28 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
 /// One look at every file, no payload is read.
 pub fn resting(shared: &Shared, info_hash: &InfoHash) -> Result<Option<AnnounceTarget>, StartupError> {
     let saved = shared.store.load(info_hash)?;
-    if !saved.is_complete() {
+    if !saved.is_complete() && saved.details.options.priorities.is_empty() {
         return Ok(None);
     }
     let storage = shared.storage(&saved)?;
-    if !Look::take(&shared.store, saved, &storage)?.had.is_full() {
+    let metainfo = storage.metainfo();
+    let selection = Selection::of(metainfo, &saved.details.options.priorities);
+    let wanted = Wanted::of(metainfo, &saved.details.options.priorities);
+    let had = Look::take(&shared.store, saved, &storage)?.had;
+    // Wanted, and its bytes wait for it in the part file.
+    let waits = |index: usize| wanted.contains(index) && storage.layout().max_len(index) > 0;
+    if !selection.is_satisfied_by(&metainfo.geometry, &had) || storage.layout().all_parted().any(waits) {
         return Ok(None);
     }
     let table = shared.table();
-    Ok(table.entries.get(info_hash).map(|entry| AnnounceTarget {
-        info_hash: *info_hash,
-        tiers: storage.metainfo().trackers.clone(),
-        transfer: Arc::clone(&entry.stats.transfer),
+    Ok(table.entries.get(info_hash).map(|entry| {
+        entry.stats.set_had(had.count(), bytes_of(&had, &metainfo.geometry), metainfo.total_len());
+        entry.stats.set_wanted(selection.wanted_len(&metainfo.geometry), 0);
+        AnnounceTarget {
+            info_hash: *info_hash,
+            tiers: metainfo.trackers.clone(),
+            transfer: Arc::clone(&entry.stats.transfer),
+        }
     }))
 }
 
@@ -225,9 +240,25 @@ pub fn save_wishes(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal>
 pub fn delete_data(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal> {
     let delete = || -> Result<(), StartupError> {
         let saved = shared.store.load(info_hash)?;
-        Ok(shared.storage(&saved)?.remove_data()?)
+        let storage = shared.storage(&saved)?;
+        saved.prepare_removal(&storage)?;
+        Ok(storage.remove_data()?)
     };
     delete().map_err(|error| Refusal::Internal(error.to_string()))
+}
+
+/// Deletes what is on disk of a torrent without a thread and is no payload: of no use to anybody else.
+pub fn delete_part(shared: &Shared, info_hash: &InfoHash) {
+    let delete = || -> Result<(), StartupError> {
+        let saved = shared.store.load(info_hash)?;
+        if !saved.details.options.priorities.is_empty() {
+            shared.storage(&saved)?.remove_part()?;
+        }
+        Ok(())
+    };
+    if let Err(error) = delete() {
+        log::warn!("{info_hash}: {error}");
+    }
 }
 
 /// Starts a torrent's thread. What goes wrong on it is told by the torrent's state.
@@ -311,10 +342,16 @@ impl Start {
         let metainfo = Arc::clone(storage.metainfo());
         let look = Look::take(&shared.store, saved, &storage)?;
         let Some(good) = self.check(&look, &metainfo, &storage, stats)? else { return Ok(None) };
-        let (journal, had) = look.settle(&shared.store, &storage, &good, SystemTime::now())?;
+        let preallocation = details.options.preallocation.unwrap_or(shared.config.preallocation);
+        let (journal, had) = look.settle(&shared.store, &storage, &good, preallocation, SystemTime::now())?;
+        let selection = Selection::of(&metainfo, &details.options.priorities);
+        let lacking = bytes_of(&selection.lacking(&metainfo.geometry, &had), &metainfo.geometry);
+        stats.set_wanted(selection.wanted_len(&metainfo.geometry), lacking);
         stats.set_had(had.count(), bytes_of(&had, &metainfo.geometry), metainfo.total_len());
-        stats.set_state(if had.is_full() { TorrentState::Seeding } else { TorrentState::Downloading });
-        Ok(Some(self.active(metainfo, storage, journal, &had, stats, details)))
+        stats.set_state(if lacking == 0 { TorrentState::Seeding } else { TorrentState::Downloading });
+        let mut active = self.active(metainfo, storage, journal, &had, stats, details);
+        active.core_config.selection = selection;
+        Ok(Some(active))
     }
 
     fn check(
@@ -371,6 +408,7 @@ impl Start {
             max_per_host: config.max_connections_per_address,
             max_half_open: config.max_half_open,
             private: metainfo.private,
+            sequential: config.sequential,
             ..CoreConfig::new(shared.own_peer_id)
         };
         // Its first connection may begin before its thread does.
@@ -383,6 +421,7 @@ impl Start {
             link: Arc::new(link),
             core_config,
             options: Arc::new(details.options.clone()),
+            preallocation: config.preallocation,
             stats: Arc::clone(stats),
             record: Arc::new(Record { journal, storage, details }),
             room: Arc::clone(&shared.room),

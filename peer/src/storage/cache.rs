@@ -71,6 +71,12 @@ impl FileCache {
         drop(fallen);
     }
 
+    /// Closes one file.
+    pub(super) fn close_one(&self, key: Key) {
+        let fallen = self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(&key);
+        drop(fallen);
+    }
+
     /// Closes all files of a torrent.
     pub(super) fn close(&self, id: u64) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

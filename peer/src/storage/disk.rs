@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
 use torrent_common::worker::Worker;
 
 use super::StorageError;
 use super::blocks::BlockBuf;
 use super::files::Storage;
+use crate::options::Preallocation;
 use crate::resume::{Details, Journal, ResumeError};
 
 /// What a disk thread does. Every `reply` is called exactly once, on a disk thread: it may wait for a torrent, never for
@@ -46,8 +48,20 @@ pub struct CheckpointJob {
     pub journal: Arc<Journal>,
     /// The rest of the checkpoint.
     pub details: Box<Details>,
+    /// Files that get their own bytes with it.
+    pub place: Option<Place>,
     /// Told the outcome.
     pub reply: Box<dyn FnOnce(Result<(), ResumeError>) + Send>,
+}
+
+/// Parted files that are wanted now. No [`WriteJob`] of the torrent may be under way.
+pub struct Place {
+    /// Which, in order.
+    pub files: Vec<usize>,
+    /// The pieces had.
+    pub had: Bitfield,
+    /// How room for them is made.
+    pub preallocation: Preallocation,
 }
 
 /// The threads and their queues. Dropping it finishes what is queued, then joins.
@@ -131,9 +145,18 @@ impl WriteJob {
 
 impl CheckpointJob {
     fn run(self) {
-        let Self { storage, journal, details, reply } = self;
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| journal.checkpoint(&storage, *details, SystemTime::now())));
+        let Self { storage, journal, details, place, reply } = self;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let Some(Place { files, had, preallocation }) = place else {
+                // Not together with what made it needless: somebody may have been about to read it.
+                journal.forget_part(&storage);
+                return journal.checkpoint(&storage, *details, SystemTime::now());
+            };
+            let placed = storage.place(&files, &had, preallocation)?;
+            journal.checkpoint_with(&storage, *details, SystemTime::now(), &placed)?;
+            storage.placed(&files);
+            Ok(())
+        }));
         reply(outcome.unwrap_or(Err(ResumeError::Storage(StorageError::Panicked))));
     }
 }
@@ -170,6 +193,7 @@ mod tests {
             finished: false,
             added_ns: 0,
             completed_s: None,
+            wanted: None,
             options: crate::options::TorrentOptions::default(),
         }
     }
@@ -183,7 +207,8 @@ mod tests {
         let saved = Saved::new(metainfo.info_hash, details(), SystemTime::now());
         let look = Look::take(&store, saved, &storage).unwrap();
         let none = Bitfield::empty(&metainfo.geometry);
-        let (journal, had) = look.settle(&store, &storage, &none, SystemTime::now()).unwrap();
+        let (journal, had) =
+            look.settle(&store, &storage, &none, Preallocation::Sparse, SystemTime::now()).unwrap();
         assert!(had.is_empty());
         World { _folder: folder, store, storage, journal, bytes: payload(&files) }
     }
@@ -231,6 +256,7 @@ mod tests {
             storage: Arc::clone(&world.storage),
             journal: Arc::clone(&world.journal),
             details: Box::new(Details { paused: true, ..details() }),
+            place: None,
             reply: Box::new(move |outcome| reply.send(outcome.is_ok()).unwrap()),
         });
         assert!(disk.try_submit(job).is_ok());

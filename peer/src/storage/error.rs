@@ -50,6 +50,16 @@ pub enum StorageError {
         /// Bytes it should have.
         expected: u64,
     },
+    /// All room was to be taken beforehand, and there is too little.
+    #[error("{path}: {needed} bytes are needed and {free} are free: make room, choose fewer files or another folder, or do without PREALLOCATION = full", path = path.display())]
+    NoRoom {
+        /// The download folder.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// A name for the root that is not one path component.
     #[error("{name:?} cannot be the name of a file or folder", name = name.display())]
     RootName {

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
@@ -34,7 +35,11 @@ pub struct Storage {
     /// This torrent's number in the cache.
     id: u64,
     /// Files that may have bytes the device has not.
-    dirty: Mutex<BTreeSet<usize>>,
+    pub(super) dirty: Mutex<BTreeSet<usize>>,
+    /// Files are made without room and grow: one that is shorter than the torrent says is none that was cut.
+    pub(super) growing: AtomicBool,
+    /// The part file was opened to be written to.
+    wrote_part: AtomicBool,
 }
 
 /// A source for sendfile: the open file, kept open as long as this lives, and where.
@@ -71,7 +76,15 @@ impl Storage {
     ) -> Result<Arc<Self>, StorageError> {
         let tree = Tree::new(Arc::clone(&metainfo), folder, root)?;
         let id = cache.new_id();
-        Ok(Arc::new(Self { layout: Layout::new(metainfo), tree, cache, id, dirty: Mutex::default() }))
+        Ok(Arc::new(Self {
+            layout: Layout::new(metainfo),
+            tree,
+            cache,
+            id,
+            dirty: Mutex::default(),
+            growing: AtomicBool::new(false),
+            wrote_part: AtomicBool::new(false),
+        }))
     }
 
     /// Which bytes are where.
@@ -97,32 +110,6 @@ impl Storage {
     /// The download folder.
     pub fn folder(&self) -> &Path {
         self.tree.folder()
-    }
-
-    /// Makes folders and files with their final (sparse) lengths, zero-length files included. Files that exist are
-    /// kept; longer ones are an error, not cut. Gives back the files it changed: everything else is not even opened.
-    ///
-    /// # Errors
-    /// [`StorageError`] names the path.
-    pub fn prepare(&self) -> Result<Vec<(usize, Stamp)>, StorageError> {
-        let mut walker = Walker::new(&self.tree, true)?;
-        let mut changed = Vec::new();
-        for (index, file) in self.layout.files().iter().enumerate().filter(|(_, file)| !file.padding) {
-            let there = walker.stamp(index)?;
-            if let Some(Stamp { len, .. }) = there
-                && len > file.len
-            {
-                return Err(StorageError::Longer { path: self.path(index), len, expected: file.len });
-            }
-            if there.is_some_and(|stamp| stamp.len == file.len) {
-                continue;
-            }
-            let error = |errno: Errno| StorageError::io(self.path(index), errno);
-            let (opened, _) = walker.open(index, Access::Create)?.ok_or_else(|| self.missing(index))?;
-            rustix::fs::ftruncate(&opened, file.len).map_err(error)?;
-            changed.push((index, stamp_of(&opened).map_err(error)?));
-        }
-        Ok(changed)
     }
 
     /// Writes a whole verified piece into files that [`Storage::prepare`] made, and gives back the stamps of the files
@@ -182,7 +169,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Where an upload takes the bytes of a segment from. The file had all its bytes when it was opened.
+    /// Where an upload takes the bytes of a segment from. The file had them when it was opened, or has grown since.
     ///
     /// # Errors
     /// [`StorageError`] names the path.
@@ -194,14 +181,15 @@ impl Storage {
         }
     }
 
-    /// The files' stamps, one for every file of the layout; `None` for padding and for what is not there.
+    /// The files' stamps, one for every file of the layout and one for the part file; `None` for padding and for what is
+    /// not there.
     ///
     /// # Errors
     /// [`StorageError`] when a file cannot be looked at for another reason than not being there.
     pub fn stamps(&self) -> Result<Vec<Option<Stamp>>, StorageError> {
         let mut walker = Walker::new(&self.tree, false)?;
-        let files = self.layout.files().iter().enumerate();
-        files.map(|(index, file)| if file.padding { Ok(None) } else { walker.stamp(index) }).collect()
+        let files = self.layout.files().iter().map(|file| file.padding).chain([false]).enumerate();
+        files.map(|(index, padding)| if padding { Ok(None) } else { walker.stamp(index) }).collect()
     }
 
     /// Opens a file as it is, around the cache: for checking. `None` if it is not there.
@@ -213,6 +201,7 @@ impl Storage {
     pub fn mark_all_unsynced(&self) {
         let files = self.layout.files().iter().enumerate();
         let with_bytes = files.filter(|(_, file)| !file.padding && file.len > 0).map(|(index, _)| index);
+        let with_bytes = with_bytes.chain([self.layout.part()]);
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner).extend(with_bytes);
     }
 
@@ -247,15 +236,29 @@ impl Storage {
         self.cache.close(self.id);
     }
 
-    /// An open file that has at least the bytes the torrent says.
+    /// Closes one file if it is held open.
+    pub(super) fn close_file(&self, index: usize) {
+        self.cache.close_one((self.id, index));
+    }
+
+    /// An open file that has at least the bytes the torrent says. The part file is made when it is first written to.
     fn file(&self, index: usize, writable: bool) -> Result<Arc<File>, StorageError> {
         let key = (self.id, index);
         if let Some(file) = self.cache.get(key, writable) {
             return Ok(file);
         }
-        let access = if writable { Access::Write } else { Access::Read };
+        let is_part = index == self.layout.part();
+        if is_part && writable {
+            self.wrote_part.store(true, Ordering::Relaxed);
+        }
+        let access = match writable {
+            true if is_part => Access::Create,
+            true => Access::Write,
+            false => Access::Read,
+        };
         let (file, stamp) = self.tree.open(index, access)?.ok_or_else(|| self.missing(index))?;
-        if self.layout.files().get(index).is_none_or(|file| stamp.len < file.len) {
+        let grows = is_part || self.growing.load(Ordering::Relaxed);
+        if !grows && stamp.len < self.layout.max_len(index) {
             return Err(StorageError::Short { path: self.path(index) });
         }
         let file = Arc::new(file);
@@ -263,7 +266,12 @@ impl Storage {
         Ok(file)
     }
 
-    fn missing(&self, index: usize) -> StorageError {
+    /// The part file may be there: it was written to.
+    pub fn wrote_part(&self) -> bool {
+        self.wrote_part.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn missing(&self, index: usize) -> StorageError {
         StorageError::Missing { path: self.path(index) }
     }
 }

@@ -12,6 +12,7 @@ mod error;
 pub mod files;
 mod judge;
 pub mod layout;
+mod prepare;
 mod remove;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]

@@ -26,7 +26,9 @@ impl Storage {
             }
         };
         let mut folders: BTreeSet<Vec<&OsStr>> = BTreeSet::new();
-        for (index, _) in self.layout().files().iter().enumerate().filter(|(_, file)| !file.padding) {
+        note(remove_file(&mut walker, self.layout().part()));
+        let files = self.layout().files().iter().enumerate();
+        for (index, _) in files.filter(|&(index, file)| !file.padding && !self.layout().is_parted(index)) {
             note(remove_file(&mut walker, index));
             let mut above = self.tree.components(index);
             while above.pop().is_some() && !above.is_empty() && !folders.contains(&above) {
@@ -38,6 +40,17 @@ impl Storage {
             note(walker.remove_folder(folder));
         }
         first_error.map_or(Ok(()), Err)
+    }
+}
+
+impl Storage {
+    /// Deletes the part file.
+    ///
+    /// # Errors
+    /// [`StorageError`] when it is there and cannot be deleted.
+    pub fn remove_part(&self) -> Result<(), StorageError> {
+        self.close_file(self.layout().part());
+        remove_file(&mut Walker::new(&self.tree, false)?, self.layout().part())
     }
 }
 

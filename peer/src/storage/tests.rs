@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
+use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
 use torrent_common::metainfo::Metainfo;
 
@@ -13,6 +14,7 @@ use super::StorageError;
 use super::cache::FileCache;
 use super::files::{Source, Storage};
 use super::testing::{BLOCK_LEN, TestFile, blocks, payload, torrent};
+use crate::options::Preallocation;
 
 fn storage(metainfo: &Arc<Metainfo>, folder: &Path) -> Arc<Storage> {
     Storage::new(Arc::clone(metainfo), folder, None, FileCache::new(3)).unwrap()
@@ -42,8 +44,8 @@ fn what_is_written_is_read_and_lies_in_the_right_files() {
     let (files, metainfo) = mixed();
     let bytes = payload(&files);
     let storage = storage(&metainfo, folder.path());
-    assert_eq!(storage.prepare().unwrap().len(), 5);
-    assert_eq!(storage.prepare().unwrap(), []);
+    assert_eq!(storage.prepare(|_| true, Preallocation::Sparse).unwrap().len(), 5);
+    assert_eq!(storage.prepare(|_| true, Preallocation::Sparse).unwrap(), []);
     write_all(&storage, &bytes);
     storage.sync().unwrap();
     let mut at = 0;
@@ -98,7 +100,7 @@ fn a_single_file_stands_in_the_folder_itself_under_any_name() {
         assert!(matches!(named(bad), Err(StorageError::RootName { .. })), "{bad:?}");
     }
     for storage in [storage(&metainfo, folder.path()), named("another").unwrap()] {
-        storage.prepare().unwrap();
+        storage.prepare(|_| true, Preallocation::Sparse).unwrap();
         write_all(&storage, &payload(&files));
     }
     for name in ["its name", "another"] {
@@ -113,7 +115,7 @@ fn more_slices_than_one_call_takes_are_written_whole() {
     let metainfo = torrent("t", &files, 10_000, None);
     assert!(metainfo.geometry.block_count(piece(&metainfo, 0)) > 600 && BLOCK_LEN == 16);
     let storage = storage(&metainfo, folder.path());
-    storage.prepare().unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     write_all(&storage, &payload(&files));
     assert_eq!(fs::read(folder.path().join("t/a")).unwrap(), &payload(&files)[..9_999]);
     assert_eq!(fs::read(folder.path().join("t/b")).unwrap(), &payload(&files)[9_999..]);
@@ -125,7 +127,7 @@ fn a_piece_of_a_wrong_length_is_refused() {
     let files = TestFile::list(&[("a", 100)]);
     let metainfo = torrent("t", &files, 64, None);
     let storage = storage(&metainfo, folder.path());
-    storage.prepare().unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     let short = blocks(&metainfo, 1, &payload(&files));
     let error = storage.write_piece(piece(&metainfo, 0), &short).unwrap_err();
     assert!(matches!(error, StorageError::PieceLength { got: 36, expected: 64 }));
@@ -140,9 +142,19 @@ fn existing_files_are_extended_but_never_cut() {
     fs::write(folder.path().join("t/short"), b"abc").unwrap();
     fs::write(folder.path().join("t/long"), b"more than ten").unwrap();
     let storage = storage(&metainfo, folder.path());
-    assert!(matches!(storage.prepare(), Err(StorageError::Longer { len: 13, expected: 10, .. })));
-    assert_eq!(fs::read(folder.path().join("t/short")).unwrap(), b"abc\0\0\0\0\0\0\0");
+    assert!(matches!(
+        storage.prepare(|_| true, Preallocation::Sparse),
+        Err(StorageError::Longer { len: 13, expected: 10, .. })
+    ));
     assert_eq!(fs::read(folder.path().join("t/long")).unwrap(), b"more than ten");
+    assert_eq!(
+        fs::read(folder.path().join("t/short")).unwrap(),
+        b"abc",
+        "nothing is changed before all is looked at"
+    );
+    fs::remove_file(folder.path().join("t/long")).unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
+    assert_eq!(fs::read(folder.path().join("t/short")).unwrap(), b"abc\0\0\0\0\0\0\0");
 }
 
 #[test]
@@ -154,7 +166,7 @@ fn a_file_that_goes_or_shrinks_is_an_error_and_is_not_made_anew() {
     let span = metainfo.geometry.span(0, 0, 1).unwrap();
     let write = || storage.write_piece(piece(&metainfo, 0), &blocks(&metainfo, 0, &payload(&files)));
     assert!(matches!(storage.read(span, &mut [0]), Err(StorageError::Missing { .. })));
-    storage.prepare().unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     write().unwrap();
     storage.close();
     fs::File::options().write(true).open(folder.path().join("t/a")).unwrap().set_len(63).unwrap();
@@ -212,7 +224,7 @@ fn nothing_goes_through_a_link() {
         let span = metainfo.geometry.span(0, 0, 64).unwrap();
         let bytes = blocks(&metainfo, 0, &payload(&files));
         assert!(is_link(storage.stamps().unwrap_err()), "{case}");
-        assert!(is_link(storage.prepare().unwrap_err()), "{case}");
+        assert!(is_link(storage.prepare(|_| true, Preallocation::Sparse).unwrap_err()), "{case}");
         assert!(is_link(storage.read(span, &mut [0; 64]).unwrap_err()), "{case}");
         assert!(is_link(storage.write_piece(piece(&metainfo, 0), &bytes).unwrap_err()), "{case}");
         drop(storage.remove_data());
@@ -230,7 +242,7 @@ fn the_download_folder_may_be_a_link() {
     symlink(real.path(), &link).unwrap();
     let files = TestFile::list(&[("a", 64)]);
     let storage = storage(&torrent("t", &files, 64, None), &link);
-    storage.prepare().unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     assert!(real.path().join("t/a").exists());
 }
 
@@ -263,7 +275,8 @@ fn what_is_no_file_is_in_the_way() {
         let storage = storage(&metainfo, folder.path());
         let span = metainfo.geometry.span(0, 0, 64).unwrap();
         let in_the_way = |error: &StorageError| matches!(error, StorageError::Kind { .. });
-        let errors = [storage.prepare().unwrap_err(), storage.stamps().unwrap_err()];
+        let errors =
+            [storage.prepare(|_| true, Preallocation::Sparse).unwrap_err(), storage.stamps().unwrap_err()];
         assert!(errors.iter().all(in_the_way), "{case}: {errors:?}");
         assert!(in_the_way(&storage.read(span, &mut [0; 64]).unwrap_err()), "{case}");
         storage.remove_data().unwrap();
@@ -277,7 +290,7 @@ fn removing_takes_the_torrents_files_and_nothing_else() {
     let (files, metainfo) = mixed();
     let storage = storage(&metainfo, folder.path());
     storage.remove_data().unwrap();
-    storage.prepare().unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     write_all(&storage, &payload(&files));
     fs::write(folder.path().join("root/a/mine"), b"").unwrap();
     storage.remove_data().unwrap();
@@ -294,7 +307,7 @@ fn files_are_closed_with_their_torrent_and_when_there_are_too_many() {
     let (files, metainfo) = mixed();
     let cache = FileCache::new(2);
     let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, Arc::clone(&cache)).unwrap();
-    storage.prepare().unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     write_all(&storage, &payload(&files));
     assert_eq!(cache.len(), 2);
     drop(storage);
@@ -309,7 +322,7 @@ fn many_files_are_made_written_and_flushed() {
     let files = TestFile::list(&files);
     let metainfo = torrent("t", &files, 100, None);
     let storage = storage(&metainfo, folder.path());
-    assert_eq!(storage.prepare().unwrap().len(), 600);
+    assert_eq!(storage.prepare(|_| true, Preallocation::Sparse).unwrap().len(), 600);
     write_all(&storage, &payload(&files));
     storage.sync().unwrap();
     assert_eq!(fs::read(folder.path().join("t/1/8")).unwrap(), &payload(&files)[24..27]);
@@ -324,12 +337,107 @@ fn stamps_tell_what_changed() {
     let folder = tempfile::tempdir().unwrap();
     let (_, metainfo) = mixed();
     let storage = storage(&metainfo, folder.path());
-    assert_eq!(storage.stamps().unwrap(), vec![None; 6]);
-    let made = storage.prepare().unwrap();
+    assert_eq!(storage.stamps().unwrap(), vec![None; 7]);
+    let made = storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     let stamps = storage.stamps().unwrap();
     assert_eq!(
         stamps.iter().map(|stamp| stamp.map(|stamp| stamp.len)).collect::<Vec<_>>(),
-        [Some(70), Some(0), Some(3), None, Some(500), Some(0)]
+        [Some(70), Some(0), Some(3), None, Some(500), Some(0), None]
     );
     assert!(made.iter().all(|&(index, stamp)| stamps[index] == Some(stamp)));
+}
+
+#[test]
+fn files_that_are_not_wanted_are_not_made_and_their_bytes_wait_in_the_part_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, metainfo) = mixed();
+    let bytes = payload(&files);
+    let storage = storage(&metainfo, folder.path());
+    storage.set_parted(|index| matches!(index, 2 | 4 | 5));
+    storage.prepare(|index| index < 2, Preallocation::Sparse).unwrap();
+    for index in [0, 1] {
+        let stamps = storage.write_piece(piece(&metainfo, index), &blocks(&metainfo, index, &bytes)).unwrap();
+        assert_eq!(stamps.last().unwrap().0, storage.layout().part());
+    }
+    let (long, end) = (folder.path().join("root/z"), folder.path().join("root/end"));
+    let part = storage.path(storage.layout().part());
+    assert!(!long.exists() && !end.exists() && part.exists());
+    assert!(part.file_name().unwrap().to_str().unwrap().starts_with('.'));
+    let read = |index: u32| {
+        let len = metainfo.geometry.piece_len(piece(&metainfo, index));
+        let mut buffer = vec![0; len as usize];
+        storage.read(metainfo.geometry.span(index, 0, len).unwrap(), &mut buffer).map(|()| buffer)
+    };
+    assert_eq!((read(0).unwrap(), read(1).unwrap()), (bytes[..80].to_vec(), bytes[80..160].to_vec()));
+    assert!(matches!(read(2), Err(StorageError::Short { .. })));
+    // Wanted after all: of piece 1 alone, since nobody vouches for 0.
+    let mut had = Bitfield::empty(&metainfo.geometry);
+    had.insert(piece(&metainfo, 1));
+    let stamps = storage.place(&[4, 5], &had, Preallocation::Full).unwrap();
+    assert_eq!(
+        stamps.iter().map(|(index, stamp)| (*index, stamp.len)).collect::<Vec<_>>(),
+        [(4, 500), (5, 0)]
+    );
+    assert_eq!(&fs::read(&long).unwrap()[..90], [&[0; 0], &bytes[80..160], &[0; 10]].concat());
+    storage.placed(&[4, 5]);
+    assert_eq!(read(1).unwrap(), bytes[80..160]);
+    storage.remove_part().unwrap();
+    assert!(!part.exists());
+    write_all(&storage, &bytes);
+    assert_eq!(fs::read(&long).unwrap(), &bytes[80..]);
+}
+
+#[test]
+fn data_that_is_not_the_torrents_own_is_not_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, metainfo) = mixed();
+    let storage = storage(&metainfo, folder.path());
+    storage.set_parted(|index| index == 4);
+    storage.prepare(|index| index != 4, Preallocation::Sparse).unwrap();
+    storage.write_piece(piece(&metainfo, 1), &blocks(&metainfo, 1, &payload(&files))).unwrap();
+    fs::write(folder.path().join("root/z"), "of somebody else").unwrap();
+    storage.remove_data().unwrap();
+    assert!(!storage.path(storage.layout().part()).exists());
+    let left: Vec<_> =
+        fs::read_dir(folder.path().join("root")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["z"]);
+}
+
+#[test]
+fn room_is_made_as_asked_for() {
+    use std::os::unix::fs::MetadataExt;
+    let files = TestFile::list(&[("a", 1 << 20), ("b", 0)]);
+    let metainfo = torrent("t", &files, 1 << 16, None);
+    for (how, len, full) in [
+        (Preallocation::None, 0, false),
+        (Preallocation::Sparse, 1 << 20, false),
+        (Preallocation::Full, 1 << 20, true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(&metainfo, folder.path());
+        assert_eq!(storage.prepare(|_| true, how).unwrap().len(), 2);
+        assert_eq!(storage.prepare(|_| true, how).unwrap(), []);
+        let made = fs::metadata(folder.path().join("t/a")).unwrap();
+        assert_eq!((made.len(), made.blocks() * 512 >= 1 << 20), (len, full), "{how:?}");
+        assert!(folder.path().join("t/b").exists());
+        // A file may grow from any end.
+        let bytes = payload(&files);
+        let mut buffer = vec![0; 1 << 16];
+        for index in [9, 2] {
+            storage.write_piece(piece(&metainfo, index), &blocks(&metainfo, index, &bytes)).unwrap();
+            storage.close();
+            storage.read(metainfo.geometry.span(index, 0, 1 << 16).unwrap(), &mut buffer).unwrap();
+            let at = index as usize * (1 << 16);
+            assert_eq!(buffer, &bytes[at..at + (1 << 16)]);
+        }
+    }
+}
+
+#[test]
+fn too_little_room_is_seen_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&mixed().1, folder.path());
+    let error = storage.check_room(1 << 62).unwrap_err();
+    assert!(matches!(error, StorageError::NoRoom { needed, free, .. } if needed == 1 << 62 && free > 0));
+    storage.check_room(0).unwrap();
 }

@@ -29,6 +29,8 @@ pub(super) struct Tree {
     metainfo: Arc<Metainfo>,
     folder: PathBuf,
     root: Option<OsString>,
+    /// The name of the part file, in the download folder itself.
+    part: OsString,
     /// The files that are here under the name that the torrent gives them, not under the one made safe for all systems:
     /// a seeder's own `12:30.log`. Mostly none.
     as_given: HashSet<usize>,
@@ -75,7 +77,8 @@ impl Tree {
             }
         }
         let root = root.map(Into::into);
-        let mut tree = Self { metainfo, folder: folder.into(), root, as_given: HashSet::new() };
+        let part = format!(".{}.parts", metainfo.info_hash).into();
+        let mut tree = Self { metainfo, folder: folder.into(), root, part, as_given: HashSet::new() };
         tree.as_given = tree.find_as_given();
         Ok(tree)
     }
@@ -96,9 +99,9 @@ impl Tree {
         &self.folder
     }
 
-    /// The components of a file's path below the download folder.
+    /// The components of a file's path below the download folder; beyond the last file, the part file's.
     pub fn components(&self, index: usize) -> Vec<&OsStr> {
-        let Some(file) = self.metainfo.files.get(index) else { return Vec::new() };
+        let Some(file) = self.metainfo.files.get(index) else { return vec![&self.part] };
         let given = if self.as_given.contains(&index) { file.given.as_ref() } else { None };
         self.rooted(given.unwrap_or(&file.path))
     }

@@ -28,7 +28,9 @@ enum State {
     Connected(Instant),
     /// Failed too often: rests until a tracker names it again.
     Resting,
-    /// Ourselves, a fellow seeder, or banned.
+    /// It has everything and we wanted nothing: of no use unless we want more.
+    Sated,
+    /// Ourselves, or banned.
     Never,
 }
 
@@ -47,7 +49,9 @@ pub enum Ending {
     Lost,
     /// We talk to the same peer elsewhere.
     Duplicate,
-    /// Not worth dialling again: ourselves, a fellow seeder, banned.
+    /// Neither wants anything of the other.
+    Sated,
+    /// Never to be dialled again: ourselves, banned.
     Never,
 }
 
@@ -141,6 +145,7 @@ impl Dialler {
         let Some(State::Connected(since)) = self.state(address) else { return };
         match ending {
             Ending::Never => self.set(address, State::Never),
+            Ending::Sated => self.set(address, State::Sated),
             Ending::Duplicate => self.set(address, State::Waiting(now + KNOWN_PEER_WAIT, random.u32(..))),
             Ending::Lost => {
                 if now.saturating_duration_since(since) >= LONG_ENOUGH
@@ -150,6 +155,14 @@ impl Dialler {
                 }
                 self.wait_longer(address, now, random);
             }
+        }
+    }
+
+    /// We want more: those who have everything are worth dialling again.
+    pub fn revive(&mut self, now: Instant, random: &mut fastrand::Rng) {
+        let sated = self.known.iter().filter(|(_, candidate)| candidate.state == State::Sated);
+        for address in sated.map(|(&address, _)| address).collect::<Vec<_>>() {
+            self.set(address, State::Waiting(now, random.u32(..)));
         }
     }
 
@@ -165,7 +178,7 @@ impl Dialler {
     fn forget_one(&mut self) -> bool {
         let worth = |candidate: &Candidate| match candidate.state {
             State::Resting => Some(0),
-            State::Never => Some(1),
+            State::Never | State::Sated => Some(1),
             State::Waiting(..) if candidate.failures > 0 => Some(2),
             _ => None,
         };

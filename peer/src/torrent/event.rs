@@ -7,6 +7,7 @@ use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{BlockRef, PieceIndex};
 use torrent_common::ids::PeerId;
 
+use super::selection::Selection;
 use crate::options::TorrentOptions;
 
 /// A connection: unique in a process, never used again.
@@ -59,6 +60,8 @@ pub enum Event {
     Written(PieceIndex, bool),
     /// What the user set for the torrent: once at its start, and whenever it changes.
     Options(Arc<TorrentOptions>),
+    /// Something else is wanted of the torrent.
+    Selected(Selection),
     /// A deadline that [`next_wake`](super::core) asked for has passed.
     Tick,
 }
@@ -108,8 +111,10 @@ pub enum Effect {
     Discard(PieceIndex),
     /// It is written: enter it in [`Have`](super::have::Have), and let every connection hear of it soon.
     Had(PieceIndex),
-    /// Every piece is had.
+    /// Every wanted piece is had.
     Completed,
+    /// It was so, and more is wanted now.
+    Incomplete,
     /// Close this peer, and let nobody from its address in again.
     Ban(PeerKey, BanReason),
     /// Fewer peers than wanted: ask the trackers earlier than planned, if they allow it.
@@ -157,8 +162,8 @@ pub enum CloseReason {
     /// One host may have only so many of a torrent's connections.
     #[error("too many connections from its address")]
     Crowded,
-    /// Neither side can have anything for the other.
-    #[error("both are seeders")]
+    /// Neither side has anything for the other.
+    #[error("neither wants anything of the other")]
     BothSeed,
     /// A better candidate needs its place.
     #[error("useless for too long")]

@@ -16,6 +16,7 @@ pub mod picker;
 pub mod rate;
 pub mod requests;
 pub mod saving;
+pub mod selection;
 pub mod stats;
 pub mod superseed;
 pub mod suspects;
@@ -35,7 +36,7 @@ use self::stats::Stats;
 use crate::connection::link::TorrentLink;
 use crate::connection::registry::Connections;
 use crate::limits::RateControl;
-use crate::options::TorrentOptions;
+use crate::options::{Preallocation, TorrentOptions};
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
 
@@ -67,6 +68,8 @@ pub struct Active {
     pub core_config: CoreConfig,
     /// What the user set for it.
     pub options: Arc<TorrentOptions>,
+    /// How files are made unless the options say otherwise.
+    pub preallocation: Preallocation,
     /// What it shows of itself.
     pub stats: Arc<Stats>,
     /// Where it notes what it has.
@@ -84,7 +87,7 @@ pub struct Active {
 pub enum Notice {
     /// It is at work, so what it has is known.
     Looked(InfoHash),
-    /// Every piece is had.
+    /// Every wanted piece is had.
     Completed(InfoHash),
     /// Complete, and as much was uploaded as was to be.
     Goal(InfoHash),

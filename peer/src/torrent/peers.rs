@@ -52,7 +52,7 @@ pub struct Peer {
     pub have: Bitfield,
     /// Its bitfield was full: the picker only counts it.
     pub counted_as_seed: bool,
-    /// Pieces that it has and we have not.
+    /// Pieces that it has and we lack: want, and have not.
     pub wanted: u32,
     /// We said that we are interested.
     pub we_want: bool,

@@ -1,30 +1,41 @@
-//! Which piece to begin next. Sees the world as piece counts alone: it knows nothing of peers, blocks or time.
+//! Which piece to begin next. Sees the world as piece counts and priorities alone: it knows nothing of peers, blocks or
+//! time.
 //!
-//! Open pieces (neither had nor begun) stand in one array, ordered by how many peers have them, in random order
-//! within a bucket of equals. A piece moves to a neighbouring bucket by one swap, so `have` costs O(1), and beginning a
-//! piece costs one swap per bucket. Peers that came with everything are only counted.
+//! Open pieces (wanted, and neither had nor begun) stand in one array for each priority, ordered by how many peers have
+//! them, in random order within a bucket of equals. A piece moves to a neighbouring bucket by one swap, so `have` costs
+//! O(1), and beginning a piece costs one swap per bucket. Peers that came with everything are only counted. Beside each
+//! array the same pieces are a bit set, for what goes by index: sequential order, and peers that have little.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "positions and buckets are this module's own books, checked by tests"
 )]
 
+mod tier;
+
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{Geometry, PieceIndex};
 
-/// The position of a piece that is not open.
-const NOWHERE: usize = usize::MAX;
+use self::tier::{NOWHERE, Tier};
+use super::selection::Selection;
+use crate::options::Priority;
 
-/// How to choose among the open pieces.
+/// In sequential order, the rarest of so many pieces from the first open one on: leechers that all took the very first
+/// would have nothing for each other, and a lone seeder would send each piece to each of them.
+const AHEAD: u32 = 8;
+
+/// How to choose among the open pieces of a priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// The fewest peers have it.
     Rarest,
     /// Any: while we have little, a piece that many have comes sooner.
     Random,
+    /// By index, from the first on.
+    Sequential,
 }
 
-/// The open pieces, rarest first.
+/// The open pieces: those of the highest priority first, and of these the rarest.
 #[derive(Debug)]
 pub struct Picker {
     geometry: Geometry,
@@ -33,44 +44,86 @@ pub struct Picker {
     seeds: u32,
     /// Pieces whose availability is 0.
     absent: u32,
-    order: Vec<PieceIndex>,
-    /// Per piece: where it stands in `order`.
-    position: Vec<usize>,
-    /// Per availability: where its bucket ends in `order`.
-    ends: Vec<usize>,
+    selection: Selection,
+    /// Per piece: where it stands in the order of its tier.
+    position: Vec<u32>,
+    /// High, normal, low.
+    tiers: [Tier; 3],
+}
+
+/// The tier of a priority; none for what is not wanted.
+const fn tier_of(priority: Priority) -> Option<usize> {
+    match priority {
+        Priority::High => Some(0),
+        Priority::Normal => Some(1),
+        Priority::Low => Some(2),
+        Priority::Skip => None,
+    }
 }
 
 impl Picker {
-    /// Every piece that is not in `had` is open, and nobody has any.
-    pub fn new(geometry: Geometry, had: &Bitfield) -> Self {
-        let mut position = vec![NOWHERE; geometry.piece_count() as usize];
-        let order: Vec<_> = geometry.pieces().filter(|&piece| !had.contains(piece)).collect();
-        for (at, piece) in order.iter().enumerate() {
-            position[piece.as_usize()] = at;
-        }
-        let ends = vec![order.len()];
-        Self {
+    /// Every wanted piece that is not in `had` is open, and nobody has any.
+    pub fn new(geometry: Geometry, had: &Bitfield, selection: Selection) -> Self {
+        let count = geometry.piece_count() as usize;
+        let mut this = Self {
             geometry,
-            availability: vec![0; geometry.piece_count() as usize],
+            availability: vec![0; count],
             seeds: 0,
             absent: geometry.piece_count(),
-            order,
-            position,
-            ends,
+            selection,
+            position: vec![NOWHERE; count],
+            tiers: Default::default(),
+        };
+        this.fill(|piece| !had.contains(piece));
+        this
+    }
+
+    /// Something else is wanted. Open are then the wanted pieces that are `missing`: neither had nor begun.
+    /// Costs one pass over all pieces.
+    pub fn select(
+        &mut self,
+        selection: Selection,
+        missing: impl Fn(PieceIndex) -> bool,
+        random: &mut fastrand::Rng,
+    ) {
+        self.selection = selection;
+        self.fill(missing);
+        self.shuffle(random);
+    }
+
+    /// Enters the open pieces anew.
+    fn fill(&mut self, missing: impl Fn(PieceIndex) -> bool) {
+        self.position.fill(NOWHERE);
+        let mut open: [Vec<PieceIndex>; 3] = Default::default();
+        for piece in self.geometry.pieces() {
+            if let Some(tier) = self.tier(piece)
+                && missing(piece)
+            {
+                open[tier].push(piece);
+            }
+        }
+        for (tier, open) in self.tiers.iter_mut().zip(open) {
+            *tier = Tier::new(open, &self.availability, &mut self.position);
         }
     }
 
-    /// Number of open pieces.
-    pub const fn open(&self) -> usize {
-        self.order.len()
+    /// What is wanted.
+    pub const fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// Where the piece stands while it is open; `None` if it is not wanted.
+    fn tier(&self, piece: PieceIndex) -> Option<usize> {
+        tier_of(self.selection.priority(piece))
     }
 
     /// Number of open pieces that some peer has.
     pub fn obtainable(&self) -> usize {
-        if self.seeds > 0 { self.order.len() } else { self.order.len() - self.ends[0] }
+        let of = |tier: &Tier| if self.seeds > 0 { tier.len() } else { tier.len() - tier.unavailable() };
+        self.tiers.iter().map(of).sum()
     }
 
-    /// The piece is neither had nor begun.
+    /// The piece is wanted, and neither had nor begun.
     pub fn is_open(&self, piece: PieceIndex) -> bool {
         self.position[piece.as_usize()] != NOWHERE
     }
@@ -100,16 +153,9 @@ impl Picker {
         let old = self.availability[piece.as_usize()];
         self.availability[piece.as_usize()] = old + 1;
         self.absent -= u32::from(old == 0);
-        if !self.is_open(piece) {
-            return;
+        if let Some((tier, position)) = self.place(piece) {
+            tier.rise(piece, old, position, random);
         }
-        // To the end of its bucket, and the border moves over it.
-        self.ensure_bucket(old + 1);
-        let bucket = old as usize;
-        self.ends[bucket] -= 1;
-        let border = self.ends[bucket];
-        self.swap(self.position[piece.as_usize()], border);
-        self.shuffle_in(border, old + 1, random);
     }
 
     /// One peer fewer has the piece.
@@ -118,50 +164,39 @@ impl Picker {
         debug_assert!(old > 0, "{piece:?} left a peer that did not have it");
         self.availability[piece.as_usize()] = old.saturating_sub(1);
         self.absent += u32::from(old == 1);
-        if old == 0 || !self.is_open(piece) {
-            return;
+        if old > 0
+            && let Some((tier, position)) = self.place(piece)
+        {
+            tier.sink(piece, old, position, random);
         }
-        let below = old as usize - 1;
-        let border = self.ends[below];
-        self.swap(self.position[piece.as_usize()], border);
-        self.ends[below] += 1;
-        self.shuffle_in(border, old - 1, random);
     }
 
     /// The piece is begun: not open any more.
     pub fn begin(&mut self, piece: PieceIndex) {
-        let mut hole = self.position[piece.as_usize()];
-        if hole == NOWHERE {
-            return;
+        let availability = self.availability[piece.as_usize()];
+        if let Some((tier, position)) = self.place(piece) {
+            tier.remove(piece, availability, position);
         }
-        for bucket in self.availability[piece.as_usize()] as usize..self.ends.len() {
-            self.ends[bucket] -= 1;
-            let last = self.ends[bucket];
-            self.swap(hole, last);
-            hole = last;
-        }
-        self.order.pop();
-        self.position[piece.as_usize()] = NOWHERE;
     }
 
-    /// The piece is to be fetched again.
+    /// The piece is to be fetched again, if it is wanted.
     pub fn reopen(&mut self, piece: PieceIndex, random: &mut fastrand::Rng) {
         if self.is_open(piece) {
             return;
         }
         let availability = self.availability[piece.as_usize()];
-        self.ensure_bucket(availability);
-        let mut at = self.order.len();
-        self.order.push(piece);
-        self.position[piece.as_usize()] = at;
-        for bucket in (availability as usize + 1..self.ends.len()).rev() {
-            let first = self.ends[bucket - 1];
-            self.swap(at, first);
-            self.ends[bucket] += 1;
-            at = first;
+        if let Some(tier) = self.tier(piece) {
+            self.tiers[tier].insert(piece, availability, &mut self.position, random);
         }
-        self.ends[availability as usize] += 1;
-        self.shuffle_in(at, availability, random);
+    }
+
+    /// The tier of an open piece, and all positions.
+    fn place(&mut self, piece: PieceIndex) -> Option<(&mut Tier, &mut [u32])> {
+        if !self.is_open(piece) {
+            return None;
+        }
+        let tier = self.tier(piece)?;
+        Some((&mut self.tiers[tier], &mut self.position))
     }
 
     /// An open piece out of `has`, or None if there is none. `is_seed`: the peer was counted by
@@ -173,18 +208,37 @@ impl Picker {
         order: Order,
         random: &mut fastrand::Rng,
     ) -> Option<PieceIndex> {
+        self.tiers.iter().find_map(|tier| match order {
+            Order::Sequential => self.pick_early(tier, has, random),
+            Order::Rarest | Order::Random => self.pick_rare(tier, has, is_seed, order, random),
+        })
+    }
+
+    fn pick_early(&self, tier: &Tier, has: &Bitfield, random: &mut fastrand::Rng) -> Option<PieceIndex> {
+        let mut candidates = tier.out_of(has, &self.geometry);
+        let first = candidates.next()?;
+        let near = candidates.take_while(|piece| piece.get() - first.get() < AHEAD);
+        let rarity = |piece: &PieceIndex| (self.availability[piece.as_usize()], random.u32(..));
+        std::iter::once(first).chain(near).min_by_key(rarity)
+    }
+
+    fn pick_rare(
+        &self,
+        tier: &Tier,
+        has: &Bitfield,
+        is_seed: bool,
+        order: Order,
+        random: &mut fastrand::Rng,
+    ) -> Option<PieceIndex> {
         // What a peer has that is no seed, one peer has at least.
-        let from = if is_seed { 0 } else { self.ends[0] };
-        let count = self.order.len() - from;
+        let from = if is_seed { 0 } else { tier.unavailable() };
+        let count = tier.len() - from;
         if count == 0 {
             return None;
         }
-        let start = match order {
-            Order::Rarest => 0,
-            Order::Random => random.usize(..count),
-        };
-        let at = |step: usize| self.order[from + (start + step) % count];
-        // Most peers have one of the first few. For one that has not, its bits are gone through once instead.
+        let start = if order == Order::Random { random.usize(..count) } else { 0 };
+        let at = |step: usize| tier.at(from + (start + step) % count);
+        // Most peers have one of the first few. For one that has not, the bits are gone through once instead.
         let patience = (self.position.len() / 64 + 64).min(count);
         if let Some(piece) = (0..patience).map(at).find(|&piece| has.contains(piece)) {
             return Some(piece);
@@ -192,56 +246,28 @@ impl Picker {
         if patience == count {
             return None;
         }
-        let steps = |piece: &PieceIndex| (self.position[piece.as_usize()] + count - from - start) % count;
-        has.iter(&self.geometry).filter(|&piece| self.is_open(piece)).min_by_key(steps)
+        let steps =
+            |piece: &PieceIndex| (self.position[piece.as_usize()] as usize + count - from - start) % count;
+        tier.out_of(has, &self.geometry).min_by_key(steps)
     }
 
-    fn ensure_bucket(&mut self, availability: u32) {
-        while self.ends.len() <= availability as usize {
-            self.ends.push(self.order.len());
-        }
-    }
-
-    /// Random order among equals: the newcomer to a bucket changes places with any of it.
-    fn shuffle_in(&mut self, at: usize, availability: u32, random: &mut fastrand::Rng) {
-        let bucket = availability as usize;
-        let start = if bucket == 0 { 0 } else { self.ends[bucket - 1] };
-        self.swap(at, random.usize(start..self.ends[bucket]));
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.order.swap(a, b);
-        self.position[self.order[a].as_usize()] = a;
-        self.position[self.order[b].as_usize()] = b;
-    }
-
-    /// Puts the open pieces in random order. Once, before any peer has come.
+    /// Puts the open pieces in random order among equals. Once, before any peer has come.
     pub fn shuffle(&mut self, random: &mut fastrand::Rng) {
-        for at in 1..self.ends[0] {
-            self.swap(at, random.usize(..=at));
+        for tier in &mut self.tiers {
+            tier.shuffle(&mut self.position, random);
         }
     }
 
     /// Checks the books against each other.
     #[cfg(any(test, debug_assertions))]
     pub fn check_invariants(&self) {
-        let mut start = 0;
-        for (bucket, &end) in self.ends.iter().enumerate() {
-            assert!(start <= end, "bucket {bucket} ends before it begins");
-            for at in start..end {
-                let piece = self.order[at];
-                assert_eq!(self.position[piece.as_usize()], at, "{piece:?} stands elsewhere");
-                assert_eq!(
-                    self.availability[piece.as_usize()] as usize,
-                    bucket,
-                    "{piece:?} is in a wrong bucket"
-                );
-            }
-            start = end;
+        let open: usize = self.tiers.iter().map(Tier::len).sum();
+        assert_eq!(self.position.iter().filter(|&&at| at != NOWHERE).count(), open);
+        for (number, tier) in self.tiers.iter().enumerate() {
+            tier.check_invariants(&self.geometry, &self.availability, &self.position);
+            assert!(tier.iter().all(|piece| self.tier(piece) == Some(number)), "pieces in a wrong tier");
         }
-        assert_eq!(start, self.order.len(), "pieces beyond the last bucket");
         assert_eq!(self.absent as usize, self.availability.iter().filter(|&&count| count == 0).count());
-        assert_eq!(self.position.iter().filter(|&&at| at != NOWHERE).count(), self.order.len());
     }
 }
 

@@ -12,7 +12,7 @@ use super::input::Input;
 use crate::options::TorrentOptions;
 use crate::resume::{Details, Journal};
 use crate::storage::blocks::BlockBuf;
-use crate::storage::disk::{CheckpointJob, DiskJob, WriteJob};
+use crate::storage::disk::{CheckpointJob, DiskJob, Place, WriteJob};
 use crate::storage::files::Storage;
 
 /// Between two checkpoints while pieces come in: what a power cut makes us hash again at the most.
@@ -38,6 +38,14 @@ pub struct Saving {
     /// Jobs that the disk's queue had no room for. Bounded by the budget of pieces in flight.
     backlog: VecDeque<DiskJob>,
     writing: usize,
+    /// Files that are to get their own bytes before anything else is written.
+    to_place: Vec<usize>,
+    /// That is under way, with the checkpoint.
+    placing: bool,
+    /// It failed: nobody knows where what is written now would be looked for.
+    broken: bool,
+    /// Pieces that wait for it. Bounded as the backlog is.
+    held: Vec<(PieceIndex, Vec<BlockBuf>)>,
     /// Pieces came, or totals changed, since the last checkpoint.
     dirty: bool,
     checkpointing: bool,
@@ -56,6 +64,10 @@ impl Saving {
         Self {
             backlog: VecDeque::new(),
             writing: 0,
+            to_place: Vec::new(),
+            placing: false,
+            broken: false,
+            held: Vec::new(),
             dirty: false,
             checkpointing: false,
             urgent: false,
@@ -67,6 +79,13 @@ impl Saving {
 
     /// Begins to write a good piece; ends in [`Input::Written`].
     pub fn write(&mut self, active: &Active, piece: PieceIndex, blocks: Vec<BlockBuf>, now: Instant) {
+        if self.broken {
+            return;
+        }
+        if self.is_placing() {
+            self.held.push((piece, blocks));
+            return;
+        }
         let inputs = active.link.inputs.clone();
         self.writing += 1;
         if !self.dirty {
@@ -107,20 +126,53 @@ impl Saving {
         self.details.options = options.clone();
     }
 
-    /// A checkpoint is over.
-    pub fn done(&mut self, active: &Active, outcome: Result<(), String>) {
+    /// These files, in order, are to get their own bytes: when the writes under way are over, and before any other. Ends
+    /// in [`Saving::done`]. Takes the place of what was asked for before and has not begun.
+    pub fn place(&mut self, files: Vec<usize>) {
+        self.to_place = files;
+    }
+
+    /// More is wanted: it is not complete any more.
+    pub const fn incomplete(&mut self) {
+        (self.dirty, self.urgent) = (true, true);
+        self.details.completed_s = None;
+    }
+
+    /// A checkpoint is over. Gives back whether files got their own bytes with it, or why they did not: nothing more may be
+    /// written then.
+    pub fn done(&mut self, active: &Active, outcome: Result<(), String>) -> Result<bool, String> {
         self.checkpointing = false;
         self.failed = outcome.is_err();
+        if std::mem::take(&mut self.placing) {
+            if let Err(error) = outcome {
+                self.broken = true;
+                self.held.clear();
+                return Err(error);
+            }
+            if self.to_place.is_empty() {
+                for (piece, blocks) in std::mem::take(&mut self.held) {
+                    self.write(active, piece, blocks, Instant::now());
+                }
+            }
+            return Ok(true);
+        }
         if let Err(error) = outcome {
             // Tried again when it is due; the journal holds what was written meanwhile.
             self.dirty = true;
             log::warn!("{}: progress is not saved: {error}", active.name);
         }
+        Ok(false)
+    }
+
+    /// Files are waiting to get their own bytes, or getting them.
+    pub const fn is_placing(&self) -> bool {
+        self.placing || !self.to_place.is_empty()
     }
 
     /// Writes or a checkpoint are under way.
     pub fn is_busy(&self) -> bool {
-        self.writing > 0 || self.checkpointing || !self.backlog.is_empty()
+        let waiting = !self.backlog.is_empty() || !self.held.is_empty() || !self.to_place.is_empty();
+        self.writing > 0 || self.checkpointing || waiting
     }
 
     /// When [`Saving::turn`] has something to do.
@@ -139,8 +191,10 @@ impl Saving {
                 return;
             }
         }
-        if self.wants_checkpoint(active.record.journal.len_bytes(), now) {
-            self.begin_checkpoint(active, now);
+        if !self.to_place.is_empty() {
+            self.begin_place(active, now);
+        } else if self.wants_checkpoint(active.record.journal.len_bytes(), now) {
+            self.begin_checkpoint(active, None, now);
         }
     }
 
@@ -156,15 +210,31 @@ impl Saving {
         if !self.dirty && !moved {
             return false;
         }
-        self.begin_checkpoint(active, Instant::now());
+        self.begin_checkpoint(active, None, Instant::now());
         true
     }
 
-    fn begin_checkpoint(&mut self, active: &Active, now: Instant) {
+    /// Lets files get their own bytes, if nothing is under way.
+    fn begin_place(&mut self, active: &Active, now: Instant) {
+        if self.writing > 0 || self.checkpointing {
+            return;
+        }
+        let layout = active.record.storage.layout();
+        let mut files = std::mem::take(&mut self.to_place);
+        // Some may have theirs since they were asked for.
+        files.retain(|&index| layout.is_parted(index));
+        self.placing = true;
+        let (had, own) = (active.link.have.snapshot(), self.details.options.preallocation);
+        let preallocation = own.unwrap_or(active.preallocation);
+        self.begin_checkpoint(active, Some(Place { files, had, preallocation }), now);
+    }
+
+    fn begin_checkpoint(&mut self, active: &Active, place: Option<Place>, now: Instant) {
         (self.dirty, self.urgent, self.checkpointing) = (false, false, true);
         self.due = now + CHECKPOINT_EVERY;
         self.details.uploaded = active.stats.uploaded.load(Ordering::Relaxed);
         self.details.downloaded = active.stats.downloaded.load(Ordering::Relaxed);
+        self.details.wanted = active.stats.wanted_if_not_all();
         let inputs = active.link.inputs.clone();
         self.submit(
             active,
@@ -172,6 +242,7 @@ impl Saving {
                 storage: Arc::clone(&active.record.storage),
                 journal: Arc::clone(&active.record.journal),
                 details: Box::new(self.details.clone()),
+                place,
                 reply: Box::new(move |outcome| {
                     let _ = inputs.send(Input::Checkpointed(outcome.map_err(|error| error.to_string())));
                 }),
@@ -201,6 +272,10 @@ mod tests {
         let mut saving = Saving {
             backlog: VecDeque::new(),
             writing: 0,
+            to_place: Vec::new(),
+            placing: false,
+            broken: false,
+            held: Vec::new(),
             dirty: true,
             checkpointing: false,
             urgent: false,

@@ -29,6 +29,10 @@ pub struct Stats {
     pub pieces_had: AtomicU32,
     /// Bytes of the pieces had.
     pub bytes_had: AtomicU64,
+    /// Bytes of the pieces that are wanted.
+    pub wanted_len: AtomicU64,
+    /// Bytes of those that are wanted and not had.
+    pub lacking: AtomicU64,
     /// Pieces hashed from disk since the daemon started.
     pub pieces_checked: Arc<AtomicU32>,
     /// Bytes of payload downloaded, in all sessions.
@@ -77,6 +81,8 @@ impl Stats {
             state: AtomicU8::new(state as u8),
             pieces_had: AtomicU32::new(pieces_had),
             bytes_had: AtomicU64::new(bytes_had),
+            wanted_len: AtomicU64::new(total_len),
+            lacking: AtomicU64::new(total_len.saturating_sub(bytes_had)),
             pieces_checked: Arc::default(),
             downloaded: AtomicU64::new(0),
             uploaded: AtomicU64::new(0),
@@ -127,6 +133,21 @@ impl Stats {
         self.pieces_had.store(pieces, Ordering::Relaxed);
         self.bytes_had.store(bytes, Ordering::Relaxed);
         self.transfer.left.store(total.saturating_sub(bytes), Ordering::Relaxed);
+    }
+
+    /// So many bytes are wanted, and so many of them lacking.
+    pub fn set_wanted(&self, wanted_len: u64, lacking: u64) {
+        self.wanted_len.store(wanted_len, Ordering::Relaxed);
+        self.lacking.store(lacking, Ordering::Relaxed);
+    }
+
+    /// What is wanted and what is lacking of it, in bytes; `None` when everything is wanted.
+    pub fn wanted_if_not_all(&self) -> Option<(u64, u64)> {
+        let (wanted, lacking) =
+            (self.wanted_len.load(Ordering::Relaxed), self.lacking.load(Ordering::Relaxed));
+        let left = self.transfer.left.load(Ordering::Relaxed);
+        let total = left.saturating_add(self.bytes_had.load(Ordering::Relaxed));
+        (wanted < total).then_some((wanted, lacking))
     }
 
     /// Payload arrived.

@@ -1,6 +1,8 @@
 //! Runs [`Core`] for one active torrent: feeds it what happens, and carries out what it decides. It waits for nothing
 //! but its own queue of [`Input`]s, so everybody else may wait for it.
 
+mod select;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use super::hashing::Hashing;
 use super::input::Input;
 use super::late::Late;
 use super::saving::Saving;
+use super::selection::Selection;
 use super::stats::Moment;
 use super::{Active, Notice};
 use crate::connection::dial;
@@ -77,6 +80,10 @@ struct Runner {
     stale: bool,
     /// Since when it is of no use to have a thread.
     idle_since: Option<Instant>,
+    /// What is wanted.
+    selection: Selection,
+    /// The core has not heard of it yet.
+    selecting: bool,
     /// Connections whose queue had no room.
     late: Vec<PeerKey>,
     /// New pieces that the connections were not rung for.
@@ -112,6 +119,8 @@ impl Runner {
             stale: true,
             idle_since: None,
             late: Vec::new(),
+            selection: active.core_config.selection.clone(),
+            selecting: false,
             news: false,
             rung: now,
             goal_told: u64::MAX,
@@ -205,11 +214,12 @@ impl Runner {
             }
             Input::Hashed(piece, good, blocks) => self.hashed(piece, good, blocks),
             Input::Written(piece, outcome) => self.written(piece, outcome),
-            Input::Checkpointed(outcome) => self.saving.done(&self.active, outcome),
+            Input::Checkpointed(outcome) => self.checkpointed(outcome),
             Input::ReadFailed(error) => self.fail(&error),
             Input::Options(options) => {
                 self.saving.set_options(&options);
                 limit(&self.active, &options);
+                self.select(&options);
                 self.feed(Event::Options(options));
             }
             Input::Stop(patience) => self.stopping = Some(patience),
@@ -274,10 +284,11 @@ impl Runner {
     }
 
     /// The disk is not as it must be: stand still and say why. The user resumes when it is mended.
-    fn fail(&mut self, error: &StorageError) {
+    fn fail(&mut self, error: &impl ToString) {
         if self.active.stats.state() != TorrentState::Error {
+            let error = error.to_string();
             log::error!("{}: {error}", self.active.name);
-            self.active.stats.fail(error.to_string());
+            self.active.stats.fail(error);
             self.unsaid.push_back(Notice::Failed(self.active.link.info_hash));
         }
     }
@@ -308,9 +319,11 @@ impl Runner {
             Effect::Had(piece) => {
                 self.active.link.have.insert(piece);
                 self.active.stats.add_piece(self.geometry.piece_len(piece));
+                self.active.stats.lacking.store(self.core.lacking(), Ordering::Relaxed);
                 self.news = true;
             }
             Effect::Completed => self.completed(),
+            Effect::Incomplete => self.incomplete(),
             Effect::Ban(key, reason) => self.ban(key, reason),
             Effect::WantPeers => self.unsaid.push_back(Notice::WantPeers(self.active.link.info_hash)),
         }
@@ -376,15 +389,6 @@ impl Runner {
         self.hashing.add(piece, blocks, self.core.is_receiving(), now);
     }
 
-    fn completed(&mut self) {
-        log::info!("{}: complete, seeding", self.active.name);
-        if self.active.stats.state() == TorrentState::Downloading {
-            self.active.stats.set_state(TorrentState::Seeding);
-        }
-        self.saving.completed();
-        self.unsaid.push_back(Notice::Completed(self.active.link.info_hash));
-    }
-
     fn ban(&mut self, key: PeerKey, reason: BanReason) {
         if let Some(peer) = self.peers.get(&key) {
             log::warn!("{}: banned {} ({}): {reason}", self.active.name, peer.address, peer.name);
@@ -410,8 +414,11 @@ impl Runner {
 
     /// A complete torrent that nobody talks to needs no thread: the session ends it, and wakes it when somebody comes.
     fn consider_rest(&mut self, now: Instant) {
-        let busy =
-            !self.core.is_complete() || !self.peers.is_empty() || self.dialling > 0 || self.saving.is_busy();
+        let busy = self.selecting
+            || !self.core.is_complete()
+            || !self.peers.is_empty()
+            || self.dialling > 0
+            || self.saving.is_busy();
         if busy {
             self.idle_since = None;
             return;
@@ -472,7 +479,12 @@ impl Runner {
                         self.active.stats.add_piece(self.geometry.piece_len(piece));
                     }
                 }
-                Ok(Input::Checkpointed(outcome)) => self.saving.done(&self.active, outcome),
+                Ok(Input::Checkpointed(outcome)) => {
+                    if let Err(error) = self.saving.done(&self.active, outcome) {
+                        log::error!("{}: {error}", self.active.name);
+                        break;
+                    }
+                }
                 Ok(Input::Peer(_, PeerEvent::Uploaded(bytes))) => self.active.stats.add_uploaded(bytes),
                 Ok(_) => {}
                 Err(_) => break,
@@ -498,7 +510,7 @@ mod tests {
     use super::*;
     use crate::connection::link::{Timeouts, TorrentLink};
     use crate::connection::registry::Connections;
-    use crate::options::TorrentOptions;
+    use crate::options::{Preallocation, TorrentOptions};
     use crate::resume::{Details, Look, ResumeStore, Saved};
     use crate::storage::blocks::BlockPool;
     use crate::storage::cache::FileCache;
@@ -527,12 +539,14 @@ mod tests {
             finished: false,
             added_ns: 0,
             completed_s: None,
+            wanted: None,
             options: TorrentOptions::default(),
         };
         let saved = Saved::new(metainfo.info_hash, details.clone(), SystemTime::now());
         let had = Bitfield::full(&metainfo.geometry);
         let look = Look::take(&store, saved, &storage).unwrap();
-        let (journal, _) = look.settle(&store, &storage, &had, SystemTime::now()).unwrap();
+        let (journal, _) =
+            look.settle(&store, &storage, &had, Preallocation::Sparse, SystemTime::now()).unwrap();
         let (inputs, receiver) = bounded(4);
         let (notices, told) = bounded(4);
         let own_peer_id = PeerId::new([1; 20]);
@@ -552,6 +566,7 @@ mod tests {
             metainfo,
             core_config: CoreConfig::new(own_peer_id),
             options: Arc::default(),
+            preallocation: Preallocation::Sparse,
             stats: Arc::new(Stats::new(1000, TorrentState::Seeding, 10, 1000)),
             record: Arc::new(Record { journal, storage, details }),
             room: Arc::new(Room {

@@ -28,6 +28,7 @@ fn plain(seeder: bool) -> Nature {
         seeder,
         upload: 2_500_000,
         slots: 4,
+        sequential: false,
         fast: true,
         corrupts: 0,
         stalls: None,
@@ -67,6 +68,7 @@ fn any_world(seed: u64) -> World {
         let mut nature = plain(index == 0 || random.u32(..6) == 0);
         nature.upload = random.u64(20..2_000) * KIB;
         nature.slots = random.usize(1..6);
+        nature.sequential = random.u32(..4) == 0;
         nature.fast = random.bool();
         nature.budget = random.u64(0..12) * piece_len;
         nature.joins = Duration::from_millis(random.u64(0..20_000));

@@ -157,3 +157,13 @@ fn peers_come_and_go() {
         assert!(last <= 2.0, "{last:.3}");
     });
 }
+
+#[test]
+fn leechers_that_fetch_in_order_share_too() {
+    for_seeds("in_order", 1, |seed| {
+        let mut natures = alike(8, 35, slots());
+        natures.iter_mut().for_each(|nature| nature.sequential = true);
+        let (_, last) = Outcome::of(64 * MIB, 256 * KIB, natures, seed).print("in order", seed);
+        assert!(last <= 1.5, "{last:.3}");
+    });
+}

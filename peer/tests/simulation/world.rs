@@ -47,6 +47,8 @@ pub struct Nature {
     /// Bytes per second up.
     pub upload: u64,
     pub slots: usize,
+    /// Fetches in order.
+    pub sequential: bool,
     pub fast: bool,
     /// One in so many blocks it sends is corrupt; 0: none.
     pub corrupts: u32,
@@ -146,7 +148,11 @@ impl World {
         for (index, nature) in natures.into_iter().enumerate() {
             let had = if nature.seeder { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
             let id = PeerId::generate(&mut random);
-            let config = CoreConfig { upload_slots: nature.slots, ..CoreConfig::new(id) };
+            let config = CoreConfig {
+                upload_slots: nature.slots,
+                sequential: nature.sequential,
+                ..CoreConfig::new(id)
+            };
             this.at(nature.joins, What::Join(index));
             if let Some(leaves) = nature.leaves {
                 this.at(leaves, What::Leave(index));
@@ -290,6 +296,7 @@ impl World {
                 assert_eq!(node.budget.reserved.get(), 0, "complete, and something is reserved");
                 node.completed = Some(self.now);
             }
+            Effect::Incomplete => panic!("nobody wants more than before"),
             Effect::WantPeers => self.announce(index),
         }
     }

@@ -16,5 +16,6 @@ mod hostile_torrents;
 mod limits;
 mod options;
 mod restart;
+mod selection;
 mod sharing;
 mod trackers;

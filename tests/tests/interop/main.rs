@@ -18,6 +18,8 @@ use std::sync::Once;
 
 use clients::{Client, Make, PROGRAMS, Role, find};
 use torrent_common::metainfo::Metainfo;
+use torrent_peer::control::api::{LeechRequest, TorrentState};
+use torrent_peer::options::{OptionsPatch, Priority};
 use torrent_tests::command::run;
 use torrent_tests::daemon::Daemon;
 use torrent_tests::network::Network;
@@ -193,6 +195,46 @@ fn transmission_and_ours() {
 #[test]
 fn aria2_and_ours() {
     with_ours(Make::Aria2, "aria2");
+}
+
+/// Files of a torrent that libtorrent seeds, some at first and then all.
+#[test]
+fn a_selection_from_libtorrent() {
+    if !wanted() {
+        return;
+    }
+    let swarm = Swarm::new("selection");
+    let payload = swarm.payload(true, 57);
+    let hash = payload.metainfo.info_hash;
+    let seeder = swarm.client(Make::Libtorrent, Role::Seed, 2, &payload, &payload.parent);
+    swarm.tracker.wait_for_swarm(hash, 1, 0);
+    let ours = swarm.daemon("selecting", 3);
+    let target = swarm.target("ours");
+    // Every other file.
+    let files = payload.metainfo.payload_files().count();
+    let every_other = |skipped: usize| -> Vec<Priority> {
+        (0..files).map(|file| if file % 2 == skipped { Priority::Skip } else { Priority::High }).collect()
+    };
+    let request = LeechRequest {
+        torrent_path: Some(payload.torrent.clone()),
+        output: Some(target.clone()),
+        options: OptionsPatch { priorities: Some(Some(every_other(1))), ..OptionsPatch::default() },
+        ..LeechRequest::default()
+    };
+    ours.post("/leech", &request).json::<serde_json::Value>();
+    ours.wait_for("the selection", hash, |details| details.status.state == TorrentState::Seeding);
+    for (number, file) in payload.metainfo.payload_files().enumerate() {
+        let path = target.join(file.path.to_string());
+        assert_eq!(path.exists(), number % 2 == 0, "{}", path.display());
+    }
+    let all = OptionsPatch { priorities: Some(None), ..OptionsPatch::default() };
+    ours.post(&format!("/torrents/{hash}/options"), &all).json::<serde_json::Value>();
+    ours.wait_for("everything", hash, |details| details.pieces_had == details.piece_count);
+    ours.wait_for_seeding(hash);
+    payload.assert_arrived(&target);
+    drop(seeder);
+    ours.stop();
+    swarm.tracker.stop();
 }
 
 /// Nothing of ours but the tracker: it must serve clients that have never heard of us.

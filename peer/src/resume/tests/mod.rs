@@ -1,8 +1,10 @@
 //! Kills and power cuts at every step, on real files.
 
 mod model;
+mod part;
 mod steps;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,17 +15,22 @@ use torrent_common::geometry::{Geometry, PieceIndex};
 use torrent_common::hash::ReadOrder;
 use torrent_common::metainfo::Metainfo;
 
-use super::{BootId, Journal, Look, ResumeStore, Saved};
+use super::{BootId, Details, Journal, Look, ResumeStore, Saved};
+use crate::options::{Preallocation, Priority};
+use crate::storage::Stamp;
 use crate::storage::cache::FileCache;
 use crate::storage::check::{CheckProgress, check};
 use crate::storage::files::Storage;
 use crate::storage::testing::{TestFile, blocks, payload, torrent};
+use crate::torrent::selection::Wanted;
 
 /// A torrent's folder and STATE_DIR, which outlive the processes that work with them.
 struct Disk {
     folder: tempfile::TempDir,
     metainfo: Arc<Metainfo>,
     bytes: Vec<u8>,
+    /// What is wanted when the torrent is new.
+    priorities: Vec<Priority>,
 }
 
 /// One run of the daemon, from start to kill (drop).
@@ -37,13 +44,20 @@ struct Process {
     suspect: Vec<u32>,
     /// What was had when both were settled.
     settled: Vec<u32>,
+    /// What is wanted.
+    priorities: RefCell<Vec<Priority>>,
 }
 
 impl Disk {
     fn new(files: &[TestFile], piece_len: u64) -> Self {
         // In memory where there is such a folder: flushing a thousand times a real disk takes minutes.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        Self { folder, metainfo: torrent("t", files, piece_len, None), bytes: payload(files) }
+        Self {
+            folder,
+            metainfo: torrent("t", files, piece_len, None),
+            bytes: payload(files),
+            priorities: vec![],
+        }
     }
 
     fn geometry(&self) -> Geometry {
@@ -72,20 +86,26 @@ impl Disk {
 
     /// Starts the daemon: looks, hashes what is suspect, settles.
     fn start(&self, boot: u64) -> Process {
+        self.start_with(boot, Preallocation::Sparse)
+    }
+
+    fn start_with(&self, boot: u64, preallocation: Preallocation) -> Process {
         let store = ResumeStore::open_in(&self.folder.path().join("state"), Some(BootId::new(boot))).unwrap();
         let mut all = store.load_all().unwrap();
         let saved = match all.pop() {
             Some(saved) => saved.unwrap(),
-            None => Saved::new(self.metainfo.info_hash, super::saved::tests::details(), SystemTime::now()),
+            None => Saved::new(self.metainfo.info_hash, details(&self.priorities), SystemTime::now()),
         };
+        let priorities = RefCell::new(saved.details.options.priorities.clone());
         let storage = self.storage();
         let look = Look::take(&store, saved, &storage).unwrap();
         let (had, suspect) = (self.list(&look.had), self.list(&look.suspect));
         assert!(had.iter().all(|piece| !suspect.contains(piece)));
         let good =
             check(&storage, &look.suspect, ReadOrder::Parallel, &CheckProgress::default()).unwrap().unwrap();
-        let (journal, settled) = look.settle(&store, &storage, &good, SystemTime::now()).unwrap();
-        Process { store, storage, journal, had, suspect, settled: self.list(&settled) }
+        let (journal, settled) =
+            look.settle(&store, &storage, &good, preallocation, SystemTime::now()).unwrap();
+        Process { store, storage, journal, had, suspect, settled: self.list(&settled), priorities }
     }
 
     /// Somebody else writes to a file, and its mtime becomes `later` than it was.
@@ -97,6 +117,12 @@ impl Disk {
         fs::write(&path, bytes).unwrap();
         set_mtime(&path, mtime + later);
     }
+}
+
+fn details(priorities: &[Priority]) -> Details {
+    let mut details = super::saved::tests::details();
+    details.options.priorities = priorities.to_vec();
+    details
 }
 
 fn set_mtime(path: &std::path::Path, mtime: SystemTime) {
@@ -122,14 +148,34 @@ impl Process {
     }
 
     fn checkpoint(&self) {
-        self.journal.checkpoint(&self.storage, super::saved::tests::details(), SystemTime::now()).unwrap();
+        self.journal.checkpoint(&self.storage, self.details(), SystemTime::now()).unwrap();
+    }
+
+    fn details(&self) -> Details {
+        details(&self.priorities.borrow())
+    }
+
+    /// Something else is wanted: the files that were not are made, and get what waits for them.
+    fn select(&self, disk: &Disk, priorities: &[Priority], had: &Bitfield) {
+        let placed = self.place(disk, priorities, had);
+        let files: Vec<usize> = placed.iter().map(|&(index, _)| index).collect();
+        self.journal.checkpoint_with(&self.storage, self.details(), SystemTime::now(), &placed).unwrap();
+        self.storage.placed(&files);
+        self.journal.forget_part(&self.storage);
+    }
+
+    /// The first half of it.
+    fn place(&self, disk: &Disk, priorities: &[Priority], had: &Bitfield) -> Vec<(usize, Stamp)> {
+        *self.priorities.borrow_mut() = priorities.to_vec();
+        let wanted = Wanted::of(&disk.metainfo, priorities);
+        let files = self.storage.layout().all_parted().filter(|&index| wanted.contains(index));
+        self.storage.place(&files.collect::<Vec<_>>(), had, Preallocation::Sparse).unwrap()
     }
 
     /// A checkpoint that cannot be put on disk.
     fn failed_checkpoint(&self, disk: &Disk) {
         fs::create_dir(disk.state("resume.tmp")).unwrap();
-        let details = super::saved::tests::details();
-        assert!(self.journal.checkpoint(&self.storage, details, SystemTime::now()).is_err());
+        assert!(self.journal.checkpoint(&self.storage, self.details(), SystemTime::now()).is_err());
         fs::remove_dir(disk.state("resume.tmp")).unwrap();
     }
 

@@ -195,7 +195,7 @@ fn data_that_was_hashed_elsewhere_is_taken_as_it_is() {
     let mut saved =
         Saved::new(disk.metainfo.info_hash, super::super::saved::tests::details(), SystemTime::now());
     assert!(!saved.set_complete(&storage).unwrap());
-    storage.prepare().unwrap();
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
     assert!(saved.set_complete(&storage).unwrap());
     assert!(saved.is_complete());
     let look = Look::take(&store, saved, &storage).unwrap();

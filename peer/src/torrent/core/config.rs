@@ -4,6 +4,7 @@ use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::PeerId;
 
 use crate::storage::blocks::BlockPool;
+use crate::torrent::selection::Selection;
 use crate::torrent::superseed::MAX_PIECES;
 
 /// Limits and policy of one torrent. Start from [`CoreConfig::new`].
@@ -25,6 +26,10 @@ pub struct CoreConfig {
     pub own_peer_id: PeerId,
     /// Peers come from the trackers alone (BEP 27): we never dial an address that we know only from a connection.
     pub private: bool,
+    /// Pieces are fetched in order, unless the torrent's options say otherwise.
+    pub sequential: bool,
+    /// What is wanted, at first.
+    pub selection: Selection,
 }
 
 impl CoreConfig {
@@ -39,6 +44,8 @@ impl CoreConfig {
             max_half_open: 8,
             own_peer_id,
             private: false,
+            sequential: false,
+            selection: Selection::default(),
         }
     }
 }
@@ -89,6 +96,8 @@ pub struct CoreStats {
     pub pieces_had: u32,
     /// Bytes of the pieces not had.
     pub bytes_left: u64,
+    /// Bytes of the pieces that are wanted and not had.
+    pub lacking: u64,
     /// Bytes of payload that arrived since the torrent became active, useless ones included.
     pub downloaded: u64,
     /// Bytes of payload that were sent since the torrent became active.

@@ -119,7 +119,8 @@ impl Core {
     pub(super) fn close(&mut self, key: PeerKey, reason: CloseReason, cx: &mut Context<'_>) {
         cx.send(key, Command::Close(reason));
         let ending = match reason {
-            CloseReason::BothSeed | CloseReason::SelfConnection | CloseReason::Banned => Ending::Never,
+            CloseReason::BothSeed => Ending::Sated,
+            CloseReason::SelfConnection | CloseReason::Banned => Ending::Never,
             CloseReason::Duplicate => Ending::Duplicate,
             _ => Ending::Lost,
         };

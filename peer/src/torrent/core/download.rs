@@ -168,10 +168,21 @@ impl Core {
             self.pieces.not_written(piece, cx);
             return;
         }
+        let lacked = self.pieces.lacking().contains(piece);
         if !self.pieces.written(piece, cx) {
             return;
         }
         cx.effects.push(Effect::Had(piece));
+        if lacked {
+            self.lacks_less(piece, cx);
+        }
+        if self.is_complete() && (lacked || self.pieces.had().is_full()) {
+            self.completed(cx);
+        }
+    }
+
+    /// A wanted piece is had.
+    fn lacks_less(&mut self, piece: PieceIndex, cx: &mut Context<'_>) {
         for key in self.peers.keys().copied().collect::<Vec<_>>() {
             if let Some(peer) = self.peers.get_mut(&key)
                 && peer.have.contains(piece)
@@ -180,12 +191,10 @@ impl Core {
                 self.update_interest(key, cx);
             }
         }
-        if self.is_complete() {
-            self.completed(cx);
-        }
     }
 
-    fn completed(&mut self, cx: &mut Context<'_>) {
+    /// Nothing is wanted any more.
+    pub(super) fn completed(&mut self, cx: &mut Context<'_>) {
         cx.effects.push(Effect::Completed);
         let seeds = self.peers.iter().filter(|(_, peer)| peer.have.is_full()).map(|(&key, _)| key);
         for key in seeds.collect::<Vec<_>>() {

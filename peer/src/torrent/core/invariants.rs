@@ -30,14 +30,12 @@ impl Core {
         assert_eq!(self.by_id.len(), self.peers.len(), "one key for each peer id");
         for (&key, peer) in &self.peers {
             assert_eq!(self.by_id.get(&peer.info.peer_id), Some(&key));
-            let wanted = peer
-                .have
-                .iter(self.pieces.geometry())
-                .filter(|&piece| !self.pieces.had().contains(piece))
-                .count();
+            let lacking = self.pieces.lacking();
+            let wanted =
+                peer.have.iter(self.pieces.geometry()).filter(|&piece| lacking.contains(piece)).count();
             assert_eq!(peer.wanted as usize, wanted, "{key:?}: wanted");
             assert_eq!(peer.we_want, wanted > 0, "{key:?}: interest");
-            assert!(!(self.is_complete() && peer.have.is_full()), "{key:?}: both are seeders");
+            assert!(!(self.is_complete() && peer.have.is_full()), "{key:?}: neither wants anything");
         }
         for piece in self.pieces.geometry().pieces() {
             let having = self.peers.values().filter(|peer| peer.have.contains(piece)).count();

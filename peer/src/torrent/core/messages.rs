@@ -56,18 +56,8 @@ impl Core {
             self.more(key, &have, cx);
             return;
         }
-        let had = self.pieces.had();
-        if have.is_full() {
-            peer.wanted = had.len() - had.count();
-            peer.counted_as_seed = true;
-        } else {
-            let lacking = had
-                .as_bytes()
-                .iter()
-                .zip(have.as_bytes())
-                .map(|(ours, theirs)| (theirs & !ours).count_ones());
-            peer.wanted = lacking.sum();
-        }
+        peer.wanted = self.pieces.wanted_of(&have);
+        peer.counted_as_seed = have.is_full();
         peer.have = have;
         if peer.counted_as_seed {
             self.pieces.picker.seed_came();
@@ -89,7 +79,7 @@ impl Core {
             }
             self.pieces.picker.came(piece, cx.random);
             self.show.has(key, piece, &self.pieces.picker);
-            if !self.pieces.had().contains(piece) {
+            if self.pieces.lacking().contains(piece) {
                 peer.wanted += 1;
                 peer.dry = None;
             }
@@ -104,7 +94,7 @@ impl Core {
         }
         self.pieces.picker.came(piece, cx.random);
         self.show.has(key, piece, &self.pieces.picker);
-        if !self.pieces.had().contains(piece) {
+        if self.pieces.lacking().contains(piece) {
             peer.wanted += 1;
             peer.dry = None;
         }

@@ -7,6 +7,7 @@
 //! - `download`: blocks arrive, pieces are hashed and written;
 //! - `pieces`: which blocks to ask a peer for;
 //! - `endgame`: the last blocks, asked of several peers;
+//! - `select`: what is wanted;
 //! - `slots`: who is unchoked;
 //! - `options`: what the user set;
 //! - `show`: super-seeding;
@@ -21,6 +22,7 @@ mod invariants;
 mod messages;
 mod options;
 mod pieces;
+mod select;
 mod show;
 mod slots;
 #[cfg(test)]
@@ -93,10 +95,12 @@ impl Context<'_> {
 impl Core {
     /// A torrent that has the pieces `had` and knows nobody.
     pub fn new(geometry: Geometry, had: Bitfield, config: CoreConfig, now: Instant) -> Self {
+        let mut pieces = Pieces::new(geometry, had, config.selection.clone());
+        pieces.sequential = config.sequential;
         Self {
             config,
             options: Arc::default(),
-            pieces: Pieces::new(geometry, had),
+            pieces,
             peers: Peers::new(),
             by_id: BTreeMap::new(),
             departed: Departed::default(),
@@ -131,6 +135,7 @@ impl Core {
             Event::Hashed(piece, good) => self.hashed(piece, good, cx),
             Event::Written(piece, ok) => self.written(piece, ok, cx),
             Event::Options(options) => self.set_options(options, cx),
+            Event::Selected(selection) => self.select(selection, cx),
             Event::Tick => {}
         }
         self.run_timers(cx);
@@ -163,15 +168,21 @@ impl Core {
             upload_rate: sum(|peer, now| peer.up.at(now)),
             pieces_had: self.pieces.had().count(),
             bytes_left: self.pieces.bytes_left(),
+            lacking: self.pieces.lacking_len(),
             downloaded: self.totals.downloaded.saturating_add(sum(|peer, _| peer.down.total())),
             uploaded: self.totals.uploaded.saturating_add(sum(|peer, _| peer.up.total())),
             wasted: self.totals.wasted,
         }
     }
 
-    /// Every piece is had.
-    pub fn is_complete(&self) -> bool {
-        self.pieces.had().is_full()
+    /// Every wanted piece is had.
+    pub const fn is_complete(&self) -> bool {
+        self.pieces.lacking().is_empty()
+    }
+
+    /// Bytes of the pieces that are wanted and not had.
+    pub const fn lacking(&self) -> u64 {
+        self.pieces.lacking_len()
     }
 
     /// Closes every peer and gives back what is reserved. The core is of no use afterwards.

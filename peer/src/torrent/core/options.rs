@@ -10,6 +10,7 @@ impl Core {
     /// The user has set something: it holds from now on.
     pub(super) fn set_options(&mut self, options: Arc<TorrentOptions>, cx: &mut Context<'_>) {
         self.options = options;
+        self.pieces.sequential = self.options.sequential.unwrap_or(self.config.sequential);
         self.shed_connections(cx);
     }
 

@@ -10,7 +10,8 @@ use super::{Budget, Context};
 use crate::torrent::event::{Effect, PeerKey};
 use crate::torrent::peers::Peer;
 use crate::torrent::picker::{Order, Picker};
-use crate::torrent::requests::{Begun, Requests, Scope};
+use crate::torrent::requests::{Begun, Requests, Scope, Stage};
+use crate::torrent::selection::Selection;
 use crate::torrent::suspects::Identity;
 
 /// Until so many pieces are had, the next is any that the peer has: something to give matters more than rarity.
@@ -31,12 +32,16 @@ struct Taint {
     given_up: u32,
 }
 
-/// Every piece is had, begun, delayed, or open (in the picker).
+/// Every piece is had, begun, delayed, open (in the picker), or not wanted.
 #[derive(Debug)]
 pub(super) struct Pieces {
     geometry: Geometry,
     had: Bitfield,
     bytes_left: u64,
+    /// Wanted, and not had.
+    lacking: Bitfield,
+    /// Bytes of the pieces lacking.
+    lacking_len: u64,
     pub(super) picker: Picker,
     pub(super) requests: Requests,
     tainted: BTreeMap<PieceIndex, Taint>,
@@ -44,20 +49,25 @@ pub(super) struct Pieces {
     /// Counts up when a piece becomes open: a peer that found nothing need not look again before.
     generation: u64,
     shuffled: bool,
+    /// Pieces are begun in order.
+    pub(super) sequential: bool,
 }
 
 impl Pieces {
-    pub(super) fn new(geometry: Geometry, had: Bitfield) -> Self {
-        let lengths = had.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece)));
+    pub(super) fn new(geometry: Geometry, had: Bitfield, selection: Selection) -> Self {
+        let lacking = selection.lacking(&geometry, &had);
         Self {
             geometry,
-            bytes_left: geometry.total_len().saturating_sub(lengths.sum()),
-            picker: Picker::new(geometry, &had),
+            bytes_left: geometry.total_len().saturating_sub(len_of(&had, &geometry)),
+            lacking_len: len_of(&lacking, &geometry),
+            lacking,
+            picker: Picker::new(geometry, &had, selection),
             requests: Requests::new(geometry),
             tainted: BTreeMap::new(),
             delayed: Vec::new(),
             generation: 0,
             shuffled: false,
+            sequential: false,
             had,
         }
     }
@@ -72,6 +82,40 @@ impl Pieces {
 
     pub(super) const fn bytes_left(&self) -> u64 {
         self.bytes_left
+    }
+
+    /// The pieces that are wanted and not had.
+    pub(super) const fn lacking(&self) -> &Bitfield {
+        &self.lacking
+    }
+
+    /// Bytes of the pieces lacking.
+    pub(super) const fn lacking_len(&self) -> u64 {
+        self.lacking_len
+    }
+
+    /// How many of these pieces are lacking.
+    pub(super) fn wanted_of(&self, have: &Bitfield) -> u32 {
+        let pairs = self.lacking.as_bytes().iter().zip(have.as_bytes());
+        pairs.map(|(ours, theirs)| (ours & theirs).count_ones()).sum()
+    }
+
+    /// Something else is wanted. What is being received and is not wanted any more is dropped: who was asked for what.
+    pub(super) fn select(&mut self, selection: Selection, cx: &mut Context<'_>) -> Vec<(PeerKey, BlockRef)> {
+        self.lacking = selection.lacking(&self.geometry, &self.had);
+        self.lacking_len = len_of(&self.lacking, &self.geometry);
+        let begun = self.requests.iter().filter(|(_, begun)| begun.stage() == Stage::Receiving);
+        let unwanted: Vec<_> =
+            begun.map(|(piece, _)| piece).filter(|&piece| !selection.wants(piece)).collect();
+        let asked = unwanted.into_iter().flat_map(|piece| self.drop_begun(piece, cx)).collect();
+        let (had, requests, delayed) = (&self.had, &self.requests, &self.delayed);
+        let missing = |piece| {
+            let waits = delayed.iter().any(|&(_, delayed)| delayed == piece);
+            !had.contains(piece) && requests.get(piece).is_none() && !waits
+        };
+        self.picker.select(selection, missing, cx.random);
+        (self.shuffled, self.generation) = (true, self.generation + 1);
+        asked
     }
 
     /// Every missing block that can be had is asked for.
@@ -215,7 +259,11 @@ impl Pieces {
         if !std::mem::replace(&mut self.shuffled, true) {
             self.picker.shuffle(cx.random);
         }
-        let order = if self.had.count() < RANDOM_FIRST { Order::Random } else { Order::Rarest };
+        let order = match self.had.count() {
+            _ if self.sequential => Order::Sequential,
+            0..RANDOM_FIRST => Order::Random,
+            _ => Order::Rarest,
+        };
         let piece = self.picker.pick(&peer.have, peer.counted_as_seed, order, cx.random);
         if piece.is_none() {
             peer.dry = Some(self.generation);
@@ -306,6 +354,9 @@ impl Pieces {
         if new {
             self.bytes_left = self.bytes_left.saturating_sub(len);
         }
+        if self.lacking.remove(piece) {
+            self.lacking_len = self.lacking_len.saturating_sub(len);
+        }
         new
     }
 
@@ -346,13 +397,21 @@ impl Pieces {
             let delayed = self.delayed.iter().any(|&(_, delayed)| delayed == piece);
             let begun = self.requests.get(piece).is_some();
             let states = [self.had.contains(piece), begun, delayed, self.picker.is_open(piece)];
-            assert_eq!(
-                states.iter().filter(|&&is| is).count(),
-                1,
-                "{piece:?}: had, begun, delayed, open: {states:?}"
+            let count = states.iter().filter(|&&is| is).count();
+            let wanted = self.picker.selection().wants(piece);
+            assert!(
+                count == 1 || count == 0 && !wanted,
+                "{piece:?}: had, begun, delayed, open: {states:?}, wanted: {wanted}"
             );
+            assert_eq!(self.lacking.contains(piece), wanted && !self.had.contains(piece), "{piece:?}");
             left += if self.had.contains(piece) { 0 } else { u64::from(self.geometry.piece_len(piece)) };
         }
         assert_eq!(left, self.bytes_left);
+        assert_eq!(len_of(&self.lacking, &self.geometry), self.lacking_len);
     }
+}
+
+/// Bytes of these pieces.
+fn len_of(pieces: &Bitfield, geometry: &Geometry) -> u64 {
+    pieces.iter(geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum()
 }

@@ -4,6 +4,7 @@ mod connect;
 mod download;
 mod guilt;
 mod nonsense;
+mod select;
 mod show;
 mod upload;
 

@@ -1,0 +1,196 @@
+//! Making the files: room for them on disk, and the bytes that waited for them in the part file.
+
+use std::fs::File;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+use torrent_common::bitfield::Bitfield;
+use torrent_common::geometry::PieceIndex;
+
+use super::files::{Storage, read_at};
+use super::tree::{Access, Walker, stamp_of};
+use super::{Stamp, StorageError};
+use crate::options::Preallocation;
+
+/// Bytes moved at a time.
+const BUFFER_LEN: usize = 256 * 1024;
+
+impl Storage {
+    /// Makes those files that are `wanted`, and their folders, zero-length files included; with room for all their bytes
+    /// or without. Files that exist are kept; longer ones are an error, not cut. Gives back the files it changed:
+    /// everything else is not even opened.
+    ///
+    /// # Errors
+    /// [`StorageError`] names the path. With [`Preallocation::Full`], [`StorageError::NoRoom`] before anything was made.
+    pub fn prepare(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+        preallocation: Preallocation,
+    ) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        if preallocation == Preallocation::None {
+            self.expect_growth(true);
+        }
+        let mut walker = Walker::new(&self.tree, true)?;
+        let mut lacking = Vec::new();
+        let files = self.layout().files().iter().enumerate();
+        for (index, file) in files.filter(|&(index, file)| !file.padding && wanted(index)) {
+            let there = walker.stamp(index)?;
+            if let Some(Stamp { len, .. }) = there
+                && len > file.len
+            {
+                return Err(StorageError::Longer { path: self.path(index), len, expected: file.len });
+            }
+            let grows = preallocation == Preallocation::None && there.is_some();
+            if !grows && there.is_none_or(|stamp| stamp.len < file.len) {
+                lacking.push((index, file.len, there.map_or(0, |stamp| stamp.len)));
+            }
+        }
+        if preallocation == Preallocation::Full {
+            self.check_room(lacking.iter().map(|&(_, len, there)| len - there).sum())?;
+        }
+        let mut changed = Vec::new();
+        for (index, len, _) in lacking {
+            let error = |errno: Errno| StorageError::io(self.path(index), errno);
+            let (opened, _) = walker.open(index, Access::Create)?.ok_or_else(|| self.missing(index))?;
+            self.make_room(index, &opened, len, preallocation)?;
+            changed.push((index, stamp_of(&opened).map_err(error)?));
+        }
+        Ok(changed)
+    }
+
+    /// Refuses to begin what cannot end.
+    pub(super) fn check_room(&self, needed: u64) -> Result<(), StorageError> {
+        let folder = self.tree.folder();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let free = rustix::fs::open(folder, flags, Mode::empty())
+            .and_then(rustix::fs::fstatvfs)
+            .map_err(|errno| StorageError::io(folder.into(), errno))
+            .map(|room| room.f_bavail.saturating_mul(room.f_frsize))?;
+        if needed > free {
+            return Err(StorageError::NoRoom { path: folder.into(), needed, free });
+        }
+        Ok(())
+    }
+
+    fn make_room(
+        &self,
+        index: usize,
+        file: &File,
+        len: u64,
+        preallocation: Preallocation,
+    ) -> Result<(), StorageError> {
+        let error = |errno: Errno| StorageError::io(self.path(index), errno);
+        match preallocation {
+            Preallocation::None => return Ok(()),
+            // The system refuses to take no room at all.
+            Preallocation::Full if len > 0 => {
+                match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+                    Ok(()) => return Ok(()),
+                    Err(Errno::OPNOTSUPP | Errno::NOSYS) => log::info!(
+                        "{}: this file system cannot take room beforehand: the file is sparse",
+                        self.path(index).display()
+                    ),
+                    Err(errno) => {
+                        // What was taken of it is given back: a full disk stops others too.
+                        let _ = rustix::fs::ftruncate(file, 0);
+                        return Err(error(errno));
+                    }
+                }
+            }
+            Preallocation::Full | Preallocation::Sparse => {}
+        }
+        rustix::fs::ftruncate(file, len).map_err(error)
+    }
+
+    /// Makes `files`, which are parted, and copies to them what is `had` of them. They stay parted until
+    /// [`Storage::placed`]: nobody may write to the part file between the two. Gives back their stamps.
+    ///
+    /// # Errors
+    /// [`StorageError`] names the path. The part file is as it was.
+    pub fn place(
+        &self,
+        files: &[usize],
+        had: &Bitfield,
+        preallocation: Preallocation,
+    ) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        self.prepare(|index| files.binary_search(&index).is_ok(), preallocation)?;
+        let mut walker = Walker::new(&self.tree, false)?;
+        let part = self.open_as_is(self.layout().part())?;
+        let mut buffer = vec![0; BUFFER_LEN];
+        let mut stamps = Vec::with_capacity(files.len());
+        for &index in files {
+            let error = |errno: Errno| StorageError::io(self.path(index), errno);
+            let (file, _) = walker.open(index, Access::Write)?.ok_or_else(|| self.missing(index))?;
+            for piece in self.layout().pieces_of(index).filter(|&piece| had.contains(piece)) {
+                let (part, _) = part.as_ref().ok_or_else(|| self.missing(self.layout().part()))?;
+                self.copy(index, piece, (part, &file), &mut buffer)?;
+            }
+            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
+            stamps.push((index, stamp_of(&file).map_err(error)?));
+        }
+        Ok(stamps)
+    }
+
+    /// Copies the bytes that a file has in a piece from the part file.
+    fn copy(
+        &self,
+        index: usize,
+        piece: PieceIndex,
+        (part, file): (&File, &File),
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
+        let geometry = &self.metainfo().geometry;
+        let Some(own) = self.layout().files().get(index) else { return Ok(()) };
+        let piece_begin = geometry.offset(piece);
+        let piece_end = piece_begin.saturating_add(geometry.piece_len(piece).into());
+        let mut at = piece_begin.max(own.offset);
+        let end = piece_end.min(own.offset.saturating_add(own.len));
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let bytes = buffer.get_mut(..len).unwrap_or_default();
+            let got = read_at(part, bytes, at)
+                .map_err(|errno| StorageError::io(self.path(self.layout().part()), errno))?;
+            if got < len {
+                return Err(StorageError::Short { path: self.path(self.layout().part()) });
+            }
+            write_all(file, bytes, at - own.offset)
+                .map_err(|errno| StorageError::io(self.path(index), errno))?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// From now on these files have their own bytes.
+    pub fn placed(&self, files: &[usize]) {
+        files.iter().for_each(|&index| self.layout().set_parted(index, false));
+    }
+
+    /// Says whether a file may be shorter than the torrent says without having been cut.
+    pub fn expect_growth(&self, growing: bool) {
+        self.growing.store(growing, Ordering::Relaxed);
+    }
+
+    /// Says which files are parted. Before anybody reads or writes.
+    pub fn set_parted(&self, is_parted: impl Fn(usize) -> bool) {
+        for (index, file) in self.layout().files().iter().enumerate() {
+            self.layout().set_parted(index, !file.padding && is_parted(index));
+        }
+    }
+}
+
+fn write_all(file: &File, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(file, bytes, offset) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
