@@ -53,6 +53,12 @@ pub struct TorrentLimits {
 }
 
 impl TorrentLimits {
+    /// The lower of the limits of downloading, in bytes per second; 0: there is none.
+    pub fn download_rate(&self) -> u64 {
+        let limited = [&self.own.down, &self.all.down].into_iter().filter(|limiter| limiter.epoch() != 0);
+        limited.map(|limiter| limiter.rate()).filter(|&rate| rate > 0).min().unwrap_or(0)
+    }
+
     /// For a connection that begins: what it may receive, and what it may send.
     pub fn allowances(&self, key: PeerKey, waker: &Waker) -> (Allowance, Allowance) {
         let allowance = |own: &Arc<Limiter>, all: &Arc<Limiter>| {

@@ -129,16 +129,17 @@ impl Peer {
         usize::try_from(blocks).unwrap_or(usize::MAX).clamp(*PIPELINE.start(), *PIPELINE.end())
     }
 
-    /// How many requests to send it now: none until a quarter of its pipeline is free, so that they go in batches.
-    pub fn refill(&self, block_len: u32, now: Instant) -> usize {
+    /// How many requests to send it now: none until a quarter of its pipeline, `most` at the most, is free, so that they
+    /// go in batches.
+    pub fn refill(&self, block_len: u32, most: usize, now: Instant) -> usize {
         let may = self.we_want
             && (self.choking.is_none() || !self.allowed_fast.is_empty())
             && self.lost.len() < MAX_LOST;
         if !may {
             return 0;
         }
-        let (have, target) = (self.outstanding.len(), self.pipeline(block_len, now));
-        if have * 4 <= target * 3 { target - have } else { 0 }
+        let (have, target) = (self.outstanding.len(), self.pipeline(block_len, now).min(most));
+        if have * 4 <= target * 3 { target.saturating_sub(have) } else { 0 }
     }
 
     /// Requests were sent.

@@ -172,6 +172,7 @@ impl Runner {
 
     /// What is to be done after inputs or a deadline.
     fn turn(&mut self, now: Instant) {
+        self.core.limit_download(self.active.link.limits.download_rate());
         if self.core.next_wake().is_some_and(|wake| wake <= now) {
             self.feed(Event::Tick);
         }

@@ -9,6 +9,9 @@ use crate::torrent::event::{BanReason, CloseReason, Command, Effect, PeerKey};
 use crate::torrent::requests::{Arrival, Stage};
 use crate::torrent::suspects::{Identity, Verdict};
 
+/// Under a limit, all peers together owe us this part of a second's worth: more than a round trip on most ways.
+const LIMITED_PART: u64 = 2;
+
 impl Core {
     /// Blocks came. Those of peers closed meanwhile count too: the torrent's thread keeps the first buffer of each
     /// block of a begun piece, whoever sent it, and the books must say the same.
@@ -72,8 +75,9 @@ impl Core {
 
     /// Asks a peer for more, if it has room for more and there is more.
     pub(super) fn refill(&mut self, key: PeerKey, cx: &mut Context<'_>) {
+        let most = self.most_requests();
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let need = peer.refill(self.pieces.geometry().nominal_block_len(), cx.now);
+        let need = peer.refill(self.pieces.geometry().nominal_block_len(), most, cx.now);
         if need == 0 {
             peer.starved = false;
             return;
@@ -88,6 +92,18 @@ impl Core {
             peer.asked(&batch, cx.now);
             cx.send(key, Command::Request(batch));
         }
+    }
+
+    /// Requests that a peer may owe us because of a limit of ours. What it sends beyond the limit fills the socket's
+    /// buffer: it has come over the network all the same, too fast and in bursts.
+    fn most_requests(&self) -> usize {
+        if self.download_limit == 0 {
+            return usize::MAX;
+        }
+        let answering = self.peers.values().filter(|peer| peer.we_want && peer.choking.is_none()).count();
+        let block_len = u64::from(self.pieces.geometry().nominal_block_len());
+        let blocks = self.download_limit / LIMITED_PART / block_len.max(1);
+        (usize::try_from(blocks).unwrap_or(usize::MAX) / answering.max(1)).max(1)
     }
 
     pub(super) fn refill_everybody(&mut self, cx: &mut Context<'_>) {

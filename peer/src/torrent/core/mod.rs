@@ -68,6 +68,8 @@ pub struct Core {
     totals: Totals,
     /// Blocks or budget became free: every peer that wants for requests is looked at.
     refill_all: bool,
+    /// Bytes per second that may be downloaded; 0: no limit.
+    download_limit: u64,
 }
 
 /// Bytes of peers that are gone, and of what was of no use.
@@ -111,6 +113,7 @@ impl Core {
             timers: Timers::new(now),
             totals: Totals::default(),
             refill_all: false,
+            download_limit: 0,
         }
     }
 
@@ -144,6 +147,12 @@ impl Core {
         }
         self.run_show(cx);
         self.arm_check(now);
+    }
+
+    /// No more than so many bytes per second may be downloaded; 0: no limit. The connections keep to it, the core asks
+    /// for no more ahead than that is worth.
+    pub const fn limit_download(&mut self, rate: u64) {
+        self.download_limit = rate;
     }
 
     /// Whether this block belongs to a begun piece and has not arrived: its bytes are to be kept.

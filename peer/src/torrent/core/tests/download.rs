@@ -55,6 +55,22 @@ fn the_pipeline_is_full_at_once_and_refilled_in_batches() {
 }
 
 #[test]
+fn under_a_limit_no_more_is_asked_for_ahead_than_it_is_worth() {
+    let mut t = torrent(100);
+    let all: Vec<u32> = (0..100).collect();
+    let block_len = u64::from(t.geometry.nominal_block_len());
+    t.core.limit_download(block_len * 24);
+    assert_eq!(t.giver(1, &all).len(), 12, "half a second's worth");
+    assert_eq!(t.giver(2, &all).len(), 6, "its half");
+    t.core.limit_download(1);
+    let blocks = t.giver(3, &all);
+    assert_eq!(blocks.len(), 1, "without any it would never send");
+    assert_eq!(asked(&t.send(3, &blocks), 3).len(), 1);
+    t.core.limit_download(0);
+    assert_eq!(t.giver(4, &all).len(), 32);
+}
+
+#[test]
 fn pieces_have_one_sender_while_there_are_enough() {
     let mut t = torrent(40);
     let all: Vec<u32> = (0..40).collect();
