@@ -19,9 +19,9 @@ use crate::control::api::{LeechRequest, TorrentState, TorrentStatus};
 use crate::control::{ClientError, ControlClient};
 use crate::options::{OptionsPatch, Preallocation};
 
-/// Between two looks at the torrent: short at first, for what is small or there already.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
-/// Later.
+/// Between two looks at the torrent: a twentieth of the time it has taken so far, so that waiting adds little.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// At the longest.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A daemon that is being restarted is waited for this long.
@@ -158,7 +158,7 @@ fn read(path: &Path, max_len: usize) -> Result<Vec<u8>, Failure> {
 fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<TorrentStatus, Failure> {
     let interrupt = Interrupt::new()?;
     let mut watch = Watch::new(quiet);
-    let mut look = FIRST_LOOK;
+    let start = Instant::now();
     let mut absent_since: Option<Instant> = None;
     loop {
         // Not all about it: the list of half a million files is not to be made and sent at every look.
@@ -195,12 +195,11 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
             }
             Err(error) => return Err(error.into()),
         }
-        if interrupt.wait(look) {
+        if interrupt.wait((start.elapsed() / 20).clamp(FIRST_LOOK, LOOK)) {
             return Err(Failure::failed(
                 "not complete yet; torrent-daemon goes on with it: torrent-status shows it",
             ));
         }
-        look = (look * 2).min(LOOK);
     }
 }
 

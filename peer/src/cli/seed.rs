@@ -13,9 +13,9 @@ use crate::control::ControlClient;
 use crate::control::api::{JobStatus, SeedRequest, SeedResult};
 use crate::options::OptionsPatch;
 
-/// Between two looks at the job: short at first, for what is small.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// Later.
+/// Between two looks at the job: a twentieth of the time it has taken so far, so that waiting adds little to any job.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// At the longest.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Makes a torrent of a file or folder, seeds it with torrent-daemon, and publishes it to the tracker's catalogue. Prints the info-hash, the torrent file's path and the magnet link
@@ -122,19 +122,17 @@ fn print(out: &mut Out, result: &SeedResult) -> Result<(), Failure> {
 fn wait(client: &ControlClient, job: u64, interrupt: &Interrupt) -> Result<SeedResult, Failure> {
     let bar = Bar::new();
     let start = Instant::now();
-    let mut look = FIRST_LOOK;
     loop {
         match client.job(job)? {
             JobStatus::Done(result) => return Ok(result),
             JobStatus::Failed { error } => return Err(Failure::failed(format::text(&error, 1000))),
             JobStatus::Running { done, total } => show(&bar, done, total, start.elapsed()),
         }
-        if interrupt.wait(look) {
+        if interrupt.wait((start.elapsed() / 20).clamp(FIRST_LOOK, LOOK)) {
             drop(bar);
             client.cancel_job(job)?;
             return Err(Failure::failed("cancelled: nothing is seeded"));
         }
-        look = (look * 2).min(LOOK);
     }
 }
 

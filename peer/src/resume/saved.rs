@@ -16,6 +16,7 @@ use torrent_common::ids::InfoHash;
 use super::{BootId, ResumeError, nanos};
 use crate::options::TorrentOptions;
 use crate::storage::files::Storage;
+use crate::storage::layout::Layout;
 use crate::storage::{Stamp, StorageError};
 use crate::torrent::selection::Wanted;
 
@@ -89,23 +90,19 @@ impl Saved {
         Self { info_hash, details, generation, boot: None, saved_ns, had: Vec::new(), stamps: Vec::new() }
     }
 
-    /// Enters that all is there, as after making a torrent of it: every byte was hashed a moment ago. False, and nothing
-    /// is entered, if a file is missing or not as long as the torrent says.
-    ///
-    /// # Errors
-    /// [`StorageError`] when a file cannot be looked at.
-    pub fn set_complete(&mut self, storage: &Storage) -> Result<bool, StorageError> {
-        let stamps = storage.stamps()?;
-        let files = storage.layout().files().iter().zip(&stamps);
+    /// Enters that all is there, as after making a torrent of it: every byte was hashed a moment ago, and the files have
+    /// these stamps. False, and nothing is entered, if a file is missing or not as long as the torrent says.
+    pub fn set_complete(&mut self, layout: &Layout, stamps: Vec<Option<Stamp>>) -> bool {
+        let files = layout.files().iter().zip(&stamps);
         if !files
             .into_iter()
             .all(|(file, stamp)| file.padding || stamp.is_some_and(|stamp| stamp.len == file.len))
         {
-            return Ok(false);
+            return false;
         }
-        self.had = Bitfield::full(&storage.metainfo().geometry).as_bytes().into();
+        self.had = Bitfield::full(&layout.metainfo().geometry).as_bytes().into();
         self.stamps = stamps;
-        Ok(true)
+        true
     }
 
     /// Says to a storage which files are parted: those that were not there at the checkpoint; of a torrent of which nothing

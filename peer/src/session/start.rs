@@ -24,9 +24,9 @@ use crate::control::engine::Refusal;
 use crate::limits::{Limits, TorrentLimits};
 use crate::options::{OptionsPatch, TorrentOptions};
 use crate::resume::{Details, Journal, Look, ResumeError, Saved};
-use crate::storage::StorageError;
 use crate::storage::check::check;
-use crate::storage::device;
+use crate::storage::{Stamp, StorageError, device};
+
 use crate::storage::files::Storage;
 use crate::text::escape_for_log;
 use crate::torrent::core::CoreConfig;
@@ -176,13 +176,13 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
         let storage =
             Storage::new(Arc::clone(metainfo), &new.output, new.root.as_deref(), Arc::clone(&shared.cache))
                 .map_err(|error| Refusal::BadRequest(error.to_string()))?;
-        let unchanged = storage.stamps().is_ok_and(|stamps| {
+        let unchanged = |stamps: &Vec<Option<Stamp>>| {
             let now = stamps.iter().flatten().map(|stamp| (stamp.len, i128::from(stamp.mtime_ns)));
             now.eq(hashed.iter().map(|stamp| (stamp.len, stamp.mtime_ns)))
-        });
+        };
         // If not, the data is checked like anybody's.
-        if unchanged {
-            saved.set_complete(&storage).map_err(|error| Refusal::Internal(error.to_string()))?;
+        if let Some(stamps) = storage.stamps().ok().filter(unchanged) {
+            saved.set_complete(storage.layout(), stamps);
         }
     }
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;

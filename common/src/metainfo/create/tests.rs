@@ -151,6 +151,15 @@ fn a_folder_of_one_file_stays_a_folder() {
 }
 
 #[test]
+fn a_folder_of_very_many_files_is_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    for i in 0..5000 {
+        fs::write(folder.path().join(i.to_string()), if i == 4321 { &[1][..] } else { &[] }).unwrap();
+    }
+    assert_eq!(made(&options(folder.path())).1.files.len(), 5000);
+}
+
+#[test]
 fn links_inside_are_left_out_and_the_input_may_be_one() {
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path(), &[("root/x", 1), ("secret", 5), ("outside/y", 5)]);

@@ -1,6 +1,6 @@
 //! Finds the files of a payload, in an order that depends on their names alone.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +17,10 @@ use super::{CreateError, CreateOptions, FileStamp, Progress};
 
 /// Files that a task looks at.
 const FILES_AT_A_TIME: usize = 512;
+
+/// Entries of a folder that are looked at together, and of those by one thread at the least.
+const ENTRIES_AT_A_TIME: usize = 4096;
+const ENTRIES_PER_TASK: usize = 32;
 
 /// What is going to be hashed.
 #[derive(Debug)]
@@ -88,7 +92,7 @@ impl<'a> Folders<'a> {
 }
 
 impl Payload {
-    /// Finds and looks at every file, without opening any.
+    /// Finds and looks at every file, without opening any. Runs on the current rayon pool.
     pub fn collect(options: &CreateOptions, progress: &Progress) -> Result<Self, CreateError> {
         let input = &options.input;
         let root = fs::canonicalize(input).map_err(|e| CreateError::io(input, e))?;
@@ -181,34 +185,59 @@ fn walk(root: &Path, safe_root: &SafePath, progress: &Progress) -> Result<Vec<Fo
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         let folder_path = if folder.is_empty() { root.to_owned() } else { root.join(&folder) };
-        let entries = fs::read_dir(&folder_path).map_err(|e| CreateError::io(&folder_path, e))?;
-        for entry in entries {
+        let mut entries = fs::read_dir(&folder_path).map_err(|e| CreateError::io(&folder_path, e))?;
+        loop {
             progress.check_cancel()?;
-            let entry = entry.map_err(|e| CreateError::io(&folder_path, e))?;
-            let path = entry.path();
-            let metadata = entry.metadata().map_err(|e| gone_or(&path, e))?;
-            if metadata.is_symlink() {
-                log::info!("{path:?} is a link: left out");
-                continue;
+            let some: Vec<_> = entries.by_ref().take(ENTRIES_AT_A_TIME).collect();
+            if some.is_empty() {
+                break;
             }
-            let name = entry.file_name();
-            let name = name.to_str().ok_or_else(|| CreateError::NameNotText(path.clone()))?;
-            let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-            let safe = match safe_root.join(relative.split('/').map(str::as_bytes)) {
-                Ok(safe) => safe.path,
-                Err(source) => return Err(CreateError::Name { path, source }),
-            };
-            if metadata.is_dir() {
-                folders.push(relative);
-                continue;
+            let some = some.into_par_iter().with_min_len(ENTRIES_PER_TASK).map(|entry| {
+                let entry = entry.map_err(|e| CreateError::io(&folder_path, e))?;
+                look_at(&entry, &folder, safe_root)
+            });
+            for looked in some.collect::<Result<Vec<_>, _>>()? {
+                match looked {
+                    Looked::File(file) => files.push(file),
+                    Looked::Folder(folder) => folders.push(folder),
+                    Looked::Link => {}
+                }
             }
-            if files.len() == MetainfoLimits::DEFAULT_MAX_FILES {
+            if files.len() > MetainfoLimits::DEFAULT_MAX_FILES {
                 return Err(CreateError::TooManyFiles { path: root.to_owned() });
             }
-            files.push(found(&path, relative, safe, &metadata)?);
         }
     }
     Ok(files)
+}
+
+/// What stands in a folder.
+enum Looked {
+    File(Found),
+    /// Its path below the root.
+    Folder(String),
+    Link,
+}
+
+/// Looks at an entry of `folder`, which is a path below the root.
+fn look_at(entry: &DirEntry, folder: &str, safe_root: &SafePath) -> Result<Looked, CreateError> {
+    let path = entry.path();
+    let metadata = entry.metadata().map_err(|e| gone_or(&path, e))?;
+    if metadata.is_symlink() {
+        log::info!("{path:?} is a link: left out");
+        return Ok(Looked::Link);
+    }
+    let name = entry.file_name();
+    let name = name.to_str().ok_or_else(|| CreateError::NameNotText(path.clone()))?;
+    let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    let safe = match safe_root.join(relative.split('/').map(str::as_bytes)) {
+        Ok(safe) => safe.path,
+        Err(source) => return Err(CreateError::Name { path, source }),
+    };
+    if metadata.is_dir() {
+        return Ok(Looked::Folder(relative));
+    }
+    Ok(Looked::File(found(&path, relative, safe, &metadata)?))
 }
 
 /// Checks that the file can be read now, rather than after an hour of hashing others.
@@ -221,13 +250,13 @@ fn found(
     if !metadata.is_file() {
         return Err(CreateError::Special(path.to_owned()));
     }
-    if !is_readable_to_its_owner_us(metadata) {
+    if !is_readable_to_its_owner(metadata) {
         rustix::fs::access(path, Access::READ_OK).map_err(|e| CreateError::io(path, e.into()))?;
     }
     Ok(Found { relative, safe, stamp: FileStamp::of(metadata), offset: 0 })
 }
 
 /// Spares most files the system call: what the mode grants the owner, no access list takes away.
-fn is_readable_to_its_owner_us(metadata: &Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & Mode::RUSR.as_raw_mode() != 0
+fn is_readable_to_its_owner(metadata: &Metadata) -> bool {
+    metadata.mode() & Mode::RUSR.as_raw_mode() != 0 && metadata.uid() == rustix::process::geteuid().as_raw()
 }

@@ -194,9 +194,9 @@ fn data_that_was_hashed_elsewhere_is_taken_as_it_is() {
     let storage = disk.storage();
     let mut saved =
         Saved::new(disk.metainfo.info_hash, super::super::saved::tests::details(), SystemTime::now());
-    assert!(!saved.set_complete(&storage).unwrap());
+    assert!(!saved.set_complete(storage.layout(), storage.stamps().unwrap()));
     storage.prepare(|_| true, Preallocation::Sparse).unwrap();
-    assert!(saved.set_complete(&storage).unwrap());
+    assert!(saved.set_complete(storage.layout(), storage.stamps().unwrap()));
     assert!(saved.is_complete());
     let look = Look::take(&store, saved, &storage).unwrap();
     assert!(look.had.is_full() && look.suspect.is_empty());
