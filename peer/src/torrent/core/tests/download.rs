@@ -144,6 +144,18 @@ fn a_silent_peer_is_snubbed_and_may_still_deliver() {
 }
 
 #[test]
+fn a_peer_that_a_limit_of_ours_holds_up_is_not_snubbed() {
+    let mut t = torrent(1);
+    let blocks = t.giver(1, &[0]);
+    for _ in 0..10 {
+        t.pass(20);
+        t.peer(1, PeerEvent::Held);
+    }
+    assert_eq!(t.giver(2, &[0]), [], "what it owes is not asked for twice");
+    assert_eq!(hashed(&t.send(1, &blocks)).len(), 1);
+}
+
+#[test]
 fn a_block_that_is_passed_over_is_asked_of_another() {
     let mut t = torrent(10);
     let blocks = t.giver(1, &[0]);
