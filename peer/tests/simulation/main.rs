@@ -29,6 +29,7 @@ fn plain(seeder: bool) -> Nature {
         upload: 2_500_000,
         slots: 4,
         sequential: false,
+        super_seeding: true,
         fast: true,
         corrupts: 0,
         stalls: None,

@@ -49,6 +49,8 @@ pub struct Nature {
     pub slots: usize,
     /// Fetches in order.
     pub sequential: bool,
+    /// Shows its pieces one after the other if it is the only seeder.
+    pub super_seeding: bool,
     pub fast: bool,
     /// One in so many blocks it sends is corrupt; 0: none.
     pub corrupts: u32,
@@ -151,6 +153,7 @@ impl World {
             let config = CoreConfig {
                 upload_slots: nature.slots,
                 sequential: nature.sequential,
+                super_seeding: nature.super_seeding,
                 ..CoreConfig::new(id)
             };
             this.at(nature.joins, What::Join(index));
