@@ -20,7 +20,7 @@ use crate::control::{ClientError, ControlClient};
 use crate::options::{OptionsPatch, Preallocation};
 
 /// Between two looks at the torrent: a twentieth of the time it has taken so far, so that waiting adds little.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
+const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// At the longest.
 const LOOK: Duration = Duration::from_millis(500);
 

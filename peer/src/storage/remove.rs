@@ -63,6 +63,6 @@ fn remove_file(walker: &mut Walker<'_>, index: usize) -> Result<(), StorageError
     let Some(place) = walker.place(index, false)? else { return Ok(()) };
     match rustix::fs::unlinkat(place.folder, place.name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(StorageError::io(place.path, errno)),
+        Err(errno) => Err(StorageError::io(walker.path(index), errno)),
     }
 }

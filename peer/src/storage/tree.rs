@@ -61,7 +61,6 @@ pub(super) struct Walker<'a> {
 pub(super) struct Place<'w, 'a> {
     pub folder: BorrowedFd<'w>,
     pub name: &'a OsStr,
-    pub path: PathBuf,
 }
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -143,6 +142,11 @@ impl<'a> Walker<'a> {
         Ok(Self { tree, base, last: Vec::new(), inner: None })
     }
 
+    /// Where a file is: for messages.
+    pub fn path(&self, file: usize) -> PathBuf {
+        self.tree.path(file)
+    }
+
     /// Goes to the folder of a file; `None` if it is not there. Makes the folders on the way if `create`.
     pub fn place(&mut self, file: usize, create: bool) -> Result<Option<Place<'_, 'a>>, StorageError> {
         let mut folders = self.tree.components(file);
@@ -156,7 +160,7 @@ impl<'a> Walker<'a> {
         }
         let folder = if folders.is_empty() { &self.base } else { &self.inner };
         let Some(folder) = folder else { return Ok(None) };
-        Ok(Some(Place { folder: folder.as_fd(), name, path: self.tree.path(file) }))
+        Ok(Some(Place { folder: folder.as_fd(), name }))
     }
 
     /// The innermost of these folders.
@@ -189,33 +193,35 @@ impl<'a> Walker<'a> {
             Access::Write => OFlags::RDWR,
             Access::Create => OFlags::RDWR | OFlags::CREATE,
         };
+        let tree = self.tree;
         let Some(place) = self.place(file, access == Access::Create)? else { return Ok(None) };
         // O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing for regular files.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = match rustix::fs::openat(place.folder, place.name, flags, Mode::from_raw_mode(0o666)) {
             Ok(opened) => File::from(opened),
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(explain(place.folder, place.name, place.path, errno, "file")),
+            Err(errno) => return Err(explain(place.folder, place.name, tree.path(file), errno, "file")),
         };
-        let stat = rustix::fs::fstat(&opened).map_err(|errno| StorageError::io(place.path.clone(), errno))?;
+        let stat = rustix::fs::fstat(&opened).map_err(|errno| StorageError::io(tree.path(file), errno))?;
         if kind(&stat) != FileType::RegularFile {
-            return Err(StorageError::Kind { path: place.path, wanted: "file" });
+            return Err(StorageError::Kind { path: tree.path(file), wanted: "file" });
         }
         Ok(Some((opened, stamp(&stat))))
     }
 
     /// What a file is, without opening it; `None` if it or a folder above it is not there.
     pub fn stamp(&mut self, file: usize) -> Result<Option<Stamp>, StorageError> {
+        let tree = self.tree;
         let Some(place) = self.place(file, false)? else { return Ok(None) };
         let stat = match rustix::fs::statat(place.folder, place.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(StorageError::io(place.path, errno)),
+            Err(errno) => return Err(StorageError::io(tree.path(file), errno)),
         };
         match kind(&stat) {
             FileType::RegularFile => Ok(Some(stamp(&stat))),
-            FileType::Symlink => Err(StorageError::Link { path: place.path }),
-            _ => Err(StorageError::Kind { path: place.path, wanted: "file" }),
+            FileType::Symlink => Err(StorageError::Link { path: tree.path(file) }),
+            _ => Err(StorageError::Kind { path: tree.path(file), wanted: "file" }),
         }
     }
 
