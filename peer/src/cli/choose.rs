@@ -15,6 +15,12 @@ pub fn list(metainfo: &Metainfo) -> Vec<String> {
     lines(&columns, (1..).zip(metainfo.payload_files()).map(row))
 }
 
+/// The same for programs.
+pub fn list_json(metainfo: &Metainfo) -> serde_json::Value {
+    let file = |(number, file): (usize, &File)| serde_json::json!({ "number": number, "path": file.path.to_string(), "length": file.len });
+    (1..).zip(metainfo.payload_files()).map(file).collect()
+}
+
 /// One priority for each file: normal for those that one of the `choices` means, skip for the others.
 ///
 /// # Errors
@@ -146,6 +152,19 @@ mod tests {
         for bad in ["0", "5", "3-2", "1-5", "1,,2", "-", "", "1-2-3", "99999999999999999999", "*.exe", "d"] {
             assert!(chosen(&[bad]).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_list_numbers_what_can_be_chosen() {
+        let mut files = TestFile::list(&[("a", 1), ("b", 2)]);
+        files.insert(1, TestFile { path: "pad".into(), len: 9, padding: true });
+        let metainfo = torrent("root", &files, 16, None);
+        let expected = serde_json::json!([
+            { "number": 1, "path": "root/a", "length": 1 },
+            { "number": 2, "path": "root/b", "length": 2 },
+        ]);
+        assert_eq!(list_json(&metainfo), expected);
+        assert_eq!(list(&metainfo).len(), 3);
     }
 
     #[test]

@@ -64,6 +64,14 @@ pub fn ratio(status: &TorrentStatus) -> String {
     }
 }
 
+/// The size of a torrent; of one that is wanted in part what that comes to, and the size: `2.9 MiB of 42.9 MiB`.
+pub fn wanted(status: &TorrentStatus) -> String {
+    if status.selected == status.size {
+        return size(status.size);
+    }
+    format!("{} of {}", size(status.selected), size(status.size))
+}
+
 /// `1 peer`, `2 peers`.
 pub fn count(number: impl Into<u64>, noun: &str) -> String {
     match number.into() {
@@ -92,7 +100,7 @@ pub fn progress_line(status: &TorrentStatus) -> String {
         TorrentState::Checking => format!("checking {percent}"),
         TorrentState::Downloading => format!(
             "{percent} of {}  {}  {}  ETA {}",
-            size(status.size),
+            size(status.selected),
             rate(status.download_rate),
             count(status.peers, "peer"),
             duration(status.eta_seconds)
@@ -221,6 +229,12 @@ mod tests {
         assert_eq!(
             progress_line(&status(TorrentState::Downloading)),
             "50.0% of 10.0 MiB  1.0 MiB/s  2 peers  ETA 1m02s"
+        );
+        let part = TorrentStatus { selected: 3 << 20, ..status(TorrentState::Downloading) };
+        assert!(progress_line(&part).starts_with("50.0% of 3.0 MiB "));
+        assert_eq!(
+            (wanted(&part).as_str(), wanted(&status(TorrentState::Queued)).as_str()),
+            ("3.0 MiB of 10.0 MiB", "10.0 MiB")
         );
         let error = TorrentStatus { error: Some("\u{1b}[2J".into()), ..status(TorrentState::Error) };
         assert!(!progress_line(&error).contains('\u{1b}'));

@@ -66,7 +66,7 @@ struct Arguments {
     /// wait until it is complete, and show the progress; Ctrl-C ends the waiting, not the download
     #[argh(switch)]
     wait: bool,
-    /// print the torrent's status as JSON in the end
+    /// print the torrent's status as JSON in the end; with --list its files
     #[argh(switch)]
     json: bool,
     /// the daemon's control port (PORT in config.ini; 5000)
@@ -91,6 +91,9 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
             Failure::failed(format!("{} is no usable torrent: {error}", arguments.torrent.display()))
         })
     };
+    if arguments.list && arguments.json {
+        return out.json(&choose::list_json(&metainfo()?));
+    }
     if arguments.list {
         return choose::list(&metainfo()?).iter().try_for_each(|line| out.line(line));
     }
@@ -131,12 +134,7 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
 
 /// What it is and where.
 fn place(status: &TorrentStatus) -> String {
-    format!(
-        "{} ({}) in {}",
-        format::text(&status.name, 100),
-        format::size(status.size),
-        status.output.display()
-    )
+    format!("{} ({}) in {}", format::text(&status.name, 100), format::wanted(status), status.output.display())
 }
 
 fn read(path: &Path, max_len: usize) -> Result<Vec<u8>, Failure> {

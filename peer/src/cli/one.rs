@@ -47,7 +47,8 @@ pub fn details(details: &TorrentDetails) -> Vec<String> {
         format!("name           {}", format::text(&status.name, 200)),
         format!("info-hash      {}", status.info_hash),
         format!("state          {}", format::state(status.state)),
-        format!("done           {} of {}", format::percent(status.progress), format::size(status.size)),
+        format!("done           {} of {}", format::percent(status.progress), format::size(status.selected)),
+        format!("size           {}", format::size(status.size)),
         format!(
             "pieces         {} of {}, of {}",
             details.pieces_had,

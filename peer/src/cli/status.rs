@@ -151,6 +151,15 @@ fn about_one(
         client.remove(info_hash, arguments.delete_data)?;
         return if arguments.json { out.json(&serde_json::json!({})) } else { out.line("removed") };
     }
+    // The daemon counts files from 0, and would say so.
+    if let Some(last) = patch.files.iter().map(|file| file.index).max() {
+        let files = client.details(&info_hash)?.files.len();
+        if last >= files {
+            let message =
+                format!("there is no file {}: they are 1 to {files}, as --files shows them", last + 1);
+            return Err(Failure::failed(message));
+        }
+    }
     // What is set holds before it goes on, and is kept before it rests.
     if !patch.is_empty() {
         client.set_options(info_hash, &patch)?;

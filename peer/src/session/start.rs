@@ -250,11 +250,8 @@ pub fn delete_data(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal>
 /// Deletes what is on disk of a torrent without a thread and is no payload: of no use to anybody else.
 pub fn delete_part(shared: &Shared, info_hash: &InfoHash) {
     let delete = || -> Result<(), StartupError> {
-        let saved = shared.store.load(info_hash)?;
-        if !saved.details.options.priorities.is_empty() {
-            shared.storage(&saved)?.remove_part()?;
-        }
-        Ok(())
+        // Whatever is selected now: it goes some time after all was.
+        Ok(shared.storage(&shared.store.load(info_hash)?)?.remove_part()?)
     };
     if let Err(error) = delete() {
         log::warn!("{info_hash}: {error}");

@@ -79,6 +79,11 @@ impl Shared {
                 entry.stats.set_state(TorrentState::Downloading);
             }
         }
+        // What it waits for may be a place of the other kind now.
+        if entry.queued {
+            let (kind, rank) = (entry.kind(), entry.rank);
+            table.places.wait(*info_hash, kind, rank);
+        }
         Ok(())
     }
 

@@ -149,11 +149,7 @@ impl Saving {
                 self.held.clear();
                 return Err(error);
             }
-            if self.to_place.is_empty() {
-                for (piece, blocks) in std::mem::take(&mut self.held) {
-                    self.write(active, piece, blocks, Instant::now());
-                }
-            }
+            self.release(active);
             return Ok(true);
         }
         if let Err(error) = outcome {
@@ -162,6 +158,15 @@ impl Saving {
             log::warn!("{}: progress is not saved: {error}", active.name);
         }
         Ok(false)
+    }
+
+    /// Writes what was held for files that have their own bytes now, or are not wanted any more.
+    fn release(&mut self, active: &Active) {
+        if !self.is_placing() {
+            for (piece, blocks) in std::mem::take(&mut self.held) {
+                self.write(active, piece, blocks, Instant::now());
+            }
+        }
     }
 
     /// Files are waiting to get their own bytes, or getting them.
@@ -191,6 +196,7 @@ impl Saving {
                 return;
             }
         }
+        self.release(active);
         if !self.to_place.is_empty() {
             self.begin_place(active, now);
         } else if self.wants_checkpoint(active.record.journal.len_bytes(), now) {

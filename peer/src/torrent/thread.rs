@@ -221,6 +221,7 @@ impl Runner {
                 self.saving.set_options(&options);
                 limit(&self.active, &options);
                 self.select(&options);
+                self.active.options = Arc::clone(&options);
                 self.feed(Event::Options(options));
             }
             Input::Stop(patience) => self.stopping = Some(patience),

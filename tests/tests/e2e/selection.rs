@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use torrent_common::ids::InfoHash;
-use torrent_peer::control::api::{TorrentDetails, TorrentState};
-use torrent_peer::options::Priority;
+use torrent_peer::control::api::{LeechRequest, TorrentDetails, TorrentState, TorrentStatus};
+use torrent_peer::options::{OptionsPatch, Priority};
+use torrent_peer::settings::{SessionSettings, SettingsPatch};
 use torrent_tests::command::command;
 use torrent_tests::daemon::Daemon;
-use torrent_tests::payload::{assert_same, checksums, write_tree};
+use torrent_tests::payload::{assert_same, checksums, write_file, write_tree};
 use torrent_tests::room::Room;
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
@@ -128,6 +129,75 @@ fn what_is_not_selected_of_a_removed_torrent_leaves_nothing() {
     assert_eq!(names(&daemon), ["b.bin"]);
     assert!(!part(&daemon, hash).exists());
     seeder.stop();
+    daemon.stop();
+    tracker.stop();
+}
+
+#[test]
+fn files_without_pieces_of_their_own_are_made_at_once_and_the_part_file_goes_with_its_torrent() {
+    let room = Room::new("selection-shared");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, FILES, 33);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * KIB, &tracker.url());
+    let hash = metainfo.info_hash;
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    seeder.leech(&torrent, Some(&room.folder("source")));
+    seeder.wait_for_seeding(hash);
+    tracker.wait_for_swarm(hash, 1, 0);
+    let daemon = Daemon::start(&room, "daemon", &tracker.url());
+    leech(&room, &daemon, &torrent, &["--files", "c.bin", "--wait"]);
+    // The last piece is wanted already, as much as before; it is just not the file's yet.
+    let hash_text = hash.to_string();
+    command(&room, &daemon, "torrent-status", &[&hash_text, "--set", "priority.4,5=normal"]).ok();
+    let soon = std::time::Duration::from_secs(20);
+    wait_until("the small files", soon, || names(&daemon) == ["c.bin", "d/e.bin", "d/empty"]);
+    assert_same(&source.join("d/e.bin"), &daemon.downloads().join("tree/d/e.bin"));
+    let wrong = command(&room, &daemon, "torrent-status", &[&hash_text, "--set", "priority.6=skip"]).failed();
+    assert!(wrong.contains("no file 6") && wrong.contains("1 to 5"), "{wrong}");
+
+    // All is selected again, and nobody is at work on it.
+    daemon.tell("/pause", hash, false);
+    assert!(part(&daemon, hash).exists());
+    command(&room, &daemon, "torrent-status", &[&hash_text, "--set", "priority.1-5=normal"]).ok();
+    daemon.tell("/remove", hash, false);
+    assert!(!part(&daemon, hash).exists());
+    seeder.stop();
+    daemon.stop();
+    tracker.stop();
+}
+
+#[test]
+fn a_queued_seed_of_which_more_is_wanted_waits_for_no_seed() {
+    let room = Room::new("selection-queued");
+    let tracker = Tracker::start(&room);
+    let daemon = Daemon::start(&room, "daemon", &tracker.url());
+    let one = SettingsPatch { max_active_seeds: Some(Some(1)), ..SettingsPatch::default() };
+    daemon.post("/settings", &one).json::<SessionSettings>();
+    let first = room.folder("source").join("first.bin");
+    write_file(&first, 100_000, 34);
+    let first = daemon.publish(&first, 16 * KIB).info_hash;
+    daemon.wait_for_seeding(first);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, FILES, 35);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * KIB, &tracker.url());
+    let hash = metainfo.info_hash;
+    // Nothing of it is wanted: it is complete, and there is no place for another seed.
+    let request = LeechRequest {
+        torrent_path: Some(torrent),
+        options: OptionsPatch {
+            priorities: Some(Some(vec![Priority::Skip; FILES.len()])),
+            ..OptionsPatch::default()
+        },
+        ..LeechRequest::default()
+    };
+    daemon.post("/leech", &request).json::<TorrentStatus>();
+    daemon.wait_for("queued", hash, |details| details.status.state == TorrentState::Queued);
+    let all = OptionsPatch { priorities: Some(None), ..OptionsPatch::default() };
+    daemon.post(&format!("/torrents/{hash}/options"), &all).json::<TorrentDetails>();
+    // Before the other one gives up its place, after half a minute without a connection.
+    let downloads = || daemon.details(hash).status.state == TorrentState::Downloading;
+    wait_until("the download to begin", std::time::Duration::from_secs(10), downloads);
     daemon.stop();
     tracker.stop();
 }

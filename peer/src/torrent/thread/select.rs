@@ -11,16 +11,17 @@ impl Runner {
     /// What the user wants may have changed. Files that are wanted only now first get the bytes that wait for them in the
     /// part file: what is written from then on goes to them.
     pub(super) fn select(&mut self, options: &TorrentOptions) {
-        let selection = Selection::of(&self.active.metainfo, &options.priorities);
-        if selection == self.selection {
+        // Other files may be the same pieces: those that have none of their own, or no bytes.
+        if options.priorities == self.active.options.priorities {
             return;
         }
-        self.selection = selection;
+        let selection = Selection::of(&self.active.metainfo, &options.priorities);
         let layout = self.active.link.storage.layout();
         let wanted = by_file(&self.active.metainfo, &options.priorities)
             .filter(|&(_, priority)| priority != Priority::Skip)
             .map(|(index, _)| index);
         let files: Vec<usize> = wanted.filter(|&index| layout.is_parted(index)).collect();
+        self.selection = selection;
         self.selecting = true;
         let at_once = files.is_empty();
         self.saving.place(files);
