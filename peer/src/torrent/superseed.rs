@@ -76,6 +76,8 @@ pub struct SuperSeed {
     viewers: BTreeMap<PeerKey, Viewer>,
     /// Pieces to show, in random order, the next last. May name some that need not be shown any more.
     pool: VecDeque<PieceIndex>,
+    /// The same, each once: a peer that says it has everything, and goes, again and again, adds nothing.
+    pooled: BTreeSet<PieceIndex>,
     /// Pieces in hand that are not late.
     under_way: usize,
 }
@@ -83,6 +85,7 @@ pub struct SuperSeed {
 impl SuperSeed {
     /// Begins with these pieces to show, in random order.
     pub fn begin(&mut self, pool: Vec<PieceIndex>) {
+        self.pooled = pool.iter().copied().collect();
         self.pool = pool.into();
     }
 
@@ -116,13 +119,17 @@ impl SuperSeed {
         let Some(viewer) = self.viewers.remove(&key) else { return };
         for shown in viewer.in_hand.into_iter().filter(|shown| !shown.late) {
             self.taken(&shown);
-            self.pool.push_back(shown.piece);
+            if self.pooled.insert(shown.piece) {
+                self.pool.push_back(shown.piece);
+            }
         }
     }
 
     /// The last peer that had this piece is gone.
     pub fn lost(&mut self, piece: PieceIndex) {
-        self.pool.push_front(piece);
+        if self.pooled.insert(piece) {
+            self.pool.push_front(piece);
+        }
     }
 
     /// Nothing is under way: there is nothing more to show, or nobody takes it.
@@ -168,7 +175,9 @@ impl SuperSeed {
             if !shown.late && shown.at + patience <= now {
                 shown.late = true;
                 self.under_way = self.under_way.saturating_sub(1);
-                self.pool.push_front(shown.piece);
+                if self.pooled.insert(shown.piece) {
+                    self.pool.push_front(shown.piece);
+                }
             }
         }
     }
@@ -212,10 +221,13 @@ impl SuperSeed {
         loop {
             at = at.checked_sub(1)?;
             let piece = *self.pool.get(at)?;
-            if copies(piece) > 0 {
-                self.pool.remove(at);
-            } else if viewer.in_hand.iter().all(|shown| shown.piece != piece) {
-                self.pool.remove(at);
+            let has_some = copies(piece) > 0;
+            if !has_some && viewer.in_hand.iter().any(|shown| shown.piece == piece) {
+                continue;
+            }
+            self.pool.remove(at);
+            self.pooled.remove(&piece);
+            if !has_some {
                 return Some(piece);
             }
         }
@@ -228,6 +240,10 @@ impl SuperSeed {
     pub fn check_invariants(&self) {
         let shown = self.viewers.values().flat_map(|viewer| &viewer.in_hand);
         assert_eq!(self.under_way, shown.filter(|shown| !shown.late).count(), "pieces under way");
+        assert!(
+            self.pool.len() == self.pooled.len() && self.pool.iter().all(|p| self.pooled.contains(p)),
+            "pool"
+        );
         let mut hoarded = BTreeSet::new();
         for viewer in self.viewers.values() {
             assert!(viewer.hoard.iter().all(|piece| hoarded.insert(*piece)), "hoarded twice");
@@ -304,6 +320,19 @@ mod tests {
             }
         }
         assert!(hoarder <= 2 * HOARD && giver >= 40, "{hoarder} {giver}");
+    }
+
+    #[test]
+    fn who_comes_and_goes_with_everything_adds_nothing() {
+        let (now, pieces) = (Instant::now(), pieces(40));
+        let mut books = books(40, 2);
+        let first = all(&mut books, SLOW, now);
+        for _ in 0..100 {
+            pieces.iter().for_each(|&piece| books.lost(piece));
+            assert!(books.pool.len() <= pieces.len());
+        }
+        books.check_invariants();
+        assert_eq!((first.len(), all(&mut books, SLOW, now).len()), (LEAST, 0));
     }
 
     #[test]
