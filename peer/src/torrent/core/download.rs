@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use torrent_common::geometry::{BlockRef, PieceIndex};
 
+use super::endgame::Owed;
 use super::{Context, Core};
 use crate::torrent::event::{BanReason, CloseReason, Command, Effect, PeerKey};
 use crate::torrent::requests::{Arrival, Stage};
@@ -75,7 +76,17 @@ impl Core {
 
     /// Asks a peer for more, if it has room for more and there is more.
     pub(super) fn refill(&mut self, key: PeerKey, cx: &mut Context<'_>) {
-        let most = self.most_requests();
+        self.refill_within(key, self.most_requests(), &mut None, cx);
+    }
+
+    /// `owed` is found out when it is first needed.
+    fn refill_within(
+        &mut self,
+        key: PeerKey,
+        most: usize,
+        owed: &mut Option<Vec<Owed>>,
+        cx: &mut Context<'_>,
+    ) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let need = peer.refill(self.pieces.geometry().nominal_block_len(), most, cx.now);
         if need == 0 {
@@ -84,7 +95,9 @@ impl Core {
         }
         let mut batch = self.pieces.assign(key, peer, need, cx);
         if batch.is_empty() && self.pieces.is_endgame() {
-            batch = self.endgame(key, need, cx);
+            let mut all = owed.take().unwrap_or_else(|| self.owed(cx.now));
+            batch = self.endgame(key, need, &mut all, cx.now);
+            *owed = Some(all);
         }
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.starved = batch.len() < need;
@@ -109,12 +122,15 @@ impl Core {
     pub(super) fn refill_everybody(&mut self, cx: &mut Context<'_>) {
         // Others have enough, and are looked at when their own blocks come.
         let hungry = self.peers.iter().filter(|(_, peer)| peer.starved || peer.outstanding.is_empty());
-        for key in hungry.map(|(&key, _)| key).collect::<Vec<_>>() {
+        let hungry: Vec<_> = hungry.map(|(&key, _)| key).collect();
+        // The same for all of them: with a thousand, each looking at all others would take a million steps.
+        let (most, mut owed) = (self.most_requests(), None);
+        for key in hungry {
             if self.pieces.is_spent(cx.budget) {
                 // What frees blocks or budget brings us here again.
                 return;
             }
-            self.refill(key, cx);
+            self.refill_within(key, most, &mut owed, cx);
         }
     }
 
