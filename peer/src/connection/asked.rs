@@ -11,6 +11,9 @@ use torrent_common::wire::message::RawBlock;
 
 /// Blocks in a run at the most: one bit each.
 const MAX_RUN: usize = 32;
+/// Runs that are expected at the most: several times what the torrent ever has outstanding. It gives requests up without
+/// telling us, for they may be answered yet; a peer that answers none would make the list longer for ever.
+const MAX_EXPECTED: usize = 1024;
 
 /// Neighbouring blocks of one piece that were asked for by one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,8 @@ impl Asked {
 
     /// Enters blocks, up to `longest` neighbours in a run (at least 1), and gives the requests to send for them.
     pub fn ask(&mut self, blocks: &[BlockRef], longest: usize) -> impl Iterator<Item = RawBlock> + '_ {
+        let over = (self.runs.len() + blocks.len()).saturating_sub(MAX_EXPECTED);
+        self.forget(over);
         let before = self.runs.len();
         for &block in blocks {
             let last = if self.runs.len() > before { self.runs.back_mut() } else { None };
@@ -116,8 +121,13 @@ impl Asked {
 
     /// By BEP 3 a choke means that nothing will be answered; some may be under way all the same.
     pub fn forget_all(&mut self) {
-        self.excused = self.excused.saturating_add(u32::try_from(self.runs.len()).unwrap_or(u32::MAX));
-        self.runs.clear();
+        self.forget(self.runs.len());
+    }
+
+    /// The oldest so many runs are not expected any more; they may be under way all the same.
+    fn forget(&mut self, count: usize) {
+        let gone = self.runs.drain(..count.min(self.runs.len())).len();
+        self.excused = self.excused.saturating_add(u32::try_from(gone).unwrap_or(u32::MAX));
     }
 
     /// A run came that is not expected: whether it may have been under way when it was taken back.
@@ -184,6 +194,19 @@ mod tests {
         assert_eq!(asked.cancel(c), None);
         assert_eq!(asked.cancel(d), Some(raw(0, 48, 16)));
         assert!(asked.excuse() && asked.excuse() && !asked.excuse());
+    }
+
+    #[test]
+    fn a_peer_that_answers_nothing_costs_bounded_memory() {
+        let mut asked = Asked::new(geometry());
+        let (old, new) = (blocks(0, &[0, 2, 4]), blocks(1, &[0, 2, 4]));
+        assert_eq!(asked.ask(&old, 1).count(), 3);
+        for _ in 0..MAX_EXPECTED {
+            assert_eq!(asked.ask(&new, 1).count(), 3);
+            assert!(asked.runs.len() <= MAX_EXPECTED);
+        }
+        assert_eq!(asked.strike(raw(0, 0, 16)), None);
+        assert!(asked.excuse() && asked.strike(raw(1, 64, 16)).is_some());
     }
 
     #[test]
