@@ -201,7 +201,12 @@ pub fn resting(shared: &Shared, info_hash: &InfoHash) -> Result<Option<AnnounceT
     let metainfo = storage.metainfo();
     let selection = Selection::of(metainfo, &saved.details.options.priorities);
     let wanted = Wanted::of(metainfo, &saved.details.options.priorities);
+    let kept = saved.had(&metainfo.geometry);
     let had = Look::take(&shared.store, saved, &storage)?.had;
+    // After a kill: what only a journal knows is neither shown nor flushed until a thread makes a checkpoint.
+    if kept.as_ref() != Some(&had) {
+        return Ok(None);
+    }
     // Wanted, and its bytes wait for it in the part file.
     let waits = |index: usize| wanted.contains(index) && storage.layout().max_len(index) > 0;
     if !selection.is_satisfied_by(&metainfo.geometry, &had) || storage.layout().all_parted().any(waits) {
