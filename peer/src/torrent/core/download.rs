@@ -120,6 +120,9 @@ impl Core {
     }
 
     pub(super) fn refill_everybody(&mut self, cx: &mut Context<'_>) {
+        if self.is_complete() {
+            return;
+        }
         // Others have enough, and are looked at when their own blocks come.
         let hungry = self.peers.iter().filter(|(_, peer)| peer.starved || peer.outstanding.is_empty());
         let hungry: Vec<_> = hungry.map(|(&key, _)| key).collect();
