@@ -82,9 +82,18 @@ impl Pool {
 
     /// Changes the queue and wakes whom it takes.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
-        let changed = change(&mut self.shared.lock().queue);
-        // One is enough: a change makes one torrent due, and whoever takes it calls the next.
-        self.shared.work.notify_one();
+        let (changed, sooner) = {
+            let mut state = self.shared.lock();
+            let before = state.queue.earliest();
+            let changed = change(&mut state.queue);
+            let after = state.queue.earliest();
+            (changed, after.is_some_and(|after| before.is_none_or(|before| after < before)))
+        };
+        // Whoever waits, waits for the earliest. One is enough: a change makes one torrent due, and whoever takes it calls
+        // the next.
+        if sooner {
+            self.shared.work.notify_one();
+        }
         changed
     }
 

@@ -15,6 +15,10 @@ use super::{AnnounceTarget, Transfer};
 
 /// Between the first announces of torrents added with `spread`.
 const SPREAD_STEP: Duration = Duration::from_millis(5);
+/// A connection is kept for an announce that is due within this time: a new one costs both sides more than the announce.
+const SOON: Duration = Duration::from_secs(1);
+/// Names of trackers remembered, so that torrents share them.
+const MAX_NAMES: usize = 32;
 /// Hosts remembered only because they failed.
 const MAX_IDLE_HOSTS: usize = 1000;
 
@@ -46,6 +50,8 @@ pub struct Queue {
     floor: Duration,
     in_flight_per_host: usize,
     random: fastrand::Rng,
+    /// Addresses and hosts of trackers, the last used first.
+    names: VecDeque<Arc<str>>,
     torrents: HashMap<InfoHash, Torrent>,
     /// The deadlines of the torrents that are [`Place::Planned`].
     planned: BTreeSet<(Instant, InfoHash)>,
@@ -94,6 +100,7 @@ impl Queue {
             floor,
             in_flight_per_host,
             random,
+            names: VecDeque::new(),
             torrents: HashMap::new(),
             planned: BTreeSet::new(),
             hosts: HashMap::new(),
@@ -108,7 +115,8 @@ impl Queue {
         if self.closing {
             return Told::default();
         }
-        let (tiers, unusable) = Tiers::new(&target.tiers, &mut self.random);
+        let (tiers, unusable) = Tiers::sharing(&target.tiers, &mut self.random, &mut self.names);
+        self.names.truncate(MAX_NAMES);
         let is_usable = tiers.next().is_some();
         let mut schedule = Schedule::new(tiers, self.floor, self.first_deadline(spread, now));
         let old = self.take(&target.info_hash);
@@ -166,6 +174,11 @@ impl Queue {
         self.torrents.get(&info_hash)?.message.as_deref()
     }
 
+    /// When the first of the torrents that wait for their time is due.
+    pub fn earliest(&self) -> Option<Instant> {
+        self.planned.first().map(|&(deadline, _)| deadline)
+    }
+
     /// The next announce that is due, if there is one.
     pub fn next(&mut self, now: Instant) -> Next {
         while let Some(info_hash) = self.pop_queued() {
@@ -219,9 +232,16 @@ impl Queue {
         host.in_flight += 1;
         torrent.schedule.asked(&request);
         torrent.place = Place::InFlight;
-        let more =
-            !host.queued.is_empty() || self.planned.first().is_some_and(|(deadline, _)| *deadline <= now);
-        Some(Task { info_hash, request, transfer: Arc::clone(&torrent.transfer), more })
+        let (queued, transfer) = (!host.queued.is_empty(), Arc::clone(&torrent.transfer));
+        let more = queued || self.is_asked_soon(&request.host, now);
+        Some(Task { info_hash, request, transfer, more })
+    }
+
+    /// Whether the next announce is due soon, and to this host.
+    fn is_asked_soon(&self, host: &str, now: Instant) -> bool {
+        let soon = self.planned.first().filter(|(deadline, _)| *deadline <= now + SOON);
+        let next = soon.and_then(|(_, info_hash)| self.torrents.get(info_hash)?.schedule.next());
+        next.is_some_and(|next| *next.host == *host)
     }
 
     /// How a task of [`Queue::next`] went.

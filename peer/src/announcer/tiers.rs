@@ -1,6 +1,7 @@
 //! The trackers of one torrent, in the order of BEP 12: tiers in turn, each shuffled once, and who answers moves to the
 //! front of its tier.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Trackers of one torrent at most; whoever makes a torrent must not make us knock at a thousand doors.
@@ -46,6 +47,15 @@ pub enum Unusable {
 impl Tiers {
     /// Takes the usable trackers, each once, and shuffles every tier. Also says which are not usable, and why.
     pub fn new(tiers: &[Vec<String>], random: &mut fastrand::Rng) -> (Self, Vec<(String, Unusable)>) {
+        Self::sharing(tiers, random, &mut VecDeque::new())
+    }
+
+    /// The same with texts that are in `names` shared, and those that are not put in front of it.
+    pub fn sharing(
+        tiers: &[Vec<String>],
+        random: &mut fastrand::Rng,
+        names: &mut VecDeque<Arc<str>>,
+    ) -> (Self, Vec<(String, Unusable)>) {
         let mut seen: Vec<Arc<str>> = Vec::new();
         let mut unusable = Vec::new();
         let mut kept = Vec::new();
@@ -60,9 +70,9 @@ impl Tiers {
                 }
                 match host_of(url) {
                     Ok(host) => {
-                        let url: Arc<str> = url.as_str().into();
+                        let (url, host) = (shared(url, names), shared(&host, names));
                         seen.push(Arc::clone(&url));
-                        trackers.push(Tracker { url, host: host.into(), id: None, knows_us: false });
+                        trackers.push(Tracker { url, host, id: None, knows_us: false });
                     }
                     Err(reason) => unusable.push((url.chars().take(MAX_URL_LEN).collect(), reason)),
                 }
@@ -113,6 +123,15 @@ impl Tiers {
         }
         over
     }
+}
+
+fn shared(name: &str, names: &mut VecDeque<Arc<str>>) -> Arc<str> {
+    if let Some(known) = names.iter().find(|known| ***known == *name) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = name.into();
+    names.push_front(Arc::clone(&new));
+    new
 }
 
 /// The host and port of an announce URL, in lower case, for counting requests per host.

@@ -32,8 +32,9 @@ impl Look {
     ///
     /// # Errors
     /// [`ResumeError`] when a file or journal is there and cannot be looked at.
-    pub fn take(store: &ResumeStore, saved: Saved, storage: &Storage) -> Result<Self, ResumeError> {
+    pub fn take(store: &ResumeStore, mut saved: Saved, storage: &Storage) -> Result<Self, ResumeError> {
         let parts = store.journals(&saved)?;
+        saved.no_journals = false;
         let stamps = storage.stamps()?;
         saved.part(storage, &stamps);
         let verdict = reconcile(&saved, &parts, &stamps, storage.layout(), store.boot);

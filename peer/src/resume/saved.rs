@@ -76,6 +76,8 @@ pub struct Saved {
     pub(super) saved_ns: i64,
     /// Bits as on the wire; empty: unknown.
     pub(super) had: Vec<u8>,
+    /// No journal was there when STATE_DIR was listed: none need be looked for until this one is used.
+    pub(super) no_journals: bool,
     /// One for every file of the layout and one for the part file; `None` for padding and for what was not there. Empty:
     /// unknown. A file that was not there is parted: see [`Layout`](crate::storage::layout::Layout).
     pub(super) stamps: Vec<Option<Stamp>>,
@@ -87,7 +89,16 @@ impl Saved {
     pub fn new(info_hash: InfoHash, details: Details, now: SystemTime) -> Self {
         let saved_ns = nanos(now);
         let generation = saved_ns.unsigned_abs();
-        Self { info_hash, details, generation, boot: None, saved_ns, had: Vec::new(), stamps: Vec::new() }
+        Self {
+            info_hash,
+            details,
+            generation,
+            boot: None,
+            saved_ns,
+            had: Vec::new(),
+            no_journals: false,
+            stamps: Vec::new(),
+        }
     }
 
     /// Enters that all is there, as after making a torrent of it: every byte was hashed a moment ago, and the files have
@@ -190,12 +201,19 @@ impl Saved {
         }
         let limits = bencode::Limits { max_len: body.len(), max_depth: 4, max_values: 256 };
         bencode::scan(body, &limits).map_err(|error| damaged(&error.to_string()))?;
-        let Format { version } =
-            serde_bencode::from_bytes(body).map_err(|error| damaged(&error.to_string()))?;
-        if version != VERSION {
-            return Err(ResumeError::Newer { path: path.into(), version });
+        let file: OnDisk = match serde_bencode::from_bytes(body) {
+            Ok(file) => file,
+            // Another version's may have other fields.
+            Err(error) => match serde_bencode::from_bytes::<Format>(body) {
+                Ok(Format { version }) if version != VERSION => {
+                    return Err(ResumeError::Newer { path: path.into(), version });
+                }
+                _ => return Err(damaged(&error.to_string())),
+            },
+        };
+        if file.version != VERSION {
+            return Err(ResumeError::Newer { path: path.into(), version: file.version });
         }
-        let file: OnDisk = serde_bencode::from_bytes(body).map_err(|error| damaged(&error.to_string()))?;
         if *file.info_hash != *info_hash.as_bytes() {
             return Err(damaged("it is of another torrent"));
         }
@@ -231,6 +249,7 @@ impl Saved {
             boot: BootId::from_number(number(&file.boot)?),
             saved_ns: file.saved_ns,
             had: file.had.into_vec(),
+            no_journals: false,
             stamps: stamps.iter().map(stamp_from_bytes).chain(part).collect(),
         })
     }

@@ -1,5 +1,6 @@
 //! STATE_DIR.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ impl ResumeStore {
     #[expect(clippy::type_complexity, reason = "one line more would not say more")]
     pub fn load_all(&self) -> Result<Vec<Result<Saved, (PathBuf, ResumeError)>>, ResumeError> {
         let mut all = Vec::new();
+        let mut journalled = HashSet::new();
         for entry in fs::read_dir(&self.folder).map_err(ResumeError::io(&self.folder))? {
             let path = entry.map_err(ResumeError::io(&self.folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -62,6 +64,10 @@ impl ResumeStore {
             let Ok(info_hash) = hash.parse::<InfoHash>() else { continue };
             match kind {
                 "resume" => {}
+                "journal0" | "journal1" => {
+                    journalled.insert(info_hash);
+                    continue;
+                }
                 "resume.tmp" | "torrent.tmp" => {
                     drop(fs::remove_file(&path));
                     continue;
@@ -76,6 +82,9 @@ impl ResumeStore {
                 log::warn!("{}: {error}", path.display());
             }
             all.push(read.map_err(|error| (path, error)));
+        }
+        for saved in all.iter_mut().flatten() {
+            saved.no_journals = !journalled.contains(&saved.info_hash);
         }
         Ok(all)
     }
@@ -149,6 +158,9 @@ impl ResumeStore {
     /// [`ResumeError`] when one is there and cannot be read.
     pub fn journals(&self, saved: &Saved) -> Result<Vec<Part>, ResumeError> {
         let mut parts = Vec::new();
+        if saved.no_journals {
+            return Ok(parts);
+        }
         for generation in [saved.generation, saved.generation.wrapping_add(1)] {
             let bytes = match read_at_most(&self.journal_path(&saved.info_hash, generation), MAX_JOURNAL_LEN)
             {

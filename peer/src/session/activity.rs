@@ -13,6 +13,7 @@ use super::places::{Kind, Limits};
 use super::start::{self, LOG_NAME_LEN};
 use crate::control::api::TorrentState;
 use crate::options::TorrentOptions;
+use crate::resume::Saved;
 use crate::settings::SessionSettings;
 use crate::text::escape_for_log;
 
@@ -61,7 +62,10 @@ impl Shared {
                 next
             };
             if kind == Kind::Seed && self.settings().max_active_seeds == 0 {
-                self.begin(&info_hash);
+                match self.store.load(&info_hash) {
+                    Ok(saved) => self.begin(saved),
+                    Err(error) => self.failed(&info_hash, &error.to_string()),
+                }
             } else {
                 // With a thread it holds its place until it is seen whether somebody comes.
                 self.wake(&info_hash);
@@ -70,11 +74,12 @@ impl Shared {
     }
 
     /// Lets a torrent seed without a thread if it can, or gives it one.
-    pub(super) fn begin(self: &Arc<Self>, info_hash: &InfoHash) {
-        match start::resting(self, info_hash) {
+    pub(super) fn begin(self: &Arc<Self>, saved: Saved) {
+        let info_hash = saved.info_hash;
+        match start::resting(self, saved) {
             Ok(Some(target)) => self.rest(target),
-            Ok(None) => drop(self.wake(info_hash)),
-            Err(error) => self.failed(info_hash, &error.to_string()),
+            Ok(None) => drop(self.wake(&info_hash)),
+            Err(error) => self.failed(&info_hash, &error.to_string()),
         }
     }
 

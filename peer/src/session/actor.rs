@@ -1,5 +1,6 @@
 //! The session's thread: the only one that adds, starts, stops and removes torrents.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,8 +58,14 @@ pub enum Request {
 /// Runs until it is asked to stop.
 pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, mut saved: Vec<Saved>) {
     saved.sort_by_key(|saved| (saved.details.added_ns, saved.info_hash));
+    // Read once: what is needed to seed on without a thread.
+    let mut complete = Vec::new();
     for saved in saved {
-        shared.table().insert(start::entry_of(saved));
+        let entry = start::entry_of(&saved);
+        if entry.is_complete() && entry.is_wanted() {
+            complete.push(saved);
+        }
+        shared.table().insert(entry);
     }
     loop {
         let request = match shared.next_end() {
@@ -70,6 +77,7 @@ pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, mut saved: Vec<Sa
                 stop_all(shared, patience);
                 return;
             }
+            Ok(Request::Open) => shared.open(std::mem::take(&mut complete)),
             Ok(request) => shared.serve(request),
             Err(RecvTimeoutError::Timeout) => shared.end_in_time(),
             Err(RecvTimeoutError::Disconnected) => return,
@@ -105,7 +113,6 @@ impl Running {
 impl Shared {
     fn serve(self: &Arc<Self>, request: Request) {
         match request {
-            Request::Open => self.open(),
             Request::Add(new, reply) => drop(reply.send(self.add_new(*new))),
             Request::Pause(info_hash, reply) => drop(reply.send(self.pause_torrent(&info_hash))),
             Request::Resume(info_hash, reply) => drop(reply.send(self.resume_torrent(&info_hash))),
@@ -125,21 +132,34 @@ impl Shared {
                 }
             }
             Request::Notice(notice) => self.noticed(notice),
-            Request::Stop(_) => {}
+            Request::Open | Request::Stop(_) => {}
         }
     }
 
-    /// Unfinished and changed torrents start; complete ones are only announced, and wait for somebody to come.
-    fn open(self: &Arc<Self>) {
-        let wanted: Vec<InfoHash> = {
+    /// Unfinished torrents start; then complete ones are looked at, those unchanged only announced.
+    fn open(self: &Arc<Self>, complete: Vec<Saved>) {
+        let others: Vec<InfoHash> = {
+            let seeds: HashSet<InfoHash> = complete.iter().map(|saved| saved.info_hash).collect();
             let table = self.table();
-            table.in_order().filter(|entry| entry.is_wanted()).map(|entry| entry.info_hash).collect()
+            let others =
+                table.in_order().filter(|entry| entry.is_wanted() && !seeds.contains(&entry.info_hash));
+            others.map(|entry| entry.info_hash).collect()
         };
-        for info_hash in wanted {
-            if self.aim(&info_hash) {
-                continue;
+        for info_hash in others {
+            self.aim(&info_hash);
+            self.wake(&info_hash);
+        }
+        for saved in complete {
+            let info_hash = saved.info_hash;
+            // The user may have been quicker.
+            let waits = self
+                .table()
+                .entries
+                .get(&info_hash)
+                .is_some_and(|entry| entry.may_run() && entry.running.is_none());
+            if waits && !self.aim(&info_hash) {
+                self.begin(saved);
             }
-            self.begin(&info_hash);
         }
     }
 

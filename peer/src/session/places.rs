@@ -56,6 +56,11 @@ impl Places {
         self.limits = limits;
     }
 
+    /// Torrents that have a place.
+    pub fn taken(&self) -> usize {
+        self.held.len()
+    }
+
     /// Whether a place is free.
     pub fn has_room(&self, kind: Kind) -> bool {
         let limit = self.limit(kind);

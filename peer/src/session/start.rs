@@ -41,6 +41,10 @@ use crate::torrent::{Active, Notice, thread};
 const INPUT_QUEUE_LEN: usize = 256;
 /// A complete torrent without a connection gives its thread back after so long.
 const LINGER: Duration = Duration::from_secs(30);
+/// With more torrents at work than this, one that nobody comes to does not stay as long: thousands may be added at once.
+const CROWD: usize = 64;
+/// So long.
+const SHORT_LINGER: Duration = Duration::from_secs(1);
 /// Between two looks whether a session that has no room for a notice waits for the torrent.
 const RETRY: Duration = Duration::from_millis(50);
 /// Characters of a torrent's name in log lines.
@@ -105,7 +109,7 @@ impl NewTorrent {
 }
 
 /// A torrent of an earlier life.
-pub fn entry_of(saved: Saved) -> Entry {
+pub fn entry_of(saved: &Saved) -> Entry {
     let details = &saved.details;
     // What it has is known only when somebody has looked: the checkpoint may lag behind, files may have changed.
     let state = match () {
@@ -129,17 +133,17 @@ pub fn entry_of(saved: Saved) -> Entry {
     }
     Entry {
         info_hash: saved.info_hash,
-        name: saved.details.name,
-        total_len: saved.details.total_len,
-        output: saved.details.output,
-        private: saved.details.private,
-        paused: saved.details.paused,
-        finished: saved.details.finished,
+        name: details.name.clone(),
+        total_len: details.total_len,
+        output: details.output.clone(),
+        private: details.private,
+        paused: details.paused,
+        finished: details.finished,
         queued: false,
         rank: 0,
         complete_since_s,
         end_s: None,
-        options: Arc::new(saved.details.options),
+        options: Arc::new(details.options.clone()),
         stats: Arc::new(stats),
         running: None,
     }
@@ -187,13 +191,13 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
     }
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
     shared.store.save(&saved).map_err(internal)?;
-    Ok(entry_of(saved))
+    Ok(entry_of(&saved))
 }
 
 /// What the trackers are told of a torrent that is complete and whose files are as we left them: it needs no thread.
 /// One look at every file, no payload is read.
-pub fn resting(shared: &Shared, info_hash: &InfoHash) -> Result<Option<AnnounceTarget>, StartupError> {
-    let saved = shared.store.load(info_hash)?;
+pub fn resting(shared: &Shared, saved: Saved) -> Result<Option<AnnounceTarget>, StartupError> {
+    let info_hash = saved.info_hash;
     if !saved.is_complete() && saved.details.options.priorities.is_empty() {
         return Ok(None);
     }
@@ -213,11 +217,11 @@ pub fn resting(shared: &Shared, info_hash: &InfoHash) -> Result<Option<AnnounceT
         return Ok(None);
     }
     let table = shared.table();
-    Ok(table.entries.get(info_hash).map(|entry| {
+    Ok(table.entries.get(&info_hash).map(|entry| {
         entry.stats.set_had(had.count(), bytes_of(&had, &metainfo.geometry), metainfo.total_len());
         entry.stats.set_wanted(selection.wanted_len(&metainfo.geometry), 0);
         AnnounceTarget {
-            info_hash: *info_hash,
+            info_hash,
             tiers: metainfo.trackers.clone(),
             transfer: Arc::clone(&entry.stats.transfer),
         }
@@ -427,7 +431,7 @@ impl Start {
             stats: Arc::clone(stats),
             record: Arc::new(Record { journal, storage, details }),
             room: Arc::clone(&shared.room),
-            linger: LINGER,
+            linger: if shared.table().places.taken() > CROWD { SHORT_LINGER } else { LINGER },
             notify: Box::new(move |notice| {
                 requests.try_send(Request::Notice(notice)).map_err(|error| {
                     if error.is_full() {
