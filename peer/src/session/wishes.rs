@@ -88,13 +88,18 @@ impl Shared {
     }
 
     /// Sets something for all torrents, until the daemon ends.
-    pub(super) fn change_settings(&self, patch: &SettingsPatch) -> Result<SessionSettings, Refusal> {
+    pub(super) fn change_settings(
+        self: &Arc<Self>,
+        patch: &SettingsPatch,
+    ) -> Result<SessionSettings, Refusal> {
         let configured = SessionSettings::configured(&self.config);
         let next = patch
             .applied_to(&self.settings(), &configured)
             .map_err(|error| Refusal::BadRequest(error.to_string()))?;
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
         self.aim_all();
+        // Who is told that it is done finds it done.
+        self.fill_places();
         self.room.rates.set(next.rates());
         Ok(next)
     }
