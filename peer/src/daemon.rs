@@ -16,7 +16,7 @@ use crate::control::server::{self, ControlError, ControlServer};
 use crate::limits::RateClock;
 use crate::listen::Listener;
 use crate::resume::{ResumeError, ResumeStore};
-use crate::session::{RunningSession, SessionParts};
+use crate::session::{RunningSession, SessionError, SessionParts};
 use crate::settings::SessionSettings;
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
@@ -98,10 +98,6 @@ impl Daemon {
             config.download_dir = absolute;
         }
         let store = ResumeStore::open(&config.state_dir)?;
-        let saved = store.load_all()?.into_iter().filter_map(|loaded| {
-            loaded.inspect_err(|(path, error)| log::error!("{}: set aside: {error}", path.display())).ok()
-        });
-        let saved = saved.collect();
         let mut random = fastrand::Rng::new();
         let own_peer_id = PeerId::generate(&mut random);
         let key = random.u32(..);
@@ -110,7 +106,10 @@ impl Daemon {
         room.rates.set(SessionSettings::configured(&config).rates());
         let rate_clock = RateClock::start(Arc::clone(&room.rates)).map_err(threads)?;
         let parts = SessionParts { config: config.clone(), room, store, own_peer_id, key };
-        let session = RunningSession::start(parts, saved).map_err(threads)?;
+        let session = RunningSession::start(parts).map_err(|error| match error {
+            SessionError::State(error) => StartError::State(error),
+            SessionError::Thread(error) => threads(error),
+        })?;
         Self::open(&config, own_peer_id, key, session, connections, rate_clock)
     }
 

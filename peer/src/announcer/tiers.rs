@@ -60,7 +60,7 @@ impl Tiers {
         let mut unusable = Vec::new();
         let mut kept = Vec::new();
         for tier in tiers {
-            let mut trackers = Vec::new();
+            let mut trackers = Vec::with_capacity(tier.len().min(MAX_TRACKERS));
             for url in tier {
                 if seen.len() + unusable.len() >= MAX_TRACKERS {
                     break;
@@ -82,6 +82,7 @@ impl Tiers {
                 kept.push(trackers);
             }
         }
+        kept.shrink_to_fit();
         (Self { tiers: kept, next: (0, 0) }, unusable)
     }
 

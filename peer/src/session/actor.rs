@@ -18,7 +18,7 @@ use crate::announcer::AnnounceTarget;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::control::engine::Refusal;
 use crate::options::OptionsPatch;
-use crate::resume::Saved;
+use crate::resume::{ResumeError, Saved};
 use crate::settings::{SessionSettings, SettingsPatch};
 use crate::text::escape_for_log;
 use crate::torrent::Notice;
@@ -56,17 +56,13 @@ pub enum Request {
 }
 
 /// Runs until it is asked to stop.
-pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, mut saved: Vec<Saved>) {
-    saved.sort_by_key(|saved| (saved.details.added_ns, saved.info_hash));
+pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, loaded: &Sender<Result<(), ResumeError>>) {
     // Read once: what is needed to seed on without a thread.
-    let mut complete = Vec::new();
-    for saved in saved {
-        let entry = start::entry_of(&saved);
-        if entry.is_complete() && entry.is_wanted() {
-            complete.push(saved);
-        }
-        shared.table().insert(entry);
-    }
+    let mut complete = match load(shared) {
+        Ok(complete) => complete,
+        Err(error) => return drop(loaded.send(Err(error))),
+    };
+    let _ = loaded.send(Ok(()));
     loop {
         let request = match shared.next_end() {
             Some(wait) => requests.recv_timeout(wait),
@@ -84,6 +80,28 @@ pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, mut saved: Vec<Sa
         }
         shared.fill_places();
     }
+}
+
+/// Makes the table of what was saved. Gives back what is complete, and is to be seeded.
+fn load(shared: &Shared) -> Result<Vec<Saved>, ResumeError> {
+    let mut all: Vec<Saved> = Vec::new();
+    for loaded in shared.store.load_all()? {
+        match loaded {
+            Ok(saved) => all.push(saved),
+            Err((path, error)) => log::error!("{}: set aside: {error}", path.display()),
+        }
+    }
+    all.sort_by_key(|saved| (saved.details.added_ns, saved.info_hash));
+    let mut table = shared.table();
+    let mut complete = Vec::new();
+    for saved in all {
+        let entry = start::entry_of(&saved);
+        if entry.is_complete() && entry.is_wanted() {
+            complete.push(saved);
+        }
+        table.insert(entry);
+    }
+    Ok(complete)
 }
 
 fn stop_all(shared: &Arc<Shared>, patience: Duration) {

@@ -27,7 +27,7 @@ use torrent_common::worker::Worker;
 
 use crate::announcer::{Announcer, Answer};
 use crate::connection::link::{Directory, TorrentLink};
-use crate::resume::{ResumeStore, Saved};
+use crate::resume::{ResumeError, ResumeStore};
 use crate::settings::SessionSettings;
 use crate::storage::cache::FileCache;
 use crate::torrent::Room;
@@ -109,6 +109,17 @@ pub struct RunningSession {
     worker: Worker,
 }
 
+/// Why a session did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// STATE_DIR.
+    #[error(transparent)]
+    State(#[from] ResumeError),
+    /// The system has no room for its thread.
+    #[error(transparent)]
+    Thread(#[from] std::io::Error),
+}
+
 /// What a session is made of.
 pub struct SessionParts {
     /// Settings.
@@ -127,8 +138,8 @@ impl RunningSession {
     /// Starts the session with what was saved. Torrents begin to move with [`RunningSession::open`].
     ///
     /// # Errors
-    /// The system's, when it has no room for another thread.
-    pub fn start(parts: SessionParts, saved: Vec<Saved>) -> std::io::Result<Self> {
+    /// [`SessionError`].
+    pub fn start(parts: SessionParts) -> Result<Self, SessionError> {
         let (requests, receiver) = crossbeam_channel::bounded(REQUEST_QUEUE_LEN);
         let settings = SessionSettings::configured(&parts.config);
         let places = Places::new(Limits::of(&settings));
@@ -148,8 +159,13 @@ impl RunningSession {
             requests,
         });
         let actor = Arc::clone(&shared);
-        let worker = Worker::spawn("session", move || actor::run(&actor, &receiver, saved))?;
-        Ok(Self { shared, worker })
+        let (loaded, outcome) = crossbeam_channel::bounded(1);
+        let worker = Worker::spawn("session", move || actor::run(&actor, &receiver, &loaded))?;
+        // Its thread loads what was saved, so that the memory this takes is used again for what it makes of it.
+        match outcome.recv() {
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(())) | Err(_) => Ok(Self { shared, worker }),
+        }
     }
 
     /// The session is reachable for peers on `peer_port`: torrents may start.

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, TrySendError};
@@ -108,6 +108,12 @@ impl NewTorrent {
     }
 }
 
+/// Most torrents have nothing set for them: they share that.
+fn shared_options(options: &TorrentOptions) -> Arc<TorrentOptions> {
+    static NOTHING_SET: LazyLock<Arc<TorrentOptions>> = LazyLock::new(Arc::default);
+    if *options == **NOTHING_SET { Arc::clone(&NOTHING_SET) } else { Arc::new(options.clone()) }
+}
+
 /// A torrent of an earlier life.
 pub fn entry_of(saved: &Saved) -> Entry {
     let details = &saved.details;
@@ -143,7 +149,7 @@ pub fn entry_of(saved: &Saved) -> Entry {
         rank: 0,
         complete_since_s,
         end_s: None,
-        options: Arc::new(details.options.clone()),
+        options: shared_options(&details.options),
         stats: Arc::new(stats),
         running: None,
     }
