@@ -3,6 +3,7 @@
 use torrent_common::ids::InfoHash;
 
 use super::api::{DaemonInfo, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentStatus};
+use super::listing::Page;
 use crate::options::OptionsPatch;
 use crate::settings::{SessionSettings, SettingsPatch};
 
@@ -14,6 +15,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Every torrent, in the order they were added.
     fn status(&self) -> Status;
+
+    /// The torrents from `from` on (0 at first, then what the last page says), a few at a time.
+    fn page(&self, from: u64) -> Page {
+        let torrents = if from == 0 { self.status().torrents } else { Vec::new() };
+        Page { torrents, next: None }
+    }
 
     /// One torrent, briefly: for who asks often. None when it is not known.
     fn torrent_status(&self, info_hash: &InfoHash) -> Option<TorrentStatus> {

@@ -1,18 +1,22 @@
 //! An admitted request and its body become a call of the engine, and its result becomes JSON.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::admit::{Denied, Route};
-use super::api::{ApiError, JobStarted, LeechRequest, SeedRequest, TorrentRequest, TorrentStatus};
+use super::api::{ApiError, JobStarted, LeechRequest, SeedRequest, TorrentRequest};
 use super::engine::{Engine, Refusal};
+use super::listing::Listing;
 
-/// GET /torrents.
-#[derive(Serialize)]
-struct Torrents {
-    torrents: Vec<TorrentStatus>,
+/// What is answered.
+pub enum Answer {
+    /// JSON, made.
+    Whole(Vec<u8>),
+    /// JSON, made as it is sent.
+    Listing(Listing),
 }
 
 /// The answer to what has no result.
@@ -29,11 +33,18 @@ impl From<Refusal> for Denied {
 ///
 /// # Errors
 /// [`Denied`] with the status to answer.
-pub fn handle(engine: &dyn Engine, route: Route, body: &[u8]) -> Result<Vec<u8>, Denied> {
+pub fn handle(engine: &Arc<dyn Engine>, route: Route, body: &[u8]) -> Result<Answer, Denied> {
+    match route {
+        Route::Status => Ok(Answer::Listing(Listing::status(Arc::clone(engine)))),
+        Route::Torrents => Ok(Answer::Listing(Listing::torrents(Arc::clone(engine)))),
+        route => whole(engine.as_ref(), route, body).map(Answer::Whole),
+    }
+}
+
+fn whole(engine: &dyn Engine, route: Route, body: &[u8]) -> Result<Vec<u8>, Denied> {
     match route {
         Route::Info => json(&engine.info()),
-        Route::Status => json(&engine.status()),
-        Route::Torrents => json(&Torrents { torrents: engine.status().torrents }),
+        Route::Status | Route::Torrents => json(&engine.status()),
         Route::Torrent(info_hash) => json(&engine.details(&info_hash).ok_or(Refusal::NotFound)?),
         Route::TorrentStatus(info_hash) => json(&engine.torrent_status(&info_hash).ok_or(Refusal::NotFound)?),
         Route::Job(job) => json(&engine.job(job).ok_or_else(no_such_job)?),

@@ -6,6 +6,7 @@ pub mod client;
 pub mod engine;
 mod guard;
 pub mod handle;
+pub mod listing;
 pub mod server;
 mod sockets;
 #[cfg(test)]

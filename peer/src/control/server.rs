@@ -13,7 +13,7 @@ use torrent_common::worker::{Shutdown, Worker};
 use super::admit::{Admitted, Denied, Head};
 use super::engine::Engine;
 use super::guard::{Guard, Post};
-use super::handle::{error_body, handle};
+use super::handle::{Answer, error_body, handle};
 use super::sockets::sever;
 
 /// Workers unless told otherwise.
@@ -210,7 +210,10 @@ impl Shared {
 
     fn answer(&self, mut request: Request) {
         match self.result(&mut request) {
-            Ok(body) => send(request, response(200, body, None)),
+            Ok(Answer::Whole(body)) => send(request, response(200, body, None)),
+            Ok(Answer::Listing(listing)) => {
+                send(request, with_headers(Response::new(200.into(), Vec::new(), listing, None, None), None));
+            }
             Err(denied) => {
                 log::debug!("control: {} refused: {}", denied.status, denied.message);
                 let response = response(denied.status, error_body(&denied.message), denied.allow);
@@ -219,10 +222,10 @@ impl Shared {
         }
     }
 
-    fn result(&self, request: &mut Request) -> Result<Vec<u8>, Denied> {
+    fn result(&self, request: &mut Request) -> Result<Answer, Denied> {
         let admitted = admit(request)?;
         let body = self.read_body(request, admitted.body_len)?;
-        handle(self.engine.as_ref(), admitted.route, &body)
+        handle(&self.engine, admitted.route, &body)
     }
 
     /// Reads exactly `body_len` bytes. Memory grows with what arrives, not with what was announced.
@@ -270,7 +273,10 @@ fn admit(request: &Request) -> Result<Admitted, Denied> {
 }
 
 fn response(status: u16, body: Vec<u8>, allow: Option<&'static str>) -> Response<io::Cursor<Vec<u8>>> {
-    let mut response = Response::from_data(body).with_status_code(status);
+    with_headers(Response::from_data(body).with_status_code(status), allow)
+}
+
+fn with_headers<R: Read>(mut response: Response<R>, allow: Option<&'static str>) -> Response<R> {
     let fixed = [
         ("Content-Type", "application/json"),
         ("Cache-Control", "no-store"),
@@ -285,7 +291,7 @@ fn response(status: u16, body: Vec<u8>, allow: Option<&'static str>) -> Response
     response
 }
 
-fn send(request: Request, response: Response<io::Cursor<Vec<u8>>>) {
+fn send<R: Read>(request: Request, response: Response<R>) {
     if let Err(error) = request.respond(response) {
         log::debug!("control: the answer could not be sent: {error}");
     }

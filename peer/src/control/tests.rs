@@ -16,6 +16,7 @@ use super::api::{
 };
 use super::client::{ClientError, ControlClient};
 use super::engine::{Engine, Refusal};
+use super::listing::Page;
 use super::server::ControlServer;
 use crate::options::{FilePriority, OptionsPatch, Priority, TorrentOptions};
 use crate::settings::{SessionSettings, SettingsPatch};
@@ -406,4 +407,95 @@ fn stop_frees_the_port_with_clients_connected() {
     client.status().unwrap();
     server.stop();
     assert!(matches!(client.status(), Err(ClientError::NotRunning(_) | ClientError::Broken { .. })));
+}
+
+/// Has this many torrents, in pages of ten.
+struct Many(u64);
+
+impl Many {
+    fn one(number: u64) -> TorrentStatus {
+        let output = if number == 7 {
+            std::os::unix::ffi::OsStringExt::from_vec(b"/not \xff utf-8".to_vec())
+        } else {
+            std::ffi::OsString::from("/o")
+        };
+        let name = format!("torrent \"{number}\"");
+        TorrentStatus { name, output: output.into(), download_rate: 3, upload_rate: 2, peers: 1, ..torrent() }
+    }
+}
+
+impl Engine for Many {
+    fn status(&self) -> Status {
+        panic!("not asked for all at once")
+    }
+
+    fn page(&self, from: u64) -> Page {
+        let end = (from + 10).min(self.0);
+        Page { torrents: (from..end).map(Self::one).collect(), next: (end < self.0).then_some(end) }
+    }
+
+    fn info(&self) -> DaemonInfo {
+        FakeEngine::default().info()
+    }
+
+    fn details(&self, _: &InfoHash) -> Option<TorrentDetails> {
+        None
+    }
+
+    fn seed(&self, _: SeedRequest) -> Result<u64, Refusal> {
+        Err(Refusal::NotFound)
+    }
+
+    fn job(&self, _: u64) -> Option<JobStatus> {
+        None
+    }
+
+    fn cancel_job(&self, _: u64) -> bool {
+        false
+    }
+
+    fn leech(&self, _: LeechRequest) -> Result<TorrentStatus, Refusal> {
+        Err(Refusal::NotFound)
+    }
+
+    fn pause(&self, _: &InfoHash) -> Result<(), Refusal> {
+        Err(Refusal::NotFound)
+    }
+
+    fn resume(&self, _: &InfoHash) -> Result<(), Refusal> {
+        Err(Refusal::NotFound)
+    }
+
+    fn remove(&self, _: &InfoHash, _: bool) -> Result<(), Refusal> {
+        Err(Refusal::NotFound)
+    }
+
+    fn set_options(&self, _: &InfoHash, _: &OptionsPatch) -> Result<TorrentDetails, Refusal> {
+        Err(Refusal::NotFound)
+    }
+
+    fn settings(&self) -> SessionSettings {
+        FakeEngine::default().settings()
+    }
+
+    fn set_settings(&self, _: &SettingsPatch) -> Result<SessionSettings, Refusal> {
+        Err(Refusal::NotFound)
+    }
+}
+
+#[test]
+fn a_long_list_is_made_page_by_page() {
+    for count in [0, 1, 10, 5001] {
+        let server = ControlServer::start(0, 1, Arc::new(Many(count))).unwrap();
+        let status = ControlClient::new(server.address().port()).status().unwrap();
+        let names: Vec<_> = status.torrents.iter().map(|torrent| torrent.name.clone()).collect();
+        assert_eq!(names, (0..count).map(|number| format!("torrent \"{number}\"")).collect::<Vec<_>>());
+        let peers = u32::try_from(count).unwrap();
+        assert_eq!((status.download_rate, status.upload_rate, status.peers), (3 * count, 2 * count, peers));
+        let request = b"GET /torrents HTTP/1.0\r\nHost: localhost\r\n\r\n";
+        let (code, _, body) = raw(server.address(), request);
+        let list: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((code, list["torrents"].as_array().unwrap().len() as u64), (200, count));
+        assert_eq!(list.as_object().unwrap().len(), 1);
+    }
 }

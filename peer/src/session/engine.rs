@@ -27,6 +27,7 @@ use crate::control::api::{
     TorrentStatus,
 };
 use crate::control::engine::{Engine, Refusal};
+use crate::control::listing::{PAGE_TORRENTS, Page};
 use crate::options::{OptionsPatch, TorrentOptions};
 use crate::settings::{SessionSettings, SettingsPatch};
 
@@ -53,6 +54,15 @@ impl Engine for Session {
             peers: torrents.iter().map(|torrent| torrent.peers).sum(),
             torrents,
         }
+    }
+
+    fn page(&self, from: u64) -> Page {
+        let table = self.shared.table();
+        let mut rest = table.order.range(from..);
+        let some = rest.by_ref().take(PAGE_TORRENTS);
+        let torrents = some.filter_map(|(_, info_hash)| table.entries.get(info_hash)).map(Entry::status);
+        let torrents = torrents.collect();
+        Page { torrents, next: rest.next().map(|(&rank, _)| rank) }
     }
 
     fn torrent_status(&self, info_hash: &InfoHash) -> Option<TorrentStatus> {
