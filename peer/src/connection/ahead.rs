@@ -42,8 +42,8 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Makes room for what `receiver` expects, within `most` bytes. Bytes of room.
-    pub fn prepare(&mut self, receiver: &impl Receiver, most: usize) -> usize {
+    /// Makes room for what `receiver` expects, within `most` bytes.
+    pub fn prepare(&mut self, receiver: &impl Receiver, most: usize) {
         self.slots.clear();
         let (mut room, mut blocks) = (0, 0);
         while blocks < self.depth
@@ -55,7 +55,6 @@ impl Ahead {
             room += slot.len();
             self.slots.push(slot);
         }
-        room
     }
 
     /// Where to read to, in order.

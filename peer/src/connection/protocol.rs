@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 64;
 /// So many blocks are asked for at once of those who send fast alone: a second's worth of requests is being filled up.
 const FAST_BATCH: usize = 64;
 /// Bytes in a request to those who send fast: seven blocks of 16 KiB, which with their header fill two of the largest packets
-/// that Linux hands to a network card. Sent at half of the cost of seven blocks asked for singly.
+/// that Linux hands to a network card. Sent at about two thirds of the cost of seven blocks asked for singly.
 const RUN_LEN: u32 = 112 * 1024;
 /// Bitfields a peer may send. One is due; aria2 sends more, each in place of `have` messages that would be longer together:
 /// since a `have` takes 9 bytes and a bitfield an eighth of a byte per piece, these are at most 72.
