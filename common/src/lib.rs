@@ -1,6 +1,6 @@
 //! What the tracker and the peer share: identifiers, bencode, metainfo, piece geometry, the wire and announce
-//! formats, and configuration. Bytes in, values out: nothing here opens a socket, and only [`metainfo::create`]
-//! opens files.
+//! formats, and configuration. Bytes in, values out: only [`metainfo::create`] opens files, and only [`nudge`] a
+//! socket.
 
 pub mod announce;
 pub mod bencode;
@@ -10,5 +10,6 @@ pub mod geometry;
 pub mod hash;
 pub mod ids;
 pub mod metainfo;
+pub mod nudge;
 pub mod wire;
 pub mod worker;

@@ -2,7 +2,8 @@
 //! - a body that never ends holds a worker for ever: its connection is severed at a deadline;
 //! - connections (each has a thread) are as many as anyone likes: beyond [`CONNECTIONS_MAX`] the oldest are severed, soon
 //!   though not at once;
-//! - an accept loop that has died leaves connections waiting while the process looks well: a new server is started.
+//! - an accept loop that has died leaves connections waiting while the process looks well: a new server is started;
+//! - connections that arrive together may be accepted and forgotten: see [`torrent_common::nudge`].
 //!
 //! It sleeps in poll(2) on the listening socket and a pipe: no connection, no wake-up. (A connection that is accepted
 //! before this thread runs goes unnoticed; where many come, some are noticed, and then all are counted.)
@@ -14,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use torrent_common::nudge::nudge;
 use torrent_common::worker::Shutdown as Stop;
 
 use super::sockets::{connections, sever};
@@ -124,6 +126,7 @@ impl Post<'_> {
                     restart();
                     looks = 0;
                 }
+                nudge(self.local);
                 if looks > 0 {
                     look_at = Some(now + LOOK_AGAIN);
                 }

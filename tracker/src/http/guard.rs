@@ -9,6 +9,7 @@
 //! - Accepting: tiny_http's accept thread ends at the first error, and panics when it is out of descriptors. Errors
 //!   are told by the workers; a thread that is just gone is noticed by connections that wait while nobody accepts.
 //!   Either way a new server is started on the same listening socket.
+//! - Connections that are accepted and then forgotten: see [`torrent_common::nudge`].
 //! - Descriptors: when they have run out, half of the connections are shut down, chosen at random. Who is served that
 //!   hardly notices, and who only holds connections open does not keep others out.
 //!
@@ -28,6 +29,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tiny_http::Request;
+use torrent_common::nudge::nudge;
 
 use super::body::Body;
 use super::{Inner, LONE_SEND_TIMEOUT, SEND_TIMEOUT, loopback};
@@ -37,6 +39,8 @@ const ACCEPT_CHECK: Duration = Duration::from_secs(5);
 /// How long connections must have waited before that is tried out.
 const ACCEPT_SAMPLES: u32 = 10;
 const ACCEPT_SAMPLE: Duration = Duration::from_millis(50);
+/// How often connections are looked for that tiny_http has accepted and forgotten.
+const NUDGE: Duration = Duration::from_secs(1);
 /// What an answer to a try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a new server, so that a lasting cause does not make us spin.
@@ -218,10 +222,11 @@ fn spare_descriptors() -> Vec<File> {
 pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
     let mut watched: Vec<(usize, Instant, Arc<TcpStream>)> = Vec::new();
     let mut next_check = Instant::now() + ACCEPT_CHECK;
+    let mut next_nudge = Instant::now() + NUDGE;
     let mut renew_at: Option<Instant> = None;
     loop {
-        let wake =
-            watched.iter().map(|(_, deadline, _)| *deadline).chain(renew_at).fold(next_check, Instant::min);
+        let deadlines = watched.iter().map(|(_, deadline, _)| *deadline);
+        let wake = deadlines.chain(renew_at).chain([next_nudge]).fold(next_check, Instant::min);
         match notices.recv_deadline(wake) {
             Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Notice::Watch(number, deadline, stream)) => watched.push((number, deadline, stream)),
@@ -230,6 +235,13 @@ pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
                 hang_up_late(&mut watched, now);
+                if next_nudge <= now {
+                    match nudge(loopback(inner.address)) {
+                        0 | 1 => {}
+                        count => log::debug!("{count} threads for connections that waited"),
+                    }
+                    next_nudge = Instant::now() + NUDGE;
+                }
                 if next_check <= now {
                     if renew_at.is_none() && nobody_accepts(inner) {
                         log::error!("connections are not accepted any more");

@@ -92,6 +92,21 @@ fn uploads_that_never_end_do_not_hold_up_others() {
     drop(dripping);
 }
 
+/// What arrives together is served together, also when nobody leaves: clients keep their connections for minutes.
+#[test]
+fn of_many_that_arrive_at_once_nobody_is_forgotten() {
+    let fixture = Fixture::new();
+    for _ in 0..8 {
+        let together: Vec<_> = (0..40).map(|_| fixture.connect()).collect();
+        for mut stream in &together {
+            stream.write_all(b"GET /scrape HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        }
+        for mut stream in &together {
+            stream.read_exact(&mut [0]).expect("an answer, though no other connection ends");
+        }
+    }
+}
+
 #[test]
 fn stopping_does_not_wait_for_the_slow() {
     let mut fixture = Fixture::new();
