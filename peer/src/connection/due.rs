@@ -1,7 +1,6 @@
 //! The payload that is under way: buffers that are filled in order as its bytes come.
 
 use std::collections::VecDeque;
-use std::io::IoSliceMut;
 
 use torrent_common::geometry::BlockRef;
 
@@ -78,18 +77,4 @@ impl Due {
         self.advance(took, receiver);
         took
     }
-}
-
-/// The first `most` bytes of `slices`, for one system call.
-pub fn limited<'a>(slices: impl Iterator<Item = &'a mut [u8]>, mut most: usize) -> Vec<IoSliceMut<'a>> {
-    let mut within = Vec::new();
-    for slice in slices {
-        let len = slice.len().min(most);
-        most -= len;
-        within.push(IoSliceMut::new(slice.get_mut(..len).unwrap_or_default()));
-        if most == 0 {
-            break;
-        }
-    }
-    within
 }

@@ -1,6 +1,6 @@
 //! What arrives: a small staging buffer for messages; payload goes straight to the buffers of its blocks.
 
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::net::TcpStream;
 
 use torrent_common::geometry::BlockRef;
@@ -10,7 +10,7 @@ use torrent_common::wire::{Decoded, Decoder, Message};
 
 use super::ahead::Ahead;
 use super::asked::Run;
-use super::due::{Due, limited};
+use super::due::Due;
 use super::{End, Violation};
 use crate::storage::blocks::BlockBuf;
 
@@ -247,6 +247,20 @@ impl Inbox {
         self.staging.resize(wanted, 0);
         self.staging.shrink_to(wanted);
     }
+}
+
+/// The first `most` bytes of `slices`, for one system call.
+fn limited<'a>(slices: impl Iterator<Item = &'a mut [u8]>, mut most: usize) -> Vec<IoSliceMut<'a>> {
+    let mut within = Vec::new();
+    for slice in slices {
+        let len = slice.len().min(most);
+        most -= len;
+        within.push(IoSliceMut::new(slice.get_mut(..len).unwrap_or_default()));
+        if most == 0 {
+            break;
+        }
+    }
+    within
 }
 
 #[cfg(test)]

@@ -1,0 +1,121 @@
+//! What the core decides, carried out: commands to connections, dialling, hashing, writing, bans.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::TrySendError;
+use torrent_common::geometry::PieceIndex;
+
+use super::Runner;
+use crate::connection::dial;
+use crate::connection::registry::Origin;
+use crate::torrent::Notice;
+use crate::torrent::event::{BanReason, CloseReason, Command, Effect, Event, PeerKey};
+
+impl Runner {
+    pub(super) fn feed(&mut self, event: Event) {
+        let now = Instant::now();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.core.handle(event, now, &mut self.random, &*self.active.room.pool, &mut effects);
+        #[cfg(debug_assertions)]
+        if self.geometry.piece_count() <= 64 {
+            self.core.check_invariants();
+        }
+        effects.drain(..).for_each(|effect| self.carry_out(effect, now));
+        self.effects = effects;
+    }
+
+    pub(super) fn carry_out(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Send(key, command) => self.send(key, command),
+            Effect::Dial(address) => self.dial(address),
+            Effect::Hash(piece) => self.hash(piece, now),
+            Effect::Write(piece) => {
+                if let Some(blocks) = self.assembly.take_verified(piece) {
+                    self.saving.write(&self.active, piece, blocks, now);
+                }
+            }
+            Effect::Discard(piece) => self.assembly.discard(piece),
+            Effect::Had(piece) => {
+                self.active.link.have.insert(piece);
+                self.active.stats.add_piece(self.geometry.piece_len(piece));
+                self.active.stats.lacking.store(self.core.lacking(), Ordering::Relaxed);
+                self.news = true;
+            }
+            Effect::Completed => self.completed(),
+            Effect::Incomplete => self.incomplete(),
+            Effect::Ban(key, reason) => self.ban(key, reason),
+            Effect::WantPeers => self.unsaid.push_back(Notice::WantPeers(self.active.link.info_hash)),
+        }
+    }
+
+    pub(super) fn send(&mut self, key: PeerKey, command: Command) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let keeps_up = if peer.late.is_empty() {
+            match peer.handle.offer(command) {
+                Ok(()) => true,
+                Err(TrySendError::Full(command)) => {
+                    self.late.push(key);
+                    peer.late.push(command)
+                }
+                Err(TrySendError::Disconnected(_)) => false,
+            }
+        } else {
+            peer.late.push(command)
+        };
+        if !keeps_up {
+            // Dropping the handle ends the connection; its Gone comes by itself.
+            self.peers.remove(&key);
+        }
+    }
+
+    /// Tries again what found no room.
+    pub(super) fn send_late(&mut self) {
+        for key in std::mem::take(&mut self.late) {
+            let Some(peer) = self.peers.get_mut(&key) else { continue };
+            if !peer.late.flush(|command| peer.handle.offer(command)) {
+                self.peers.remove(&key);
+            } else if !peer.late.is_empty() {
+                self.late.push(key);
+            }
+        }
+    }
+
+    pub(super) fn dial(&mut self, address: SocketAddr) {
+        let link = Arc::clone(&self.active.link);
+        match self
+            .active
+            .room
+            .connections
+            .spawn(Origin::Ours(address.ip()), move |lease| dial::run(lease, &link, address))
+        {
+            Ok(()) => self.dialling += 1,
+            Err(error) => {
+                log::debug!("{address}: not dialled: {error}");
+                self.again.push_back(Event::NoRoom(address));
+            }
+        }
+    }
+
+    pub(super) fn hash(&mut self, piece: PieceIndex, now: Instant) {
+        let Some(blocks) = self.assembly.take_whole(piece) else {
+            // Our own books disagree: a bug, but not one that may cost the user the download.
+            log::error!("{}: {piece:?} is incomplete in memory; it is fetched again", self.active.name);
+            self.again.push_back(Event::Hashed(piece, false));
+            return;
+        };
+        let len = blocks.iter().map(|block| block.len() as u64).sum();
+        self.active.stats.add_downloaded(len);
+        self.hashing.add(piece, blocks, self.core.is_receiving(), now);
+    }
+
+    pub(super) fn ban(&mut self, key: PeerKey, reason: BanReason) {
+        if let Some(peer) = self.peers.get(&key) {
+            log::warn!("{}: banned {} ({}): {reason}", self.active.name, peer.address, peer.name);
+            self.active.room.bans.add(peer.address, peer.name);
+        }
+        self.send(key, Command::Close(CloseReason::Banned));
+    }
+}

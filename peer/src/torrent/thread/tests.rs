@@ -1,0 +1,94 @@
+//! A torrent's thread as a whole: it gives itself back when there is nothing to do.
+
+use std::time::SystemTime;
+
+use crossbeam_channel::bounded;
+use torrent_common::bitfield::Bitfield;
+
+use super::super::core::CoreConfig;
+use super::super::have::Have;
+use super::super::saving::Record;
+use super::super::stats::Stats;
+use super::super::{Bans, Room};
+use super::*;
+use crate::connection::link::{Timeouts, TorrentLink};
+use crate::connection::registry::Connections;
+use crate::control::api::TorrentState;
+use crate::options::{Preallocation, TorrentOptions};
+use crate::resume::{Details, Look, ResumeStore, Saved};
+use crate::storage::blocks::BlockPool;
+use crate::storage::cache::FileCache;
+use crate::storage::disk::DiskThreads;
+use crate::storage::files::Storage;
+use crate::storage::testing::{BLOCK_LEN, TestFile, torrent};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let metainfo = torrent("t", &TestFile::list(&[("", 1000)]), 100, None);
+    let store = ResumeStore::open(&folder.path().join("state")).unwrap();
+    let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(2)).unwrap();
+    let details = Details {
+        name: "t".into(),
+        total_len: 1000,
+        piece_count: 10,
+        private: false,
+        output: folder.path().into(),
+        root: None,
+        downloaded: 0,
+        uploaded: 0,
+        paused: false,
+        finished: false,
+        added_ns: 0,
+        completed_s: None,
+        wanted: None,
+        options: TorrentOptions::default(),
+    };
+    let saved = Saved::new(metainfo.info_hash, details.clone(), SystemTime::now());
+    let had = Bitfield::full(&metainfo.geometry);
+    let look = Look::take(&store, saved, &storage).unwrap();
+    let (journal, _) = look.settle(&store, &storage, &had, Preallocation::Sparse, SystemTime::now()).unwrap();
+    let (inputs, receiver) = bounded(4);
+    let (notices, told) = bounded(4);
+    let own_peer_id = PeerId::new([1; 20]);
+    let active = Active {
+        name: "t".into(),
+        link: Arc::new(TorrentLink {
+            info_hash: metainfo.info_hash,
+            own_peer_id,
+            geometry: metainfo.geometry,
+            have: Arc::new(Have::new(metainfo.geometry, &had)),
+            storage: Arc::clone(&storage),
+            pool: BlockPool::new(BLOCK_LEN, 1000),
+            inputs: inputs.clone(),
+            timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE },
+            limits: crate::limits::TorrentLimits::default(),
+        }),
+        metainfo,
+        core_config: CoreConfig::new(own_peer_id),
+        options: Arc::default(),
+        preallocation: Preallocation::Sparse,
+        stats: Arc::new(Stats::new(1000, TorrentState::Seeding, 10, 1000)),
+        record: Arc::new(Record { journal, storage, details }),
+        room: Arc::new(Room {
+            pool: BlockPool::new(BLOCK_LEN, 1000),
+            disk: DiskThreads::start(1, 4).unwrap(),
+            hashers: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
+            connections: Connections::new(4),
+            bans: Bans::default(),
+            rates: Arc::default(),
+        }),
+        notify: Box::new(move |notice| notices.try_send(notice)),
+        linger: Duration::from_millis(20),
+    };
+    let hash = active.link.info_hash;
+    std::thread::scope(|scope| {
+        scope.spawn(move || run(active, &receiver));
+        let notice = told.recv_timeout(PATIENCE);
+        // Ended before anything is asserted: the scope waits for the thread.
+        inputs.send(Input::Stop(Duration::from_secs(20))).unwrap();
+        assert_eq!(notice, Ok(Notice::Idle(hash)));
+    });
+}

@@ -1,0 +1,62 @@
+//! The end of a torrent's thread: connections are closed, and what is in flight gets to disk.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::Runner;
+use crate::torrent::event::{Effect, PeerEvent};
+use crate::torrent::input::Input;
+use crate::torrent::stats::Moment;
+
+impl Runner {
+    /// Closes every connection, and lets what is in flight get to disk, within `patience`.
+    pub(super) fn wind_down(&mut self, inputs: &Receiver<Input>, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut effects = Vec::new();
+        self.core.shutdown(&*self.active.room.pool, &mut effects);
+        for effect in effects {
+            if let Effect::Send(key, command) = effect {
+                self.send(key, command);
+            }
+        }
+        // Handles dropped: even a connection whose queue was full ends.
+        self.peers.clear();
+        self.hashing.flush();
+        let mut checkpoint_begun = false;
+        loop {
+            if !self.hashing.is_busy() && !self.saving.is_busy() {
+                if checkpoint_begun || !self.saving.begin_last(&self.active) {
+                    break;
+                }
+                checkpoint_begun = true;
+            }
+            match inputs.recv_deadline(deadline) {
+                Ok(Input::Hashed(piece, good, blocks)) => {
+                    self.hashing.answered();
+                    if good {
+                        self.saving.write(&self.active, piece, blocks, Instant::now());
+                    }
+                }
+                Ok(Input::Written(piece, outcome)) => {
+                    self.saving.written();
+                    if outcome.is_ok() {
+                        self.active.link.have.insert(piece);
+                        self.active.stats.add_piece(self.geometry.piece_len(piece));
+                    }
+                }
+                Ok(Input::Checkpointed(outcome)) => {
+                    if let Err(error) = self.saving.done(&self.active, outcome) {
+                        log::error!("{}: {error}", self.active.name);
+                        break;
+                    }
+                }
+                Ok(Input::Peer(_, PeerEvent::Uploaded(bytes))) => self.active.stats.add_uploaded(bytes),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+            self.saving.turn(&self.active, Instant::now());
+        }
+        self.active.stats.set_moment(Moment::default());
+    }
+}
