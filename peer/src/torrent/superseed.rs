@@ -4,12 +4,20 @@
 //! A peer is hidden from when its connection began with "I have nothing". It is then shown pieces one after the other;
 //! only a few are under way at a time in the whole swarm, so that each is whole soon and can be passed on. Who passes on
 //! what it got is served before who does not. A piece that takes too long does not hold up the others.
+//!
+//! Most of what leechers say changes nothing here, and is to cost the same with a thousand of them as with ten: so nothing
+//! below goes through all viewers but the search for the next, which is not repeated until its answer may differ.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use torrent_common::geometry::PieceIndex;
 
+use self::pool::Pool;
 use super::event::PeerKey;
 
 /// Torrents of more pieces are seeded in the ordinary way: showing all of them costs nine bytes each, for every peer.
@@ -31,8 +39,8 @@ const LATE_MOST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 struct Shown {
     piece: PieceIndex,
-    at: Instant,
-    late: bool,
+    /// Its number among those under way; None: it is late.
+    turn: Option<u64>,
 }
 
 /// A peer that we hide from.
@@ -43,6 +51,19 @@ struct Viewer {
     hoard: BTreeSet<PieceIndex>,
     /// Pieces that it was shown and has.
     got: u32,
+}
+
+/// The lower, the sooner a viewer is served: who hoards last, who has least first.
+type Rank = (bool, usize, u32);
+
+impl Viewer {
+    fn rank(&self) -> Rank {
+        (self.hoard.len() >= HOARD, self.in_hand.len() + self.hoard.len(), self.got)
+    }
+
+    fn position(&self, piece: PieceIndex) -> Option<usize> {
+        self.in_hand.iter().position(|shown| shown.piece == piece)
+    }
 }
 
 /// How fast what is shown should be taken.
@@ -74,24 +95,31 @@ impl Pace {
 #[derive(Debug, Default)]
 pub struct SuperSeed {
     viewers: BTreeMap<PeerKey, Viewer>,
-    /// Pieces to show, in random order, the next last. May name some that need not be shown any more.
-    pool: VecDeque<PieceIndex>,
-    /// The same, each once: a peer that says it has everything, and goes, again and again, adds nothing.
-    pooled: BTreeSet<PieceIndex>,
-    /// Pieces in hand that are not late.
-    under_way: usize,
+    /// All viewers, in the order in which they are served.
+    ranks: BTreeSet<(Rank, PeerKey)>,
+    /// Whose hoard a piece is in.
+    hoarded: BTreeMap<PieceIndex, PeerKey>,
+    pool: Pool,
+    /// Pieces in hand that are not late, the longest ago first.
+    under_way: BTreeMap<u64, (Instant, PeerKey, PieceIndex)>,
+    /// The number of the next piece that is shown.
+    turn: u64,
+    /// Nobody could be shown anything when each might have so many in hand, and nothing has changed since.
+    fruitless: Option<usize>,
 }
 
 impl SuperSeed {
     /// Begins with these pieces to show, in random order.
     pub fn begin(&mut self, pool: Vec<PieceIndex>) {
-        self.pooled = pool.iter().copied().collect();
-        self.pool = pool.into();
+        self.pool = Pool::new(pool);
+        self.fruitless = None;
     }
 
     /// A peer came that we hide from.
     pub fn came(&mut self, key: PeerKey) {
-        self.viewers.entry(key).or_default();
+        let viewer = self.viewers.entry(key).or_default();
+        self.ranks.insert((viewer.rank(), key));
+        self.fruitless = None;
     }
 
     /// Everybody that we hide from.
@@ -117,24 +145,28 @@ impl SuperSeed {
     /// A peer is gone. What it was to get is shown to others.
     pub fn went(&mut self, key: PeerKey) {
         let Some(viewer) = self.viewers.remove(&key) else { return };
-        for shown in viewer.in_hand.into_iter().filter(|shown| !shown.late) {
-            self.taken(&shown);
-            if self.pooled.insert(shown.piece) {
-                self.pool.push_back(shown.piece);
+        self.ranks.remove(&(viewer.rank(), key));
+        self.fruitless = None;
+        for piece in &viewer.hoard {
+            self.hoarded.remove(piece);
+        }
+        for shown in viewer.in_hand {
+            if let Some(turn) = shown.turn {
+                self.under_way.remove(&turn);
+                self.pool.add_next(shown.piece);
             }
         }
     }
 
     /// The last peer that had this piece is gone.
     pub fn lost(&mut self, piece: PieceIndex) {
-        if self.pooled.insert(piece) {
-            self.pool.push_front(piece);
-        }
+        self.pool.add_last(piece);
+        self.fruitless = None;
     }
 
     /// Nothing is under way: there is nothing more to show, or nobody takes it.
-    pub const fn stands_still(&self) -> bool {
-        self.under_way == 0
+    pub fn stands_still(&self) -> bool {
+        self.under_way.is_empty()
     }
 
     /// We hide no longer: forgets everything, and says from whom we did.
@@ -144,48 +176,60 @@ impl SuperSeed {
 
     /// A peer has a piece now; `copies` peers have it, this one included.
     pub fn has(&mut self, key: PeerKey, piece: PieceIndex, copies: u32) {
-        if let Some(viewer) = self.viewers.get_mut(&key)
-            && let Some(at) = viewer.in_hand.iter().position(|shown| shown.piece == piece)
-        {
-            let shown = viewer.in_hand.swap_remove(at);
-            viewer.got += 1;
-            if copies <= 1 {
-                viewer.hoard.insert(piece);
+        if let Some(at) = self.viewers.get(&key).and_then(|viewer| viewer.position(piece)) {
+            let alone = copies <= 1;
+            let turn = self.change(key, |viewer| {
+                viewer.got += 1;
+                if alone {
+                    viewer.hoard.insert(piece);
+                }
+                viewer.in_hand.swap_remove(at).turn
+            });
+            if let Some(turn) = turn.flatten() {
+                self.under_way.remove(&turn);
             }
-            self.taken(&shown);
+            if alone {
+                self.hoarded.insert(piece, key);
+            }
         }
-        if copies > 1 {
-            for viewer in self.viewers.values_mut() {
-                viewer.hoard.remove(&piece);
-            }
+        if copies > 1
+            && let Some(hoarder) = self.hoarded.remove(&piece)
+        {
+            self.change(hoarder, |viewer| viewer.hoard.remove(&piece));
         }
     }
 
-    /// A piece is in nobody's hand any more, or in one less.
-    const fn taken(&mut self, shown: &Shown) {
-        if !shown.late {
-            self.under_way = self.under_way.saturating_sub(1);
-        }
+    /// Changes a viewer, and its place among the others.
+    fn change<T>(&mut self, key: PeerKey, change: impl FnOnce(&mut Viewer) -> T) -> Option<T> {
+        let viewer = self.viewers.get_mut(&key)?;
+        self.ranks.remove(&(viewer.rank(), key));
+        let outcome = change(viewer);
+        self.ranks.insert((viewer.rank(), key));
+        self.fruitless = None;
+        Some(outcome)
     }
 
     /// Finds pieces that took too long: they do not keep others back, and are shown again when all others were.
     pub fn find_late(&mut self, pace: Pace, now: Instant) {
         let patience = pace.patience();
-        for shown in self.viewers.values_mut().flat_map(|viewer| viewer.in_hand.iter_mut()) {
-            if !shown.late && shown.at + patience <= now {
-                shown.late = true;
-                self.under_way = self.under_way.saturating_sub(1);
-                if self.pooled.insert(shown.piece) {
-                    self.pool.push_front(shown.piece);
-                }
+        while let Some(first) = self.under_way.first_entry()
+            && first.get().0 + patience <= now
+        {
+            let (_, key, piece) = first.remove();
+            let viewer = self.viewers.get_mut(&key);
+            if let Some(shown) =
+                viewer.and_then(|viewer| viewer.in_hand.iter_mut().find(|s| s.piece == piece))
+            {
+                shown.turn = None;
             }
+            self.pool.add_last(piece);
+            self.fruitless = None;
         }
     }
 
     /// When the next piece is late.
     pub fn next_late(&self, pace: Pace) -> Option<Instant> {
-        let shown = self.viewers.values().flat_map(|viewer| &viewer.in_hand);
-        shown.filter(|shown| !shown.late).map(|shown| shown.at + pace.patience()).min()
+        self.under_way.first_key_value().map(|(_, &(at, ..))| at + pace.patience())
     }
 
     /// The next piece to show, and whom: entered as shown. None when enough are under way, or there is none to show.
@@ -197,40 +241,24 @@ impl SuperSeed {
         copies: impl Fn(PieceIndex) -> u32,
     ) -> Option<(PeerKey, PieceIndex)> {
         let window = pace.window();
-        if self.under_way >= window {
+        let most = 2 + window / self.viewers.len().max(1);
+        if self.under_way.len() >= window || self.fruitless == Some(most) {
             return None;
         }
-        let most = 2 + window / self.viewers.len().max(1);
-        let order = |viewer: &Viewer| {
-            let hoards = viewer.hoard.len() >= HOARD;
-            (hoards, viewer.in_hand.len() + viewer.hoard.len(), viewer.got)
+        let found = self.ranks.iter().find_map(|&(_, key)| {
+            let viewer = self.viewers.get(&key).filter(|viewer| viewer.in_hand.len() < most)?;
+            let piece = self.pool.draw(&copies, |piece| viewer.position(piece).is_none())?;
+            Some((key, piece))
+        });
+        let Some((key, piece)) = found else {
+            self.fruitless = Some(most);
+            return None;
         };
-        let able = self.viewers.iter().filter(|(_, viewer)| viewer.in_hand.len() < most);
-        let mut able: Vec<_> = able.map(|(&key, viewer)| (order(viewer), key)).collect();
-        able.sort_unstable();
-        let (key, piece) = able.into_iter().find_map(|(_, key)| Some((key, self.draw(key, &copies)?)))?;
-        self.viewers.get_mut(&key)?.in_hand.push(Shown { piece, at: now, late: false });
-        self.under_way += 1;
+        self.turn += 1;
+        let turn = self.turn;
+        self.change(key, |viewer| viewer.in_hand.push(Shown { piece, turn: Some(turn) }));
+        self.under_way.insert(turn, (now, key, piece));
         Some((key, piece))
-    }
-
-    /// Takes a piece out of the pool for this peer. What need not be shown any more falls out on the way.
-    fn draw(&mut self, key: PeerKey, copies: &impl Fn(PieceIndex) -> u32) -> Option<PieceIndex> {
-        let viewer = self.viewers.get(&key)?;
-        let mut at = self.pool.len();
-        loop {
-            at = at.checked_sub(1)?;
-            let piece = *self.pool.get(at)?;
-            let has_some = copies(piece) > 0;
-            if !has_some && viewer.in_hand.iter().any(|shown| shown.piece == piece) {
-                continue;
-            }
-            self.pool.remove(at);
-            self.pooled.remove(&piece);
-            if !has_some {
-                return Some(piece);
-            }
-        }
     }
 }
 
@@ -238,119 +266,20 @@ impl SuperSeed {
 impl SuperSeed {
     /// Checks the books against each other.
     pub fn check_invariants(&self) {
-        let shown = self.viewers.values().flat_map(|viewer| &viewer.in_hand);
-        assert_eq!(self.under_way, shown.filter(|shown| !shown.late).count(), "pieces under way");
-        assert!(
-            self.pool.len() == self.pooled.len() && self.pool.iter().all(|p| self.pooled.contains(p)),
-            "pool"
-        );
-        let mut hoarded = BTreeSet::new();
-        for viewer in self.viewers.values() {
-            assert!(viewer.hoard.iter().all(|piece| hoarded.insert(*piece)), "hoarded twice");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use torrent_common::geometry::Geometry;
-
-    use super::*;
-
-    const SLOW: Pace = Pace { rate: 0, piece_len: 10 };
-
-    fn pieces(count: u64) -> Vec<PieceIndex> {
-        Geometry::new(count * 10, 10, 10).unwrap().pieces().collect()
-    }
-
-    /// Everything that is shown now, where nobody has anything.
-    fn all(books: &mut SuperSeed, pace: Pace, now: Instant) -> Vec<(u64, u32)> {
-        let next = || books.next(pace, now, |_| 0).map(|(key, piece)| (key.0, piece.get()));
-        std::iter::from_fn(next).collect()
-    }
-
-    fn books(count: u64, viewers: u64) -> SuperSeed {
-        let mut books = SuperSeed::default();
-        books.begin(pieces(count));
-        (0..viewers).for_each(|key| books.came(PeerKey(key)));
-        books
-    }
-
-    #[test]
-    fn each_piece_is_shown_once_and_few_at_a_time() {
-        let (now, pieces) = (Instant::now(), pieces(40));
-        let mut books = books(40, 3);
-        let mut seen = BTreeSet::new();
-        while seen.len() < 40 {
-            let shown = all(&mut books, SLOW, now);
-            assert!(!shown.is_empty() && books.under_way <= LEAST);
-            for (key, piece) in shown {
-                assert!(seen.insert(piece), "{piece} shown twice");
-                books.has(PeerKey(key), pieces[piece as usize], 1);
-                books.has(PeerKey((key + 1) % 3), pieces[piece as usize], 2);
-            }
-            books.check_invariants();
-        }
-        assert_eq!(all(&mut books, SLOW, now), []);
-        assert!((0..3).all(|key| books.got(PeerKey(key)) >= 10), "nobody was forgotten");
-    }
-
-    #[test]
-    fn a_fast_uplink_has_more_under_way() {
-        let now = Instant::now();
-        assert_eq!(all(&mut books(100, 3), SLOW, now).len(), LEAST);
-        let fast = Pace { rate: 400, piece_len: 10 };
-        assert_eq!(all(&mut books(100, 3), fast, now).len(), LEAST + 20);
-    }
-
-    #[test]
-    fn who_passes_nothing_on_waits_while_others_do() {
-        let (now, pieces) = (Instant::now(), pieces(60));
-        let mut books = books(60, 2);
-        let (mut hoarder, mut giver) = (0, 0);
-        for _ in 0..20 {
-            for (key, piece) in all(&mut books, SLOW, now) {
-                books.has(PeerKey(key), pieces[piece as usize], 1);
-                if key == 0 {
-                    hoarder += 1;
-                } else {
-                    giver += 1;
-                    books.has(PeerKey(9), pieces[piece as usize], 2);
-                }
+        let mut under_way = BTreeSet::new();
+        let mut hoarded = BTreeMap::new();
+        for (&key, viewer) in &self.viewers {
+            let turns = viewer.in_hand.iter().filter_map(|shown| Some((shown.turn?, key, shown.piece)));
+            under_way.extend(turns);
+            assert!(self.ranks.contains(&(viewer.rank(), key)), "its rank is another");
+            for &piece in &viewer.hoard {
+                assert_eq!(hoarded.insert(piece, key), None, "hoarded twice");
             }
         }
-        assert!(hoarder <= 2 * HOARD && giver >= 40, "{hoarder} {giver}");
-    }
-
-    #[test]
-    fn who_comes_and_goes_with_everything_adds_nothing() {
-        let (now, pieces) = (Instant::now(), pieces(40));
-        let mut books = books(40, 2);
-        let first = all(&mut books, SLOW, now);
-        for _ in 0..100 {
-            pieces.iter().for_each(|&piece| books.lost(piece));
-            assert!(books.pool.len() <= pieces.len());
-        }
-        books.check_invariants();
-        assert_eq!((first.len(), all(&mut books, SLOW, now).len()), (LEAST, 0));
-    }
-
-    #[test]
-    fn what_is_late_or_left_is_shown_to_another_and_holds_nobody_up() {
-        let now = Instant::now();
-        let mut books = books(4, 2);
-        let first = all(&mut books, SLOW, now);
-        assert_eq!(first.len(), 4, "{first:?}");
-        assert_eq!(all(&mut books, SLOW, now), []);
-        let late = books.next_late(SLOW).unwrap();
-        assert_eq!(late, now + LATE_LEAST);
-        books.find_late(SLOW, late);
-        let again = all(&mut books, SLOW, late);
-        assert_eq!(again.len(), 4);
-        assert!(first.iter().all(|shown| !again.contains(shown)), "the same to the same: {again:?}");
-        books.came(PeerKey(2));
-        books.went(PeerKey(0));
-        assert_eq!(all(&mut books, SLOW, late).len(), 2, "what it was to get");
-        assert!(books.end().into_iter().eq([PeerKey(1), PeerKey(2)]) && books.is_empty());
+        let noted = self.under_way.iter().map(|(&turn, &(_, key, piece))| (turn, key, piece));
+        assert!(noted.eq(under_way), "pieces under way");
+        assert_eq!(self.ranks.len(), self.viewers.len(), "ranks");
+        assert_eq!(self.hoarded, hoarded, "hoards");
+        self.pool.check_invariants();
     }
 }

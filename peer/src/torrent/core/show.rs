@@ -17,6 +17,9 @@ const ALONE_PIECES: u32 = 8;
 /// Another seeder is believed in for so long after it was last heard of.
 const SEEDER_STAYS: Duration = Duration::from_secs(600);
 
+/// What we send is added up again after so long: with a thousand peers that costs more than what they say.
+const PACE_FOR: Duration = Duration::from_millis(100);
+
 /// The state of super-seeding.
 #[derive(Debug, Default)]
 pub(super) struct Show {
@@ -29,6 +32,8 @@ pub(super) struct Show {
     alone_since: Option<Instant>,
     /// When to look for pieces that take too long.
     look: Option<Instant>,
+    /// How fast what is shown should be taken, and since when that is known.
+    pace: Option<(Instant, Pace)>,
 }
 
 impl Show {
@@ -123,8 +128,7 @@ impl Core {
             cx.random.shuffle(&mut pool);
             self.show.books.begin(pool);
         }
-        let up = self.peers.values().map(|peer| peer.up.at(cx.now)).fold(0, u64::saturating_add);
-        let pace = Pace { rate: up, piece_len: self.pieces.geometry().nominal_piece_len().into() };
+        let pace = self.pace(cx.now);
         self.show.books.find_late(pace, cx.now);
         let picker = &self.pieces.picker;
         let mut shown: BTreeMap<PeerKey, Vec<PieceIndex>> = BTreeMap::new();
@@ -136,6 +140,20 @@ impl Core {
             cx.send(key, Command::Show(pieces));
         }
         self.show.look = self.show.books.next_late(pace);
+    }
+
+    /// How fast what is shown should be taken.
+    fn pace(&mut self, now: Instant) -> Pace {
+        let fresh = |at: Instant| now.saturating_duration_since(at) < PACE_FOR;
+        match self.show.pace {
+            Some((at, pace)) if fresh(at) => pace,
+            _ => {
+                let rate = self.peers.values().map(|peer| peer.up.at(now)).fold(0, u64::saturating_add);
+                let pace = Pace { rate, piece_len: self.pieces.geometry().nominal_piece_len().into() };
+                self.show.pace = Some((now, pace));
+                pace
+            }
+        }
     }
 
     #[cfg(any(test, debug_assertions))]
