@@ -67,7 +67,8 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Refusal::NotFound`] and failures to delete.
     fn remove(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal>;
 
-    /// Changes what is set for one torrent, at once and for later starts.
+    /// Changes what is set for one torrent, at once and for later starts: done, it survives a kill. Files that are selected
+    /// are put in their places afterwards: the torrent is not complete before.
     ///
     /// # Errors
     /// [`Refusal`]: not known, a value that makes no sense, or it cannot be kept.

@@ -4,7 +4,9 @@
 //! - `<info-hash>.resume`, the checkpoint ([`Saved`]): replaced as a whole, after the payload it vouches for was flushed
 //!   to the device;
 //! - `<info-hash>.journal0` and `.journal1`, append-only, in turns: the pieces written since the checkpoint. Records are
-//!   written without flushing: the page cache survives a killed process.
+//!   written without flushing: the page cache survives a killed process;
+//! - `<info-hash>.options`, if it is there: what the user has set since the checkpoint, flushed before the user is told. It
+//!   holds whatever the checkpoint says, and goes when a start finds that both say the same.
 //!
 //! Every checkpoint has a generation, and the journal that begins with it the same. A checkpoint is made in this order,
 //! and a kill after any step leaves enough:

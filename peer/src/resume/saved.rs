@@ -12,6 +12,7 @@ use torrent_common::bencode;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::Geometry;
 use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::Metainfo;
 
 use super::{BootId, ResumeError, nanos};
 use crate::options::TorrentOptions;
@@ -130,6 +131,19 @@ impl Saved {
         };
         let wanted = Wanted::of(storage.metainfo(), &self.details.options.priorities);
         storage.set_parted(|index| !wanted.contains(index) && !whole(index));
+    }
+
+    /// Whether bytes of a file that is `wanted` are in the part file, or may be, as far as the checkpoint knows.
+    pub fn parts_any(&self, metainfo: &Metainfo, wanted: &Wanted) -> bool {
+        let files = &metainfo.files;
+        let is_parted = |index: usize| match self.stamps.get(index) {
+            Some(stamp) if self.stamps.len() == files.len() + 1 => stamp.is_none(),
+            _ => true,
+        };
+        files
+            .iter()
+            .enumerate()
+            .any(|(index, file)| !file.padding && wanted.contains(index) && is_parted(index))
     }
 
     /// Says to a storage which files are the torrent's own, for one whose data is to be deleted.
@@ -305,6 +319,26 @@ fn stamp_from_bytes(bytes: &[u8; STAMP_LEN]) -> Option<Stamp> {
     let (len, mtime_ns) = bytes.split_first_chunk::<8>()?;
     let (len, mtime_ns) = (u64::from_be_bytes(*len), i64::from_be_bytes(*mtime_ns.first_chunk()?));
     (len != NOT_THERE).then_some(Stamp { len, mtime_ns })
+}
+
+impl Details {
+    /// The bytes of the file that holds what is set for a torrent beside its checkpoint: JSON.
+    pub(super) fn encode_options(options: &TorrentOptions) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(options)
+    }
+
+    /// Enters what such a file at `path` says, if it is understood: it is newer than the checkpoint, or as old. Gives back
+    /// whether the checkpoint says something else.
+    pub(super) fn enter_options(&mut self, bytes: &[u8], path: &Path) -> bool {
+        let before = self.options.clone();
+        match serde_json::from_slice(bytes) {
+            Ok(options) => self.options = options,
+            Err(error) => {
+                log::warn!("{}: not understood: {error}; what was set before holds", path.display())
+            }
+        }
+        self.options != before
+    }
 }
 
 /// Nothing for a torrent of which nothing is set.

@@ -9,12 +9,16 @@ use std::sync::Arc;
 use torrent_common::ids::InfoHash;
 
 use super::record::{self, Part};
-use super::{BootId, ResumeError, Saved};
+use super::{BootId, Details, ResumeError, Saved};
+use crate::options::TorrentOptions;
 
 /// The longest checkpoint read: a million files with their stamps are 16 MB.
 const MAX_CHECKPOINT_LEN: u64 = 256 << 20;
 /// The longest journal read: far more than is written between two checkpoints.
 const MAX_JOURNAL_LEN: u64 = 256 << 20;
+
+/// The longest file of options read: priorities of a million files are 10 MB.
+const MAX_OPTIONS_LEN: u64 = 64 << 20;
 
 /// STATE_DIR, locked for this process.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl ResumeStore {
     #[expect(clippy::type_complexity, reason = "one line more would not say more")]
     pub fn load_all(&self) -> Result<Vec<Result<Saved, (PathBuf, ResumeError)>>, ResumeError> {
         let mut all = Vec::new();
-        let mut journalled = HashSet::new();
+        let (mut journalled, mut set) = (HashSet::new(), HashSet::new());
         for entry in fs::read_dir(&self.folder).map_err(ResumeError::io(&self.folder))? {
             let path = entry.map_err(ResumeError::io(&self.folder))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -68,7 +72,11 @@ impl ResumeStore {
                     journalled.insert(info_hash);
                     continue;
                 }
-                "resume.tmp" | "torrent.tmp" => {
+                "options" => {
+                    set.insert(info_hash);
+                    continue;
+                }
+                "resume.tmp" | "torrent.tmp" | "options.tmp" => {
                     drop(fs::remove_file(&path));
                     continue;
                 }
@@ -85,6 +93,10 @@ impl ResumeStore {
         }
         for saved in all.iter_mut().flatten() {
             saved.no_journals = !journalled.contains(&saved.info_hash);
+            if set.contains(&saved.info_hash) && !self.enter_options(saved) {
+                // The checkpoint says the same.
+                drop(fs::remove_file(self.path(&saved.info_hash, "options")));
+            }
         }
         Ok(all)
     }
@@ -96,7 +108,9 @@ impl ResumeStore {
     pub fn load(&self, info_hash: &InfoHash) -> Result<Saved, ResumeError> {
         let path = self.path(info_hash, "resume");
         let bytes = read_at_most(&path, MAX_CHECKPOINT_LEN)?;
-        Saved::decode(&bytes, *info_hash, &path)
+        let mut saved = Saved::decode(&bytes, *info_hash, &path)?;
+        self.enter_options(&mut saved);
+        Ok(saved)
     }
 
     /// Replaces a torrent's checkpoint, for a torrent that has no live [`Journal`](super::Journal): new, or idle with other
@@ -111,6 +125,39 @@ impl ResumeStore {
             what: error.to_string(),
         };
         self.replace(&path, &saved.encode().map_err(damaged)?)
+    }
+
+    /// Keeps what is set for a torrent, whether it has a live [`Journal`](super::Journal) or not: from then on this holds,
+    /// whatever a checkpoint says.
+    ///
+    /// # Errors
+    /// [`ResumeError`]; what was set before holds still.
+    pub fn save_options(&self, info_hash: &InfoHash, options: &TorrentOptions) -> Result<(), ResumeError> {
+        let path = self.path(info_hash, "options");
+        let bytes = Details::encode_options(options)
+            .map_err(|error| ResumeError::Damaged { path: path.clone(), what: error.to_string() })?;
+        self.replace(&path, &bytes)
+    }
+
+    /// What [`ResumeStore::save_options`] kept holds no more, for a torrent that is new. What is not there is fine.
+    ///
+    /// # Errors
+    /// [`ResumeError`] when it is there still.
+    pub fn forget_options(&self, info_hash: &InfoHash) -> Result<(), ResumeError> {
+        self.remove_kind(info_hash, "options")
+    }
+
+    /// Puts what is set for a torrent in place of what its checkpoint says. Gives back whether that is something else.
+    fn enter_options(&self, saved: &mut Saved) -> bool {
+        let path = self.path(&saved.info_hash, "options");
+        match read_at_most(&path, MAX_OPTIONS_LEN) {
+            Ok(bytes) => saved.details.enter_options(&bytes, &path),
+            Err(ResumeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                log::warn!("{error}; what was set before holds");
+                true
+            }
+        }
     }
 
     /// Keeps a copy of a torrent file.
@@ -140,16 +187,16 @@ impl ResumeStore {
     /// [`ResumeError`]; may have forgotten a part of it.
     pub fn remove(&self, info_hash: &InfoHash) -> Result<(), ResumeError> {
         // The checkpoint first: without it the others mean nothing.
-        for kind in ["resume", "journal0", "journal1", "torrent"] {
-            let path = self.path(info_hash, kind);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ResumeError::io(path)(error));
-                }
-                _ => {}
-            }
+        let mut kinds = ["resume", "journal0", "journal1", "options", "torrent"].into_iter();
+        kinds.try_for_each(|kind| self.remove_kind(info_hash, kind))
+    }
+
+    fn remove_kind(&self, info_hash: &InfoHash, kind: &str) -> Result<(), ResumeError> {
+        let path = self.path(info_hash, kind);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ResumeError::io(path)(error)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The journals that continue this checkpoint, in order: its own, and the next if a checkpoint was under way.

@@ -181,8 +181,9 @@ impl Shared {
         }
     }
 
-    /// The user wants a finished torrent to be seeded on: the goals that it has reached do not hold for it any more.
-    pub(super) fn go_on_beyond_goals(entry: &mut Entry, settings: &SessionSettings) {
+    /// The options of a finished torrent that the user wants to be seeded on: the goals that it has reached do not hold for
+    /// it any more.
+    pub(super) fn beyond_goals(entry: &Entry, settings: &SessionSettings) -> TorrentOptions {
         let goals = Goals::of(&entry.options, settings, entry.total_len);
         let mut options = TorrentOptions::clone(&entry.options);
         if goals.is_uploaded(entry.stats.uploaded.load(Ordering::Relaxed)) {
@@ -191,7 +192,7 @@ impl Shared {
         if goals.is_over(entry.complete_since_s, now_s()) {
             options.seed_time_s = Some(0);
         }
-        entry.options = Arc::new(options);
+        options
     }
 }
 

@@ -233,15 +233,21 @@ impl Shared {
 
     fn resume_torrent(self: &Arc<Self>, info_hash: &InfoHash) -> Result<(), Refusal> {
         let settings = self.settings();
-        {
-            let mut table = self.table();
-            let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
+        let goes_on = {
+            let table = self.table();
+            let entry = table.entries.get(info_hash).ok_or(Refusal::NotFound)?;
             if entry.is_wanted() {
                 return Ok(());
             }
-            if entry.finished {
-                Self::go_on_beyond_goals(entry, &settings);
-            }
+            entry.finished.then(|| Arc::new(Self::beyond_goals(entry, &settings)))
+        };
+        if let Some(options) = &goes_on {
+            self.keep_options(info_hash, options)?;
+        }
+        {
+            let mut table = self.table();
+            let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
+            entry.options = goes_on.unwrap_or_else(|| Arc::clone(&entry.options));
             (entry.paused, entry.finished) = (false, false);
             entry.stats.set_state(TorrentState::Checking);
         }

@@ -83,7 +83,7 @@ impl Entry {
 
     /// Every wanted piece is had, as far as is known.
     pub fn is_complete(&self) -> bool {
-        self.stats.lacking.load(Ordering::Relaxed) == 0
+        self.stats.lacking() == 0
     }
 
     /// What it wants a place for.
@@ -103,9 +103,13 @@ impl Entry {
     /// For people and scripts.
     pub fn status(&self) -> TorrentStatus {
         let stats = &self.stats;
+        // Before the state: if all is as asked, the state is of it.
+        let left = stats.lacking();
         let (state, moment) = (stats.state(), stats.moment());
-        let wanted = stats.wanted_len.load(Ordering::Relaxed);
-        let left = stats.lacking.load(Ordering::Relaxed);
+        // All is had, and not in its place yet.
+        let state =
+            if state == TorrentState::Seeding && left > 0 { TorrentState::Downloading } else { state };
+        let wanted = stats.wanted_len.load(Ordering::Relaxed).max(left);
         let done = match state {
             TorrentState::Checking => stats.checked.load(Ordering::Relaxed),
             _ => wanted.saturating_sub(left),

@@ -195,6 +195,7 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
             saved.set_complete(storage.layout(), stamps);
         }
     }
+    shared.store.forget_options(&metainfo.info_hash).map_err(internal)?;
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
     shared.store.save(&saved).map_err(internal)?;
     Ok(entry_of(&saved))
@@ -244,6 +245,7 @@ pub fn save_wishes(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal>
             let Some(entry) = table.entries.get(info_hash) else { return Ok(()) };
             saved.details.paused = entry.paused;
             saved.details.finished = entry.finished;
+            saved.details.wanted = entry.stats.wanted_if_not_all();
             saved.details.options = TorrentOptions::clone(&entry.options);
         }
         shared.store.save(&saved)
@@ -314,11 +316,10 @@ impl Start {
                 self.gate.open(Arc::clone(&active.link));
                 thread::run(active, receiver);
             }
-            Ok(None) => self.keep_wishes(receiver),
+            Ok(None) => {}
             Err(error) => {
                 log::error!("{}: {error}", self.info_hash);
                 stats.fail(error.to_string());
-                self.keep_wishes(receiver);
                 self.tell(Notice::Failed(self.info_hash));
             }
         }
@@ -336,18 +337,11 @@ impl Start {
         }
     }
 
-    /// What was set while it was being looked at is not for a torrent at work, but for the next time.
-    fn keep_wishes(&self, receiver: &Receiver<Input>) {
-        if receiver.try_iter().any(|input| matches!(input, Input::Options(_)))
-            && let Err(error) = save_wishes(&self.shared, &self.info_hash)
-        {
-            log::error!("{}: what was set for it is not kept: {error}", self.info_hash);
-        }
-    }
-
     /// Looks at what is on disk, and hashes what nobody vouches for. `None`: told to stop meanwhile.
     fn prepare(&self, stats: &Arc<Stats>) -> Result<Option<Active>, StartupError> {
         let shared = &self.shared;
+        // What is asked for from now on reaches the torrent's queue.
+        let asked = stats.asked();
         let saved = shared.store.load(&self.info_hash)?;
         let details = saved.details.clone();
         let storage = shared.storage(&saved)?;
@@ -361,6 +355,7 @@ impl Start {
         stats.set_wanted(selection.wanted_len(&metainfo.geometry), lacking);
         stats.set_had(had.count(), bytes_of(&had, &metainfo.geometry), metainfo.total_len());
         stats.set_state(if lacking == 0 { TorrentState::Seeding } else { TorrentState::Downloading });
+        stats.carried_out(asked);
         let mut active = self.active(metainfo, storage, journal, &had, stats, details);
         active.core_config.selection = selection;
         Ok(Some(active))

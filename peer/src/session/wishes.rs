@@ -4,48 +4,54 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::SendTimeoutError;
+use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
 
-use super::entry::Entry;
 use super::start;
 use super::{Shared, bytes_of};
 use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
-use crate::options::OptionsPatch;
+use crate::options::{OptionsPatch, Priority, TorrentOptions};
 use crate::settings::{SessionSettings, SettingsPatch};
 use crate::torrent::input::Input;
-use crate::torrent::selection::Selection;
+use crate::torrent::selection::{Selection, Wanted};
 
 /// For a torrent with a full queue: one that begins may be waiting for the session meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Shared {
-    /// Sets something for one torrent, of `files` files if the change names any.
+    /// Sets something for one torrent, of `files` files if the change names any. When it is done, it survives a kill.
     pub(super) fn change_options(
         self: &Arc<Self>,
         info_hash: &InfoHash,
         patch: &OptionsPatch,
         files: usize,
     ) -> Result<(), Refusal> {
-        let (options, inputs, reselected) = {
+        let before = {
+            let table = self.table();
+            Arc::clone(&table.entries.get(info_hash).ok_or(Refusal::NotFound)?.options)
+        };
+        let next =
+            patch.applied_to(&before, files).map_err(|error| Refusal::BadRequest(error.to_string()))?;
+        if next == *before {
+            return Ok(());
+        }
+        let reselected = before.priorities != next.priorities;
+        let options = Arc::new(next);
+        // Not with its checkpoint: a torrent at work makes that when what it has written is flushed, which may take long.
+        self.keep_options(info_hash, &options)?;
+        let inputs = {
             let mut table = self.table();
             let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
-            let next = patch
-                .applied_to(&entry.options, files)
-                .map_err(|error| Refusal::BadRequest(error.to_string()))?;
-            if next == *entry.options {
-                return Ok(());
-            }
-            let reselected = next.priorities != entry.options.priorities;
-            entry.options = Arc::new(next);
-            (Arc::clone(&entry.options), entry.inputs(), reselected)
+            entry.options = Arc::clone(&options);
+            entry.inputs()
         };
         if reselected {
-            self.count_anew(info_hash)?;
+            self.count_anew(info_hash, &before.priorities)?;
         }
-        // A torrent at work keeps them with its next checkpoint, which it makes at once. One whose thread has ended gives
-        // the input back.
-        let kept = match inputs.map(|inputs| inputs.send_timeout(Input::Options(options), PATIENCE)) {
+        let asked = self.table().entries.get(info_hash).map_or(0, |entry| entry.stats.asked());
+        // One whose thread has ended gives the input back.
+        let kept = match inputs.map(|inputs| inputs.send_timeout(Input::Options(options, asked), PATIENCE)) {
             Some(Ok(())) => Ok(()),
             Some(Err(SendTimeoutError::Timeout(_))) => {
                 Err(Refusal::Unavailable("the torrent has too much to do to hear of it: try again".into()))
@@ -62,18 +68,41 @@ impl Shared {
         kept
     }
 
+    /// Keeps what is set for a torrent, whether it has a thread or not.
+    pub(super) fn keep_options(&self, info_hash: &InfoHash, options: &TorrentOptions) -> Result<(), Refusal> {
+        self.store.save_options(info_hash, options).map_err(|error| Refusal::Internal(error.to_string()))
+    }
+
     /// Shows at once what is lacking of what is selected now; the torrent's thread may take a while to go about it.
-    fn count_anew(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
-        let metainfo = self.metainfo(info_hash).map_err(|error| Refusal::Internal(error.to_string()))?;
+    fn count_anew(&self, info_hash: &InfoHash, before: &[Priority]) -> Result<(), Refusal> {
+        let internal = |error: String| Refusal::Internal(error);
+        let metainfo = self.metainfo(info_hash).map_err(|error| internal(error.to_string()))?;
         let geometry = &metainfo.geometry;
-        let active = self.table().entries.get(info_hash).and_then(Entry::had);
-        let had = active.unwrap_or_else(|| self.had_at_checkpoint(info_hash, &metainfo));
+        let (has_thread, active, priorities) = {
+            let table = self.table();
+            let entry = table.entries.get(info_hash).ok_or(Refusal::NotFound)?;
+            (entry.running.is_some(), entry.had(), entry.options.priorities.clone())
+        };
+        let selection = Selection::of(&metainfo, &priorities);
+        let (had, to_move) = if has_thread {
+            // It knows what is in its place, and may be saying what was true of the selection before.
+            (
+                active.unwrap_or_else(|| self.had_at_checkpoint(info_hash, &metainfo)),
+                more(before, &priorities),
+            )
+        } else {
+            let saved = self.store.load(info_hash).map_err(|error| internal(error.to_string()))?;
+            let had = saved.had(geometry).unwrap_or_else(|| Bitfield::empty(geometry));
+            (had, saved.parts_any(&metainfo, &Wanted::of(&metainfo, &priorities)))
+        };
         let mut table = self.table();
         let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
-        let selection = Selection::of(&metainfo, &entry.options.priorities);
         let lacking = bytes_of(&selection.lacking(geometry, &had), geometry);
         entry.stats.set_wanted(selection.wanted_len(geometry), lacking);
-        if lacking > 0 {
+        if to_move {
+            entry.stats.ask();
+        }
+        if lacking > 0 || to_move {
             entry.finished = false;
             if matches!(entry.stats.state(), TorrentState::Seeding | TorrentState::Finished) {
                 entry.stats.set_state(TorrentState::Downloading);
@@ -103,4 +132,10 @@ impl Shared {
         self.room.rates.set(next.rates());
         Ok(next)
     }
+}
+
+/// Whether a file is wanted that was not: one for each in payload order, empty: all normal.
+fn more(before: &[Priority], now: &[Priority]) -> bool {
+    let skipped = |list: &[Priority], index: usize| list.get(index) == Some(&Priority::Skip);
+    (0..before.len()).any(|index| skipped(before, index) && !skipped(now, index))
 }

@@ -35,8 +35,9 @@ pub enum Input {
     Checkpointed(Result<(), String>),
     /// Payload could not be read for an upload.
     ReadFailed(StorageError),
-    /// The user has set something else for the torrent.
-    Options(Arc<TorrentOptions>),
+    /// The user has set something else for the torrent: with the number of the selection, see
+    /// [`Stats::ask`](super::stats::Stats::ask).
+    Options(Arc<TorrentOptions>, u64),
     /// Close all connections, save, and end: at once when nothing is in flight to the disk, and after so long at the latest.
     Stop(Duration),
 }

@@ -150,6 +150,8 @@ impl Saving {
                 return Err(error);
             }
             self.release(active);
+            // This checkpoint says that they have not.
+            self.dirty = true;
             return Ok(true);
         }
         if let Err(error) = outcome {

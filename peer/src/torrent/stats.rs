@@ -31,8 +31,12 @@ pub struct Stats {
     pub bytes_had: AtomicU64,
     /// Bytes of the pieces that are wanted.
     pub wanted_len: AtomicU64,
-    /// Bytes of those that are wanted and not had.
+    /// Bytes of those that are wanted and not had. [`Stats::lacking`] is what may be told of it.
     pub lacking: AtomicU64,
+    /// Selections of files that were asked for, and which of them is carried out: its files are in their places, and the
+    /// numbers here are of it.
+    asked: AtomicU64,
+    carried_out: AtomicU64,
     /// Pieces hashed from disk since the daemon started.
     pub pieces_checked: Arc<AtomicU32>,
     /// Bytes of payload downloaded, in all sessions.
@@ -83,6 +87,8 @@ impl Stats {
             bytes_had: AtomicU64::new(bytes_had),
             wanted_len: AtomicU64::new(total_len),
             lacking: AtomicU64::new(total_len.saturating_sub(bytes_had)),
+            asked: AtomicU64::new(0),
+            carried_out: AtomicU64::new(0),
             pieces_checked: Arc::default(),
             downloaded: AtomicU64::new(0),
             uploaded: AtomicU64::new(0),
@@ -141,13 +147,39 @@ impl Stats {
         self.lacking.store(lacking, Ordering::Relaxed);
     }
 
-    /// What is wanted and what is lacking of it, in bytes; `None` when everything is wanted.
+    /// Other files are wanted, some of them perhaps not in their places: until somebody has seen to it,
+    /// [`Stats::carried_out`] with the number given back, the torrent is not complete.
+    pub fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The number of the last selection asked for.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// The selection of this number is carried out, and the numbers here are of it.
+    pub fn carried_out(&self, asked: u64) {
+        self.carried_out.fetch_max(asked, Ordering::AcqRel);
+    }
+
+    /// The last selection is carried out. To be looked at before any other number: those are as new then.
+    pub fn is_as_asked(&self) -> bool {
+        self.carried_out.load(Ordering::Acquire) >= self.asked()
+    }
+
+    /// Bytes of what is wanted that are not where they should be; at least 1 while that is not known for sure.
+    pub fn lacking(&self) -> u64 {
+        let least = u64::from(!self.is_as_asked());
+        self.lacking.load(Ordering::Relaxed).max(least)
+    }
+
+    /// What is wanted and what is lacking of it, in bytes; `None` when everything is wanted, and lacking is what is not had.
     pub fn wanted_if_not_all(&self) -> Option<(u64, u64)> {
-        let (wanted, lacking) =
-            (self.wanted_len.load(Ordering::Relaxed), self.lacking.load(Ordering::Relaxed));
+        let (lacking, wanted) = (self.lacking(), self.wanted_len.load(Ordering::Relaxed));
         let left = self.transfer.left.load(Ordering::Relaxed);
         let total = left.saturating_add(self.bytes_had.load(Ordering::Relaxed));
-        (wanted < total).then_some((wanted, lacking))
+        (wanted < total || lacking != left).then_some((wanted, lacking))
     }
 
     /// Payload arrived.
@@ -204,6 +236,20 @@ mod tests {
         assert_eq!(stats.error().as_deref(), Some("disk"));
         stats.set_state(TorrentState::Downloading);
         assert_eq!(stats.error(), None);
+    }
+
+    #[test]
+    fn nothing_is_complete_before_the_last_selection_is_carried_out() {
+        let stats = Stats::new(10, TorrentState::Seeding, 1, 10);
+        assert_eq!((stats.lacking(), stats.wanted_if_not_all()), (0, None));
+        let (first, second) = (stats.ask(), stats.ask());
+        assert_eq!((stats.lacking(), stats.wanted_if_not_all()), (1, Some((10, 1))));
+        stats.carried_out(first);
+        assert!(!stats.is_as_asked());
+        stats.carried_out(second);
+        // Somebody who was slow.
+        stats.carried_out(first);
+        assert_eq!((stats.is_as_asked(), stats.lacking()), (true, 0));
     }
 
     #[test]

@@ -83,6 +83,8 @@ struct Runner {
     selection: Selection,
     /// The core has not heard of it yet.
     selecting: bool,
+    /// The number under which it was asked for.
+    asked: u64,
     /// Connections whose queue had no room.
     late: Vec<PeerKey>,
     /// New pieces that the connections were not rung for.
@@ -120,6 +122,7 @@ impl Runner {
             late: Vec::new(),
             selection: active.core_config.selection.clone(),
             selecting: false,
+            asked: 0,
             news: false,
             rung: now,
             goal_told: u64::MAX,

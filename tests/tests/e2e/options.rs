@@ -47,6 +47,15 @@ fn options_hold_at_once_and_over_restarts() {
     assert_eq!(again.options, details.options, "after a stop");
     assert_eq!(priority(&again), priority(&details));
 
+    // At work: kept when it is answered, before its thread makes a checkpoint of it.
+    for connections in 1..6 {
+        let patch = OptionsPatch { max_connections: Some(Some(connections)), ..OptionsPatch::default() };
+        set(&daemon, &patch);
+        daemon.kill();
+        daemon.start_again();
+        assert_eq!(daemon.details(hash).options.max_connections, Some(connections), "after a kill at work");
+    }
+
     // Without a thread: kept when it is answered, so that not even a kill loses it.
     daemon.tell("/pause", hash, false);
     let patch =

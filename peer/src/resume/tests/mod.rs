@@ -1,6 +1,7 @@
 //! Kills and power cuts at every step, on real files.
 
 mod model;
+mod options;
 mod part;
 mod steps;
 

@@ -37,10 +37,10 @@ impl Runner {
             Input::Written(piece, outcome) => self.written(piece, outcome),
             Input::Checkpointed(outcome) => self.checkpointed(outcome),
             Input::ReadFailed(error) => self.fail(&error),
-            Input::Options(options) => {
+            Input::Options(options, asked) => {
                 self.saving.set_options(&options);
                 limit(&self.active, &options);
-                self.select(&options);
+                self.select(&options, asked);
                 self.active.options = Arc::clone(&options);
                 self.feed(Event::Options(options));
             }

@@ -10,9 +10,13 @@ use crate::torrent::selection::{Selection, by_file};
 impl Runner {
     /// What the user wants may have changed. Files that are wanted only now first get the bytes that wait for them in the
     /// part file: what is written from then on goes to them.
-    pub(super) fn select(&mut self, options: &TorrentOptions) {
+    pub(super) fn select(&mut self, options: &TorrentOptions, asked: u64) {
+        self.asked = asked;
         // Other files may be the same pieces: those that have none of their own, or no bytes.
         if options.priorities == self.active.options.priorities {
+            if !self.selecting {
+                self.active.stats.carried_out(asked);
+            }
             return;
         }
         let selection = Selection::of(&self.active.metainfo, &options.priorities);
@@ -36,6 +40,13 @@ impl Runner {
             self.feed(Event::Selected(self.selection.clone()));
             let wanted_len = self.selection.wanted_len(&self.geometry);
             self.active.stats.set_wanted(wanted_len, self.core.lacking());
+            // What was lacking when the session looked may have come since: the core has nothing to say then.
+            if self.core.is_complete() && self.active.stats.state() == TorrentState::Downloading {
+                self.active.stats.set_state(TorrentState::Seeding);
+            }
+            self.active.stats.carried_out(self.asked);
+            // It may have been taken for a download, and what it reached for no goal.
+            self.unsaid.push_back(Notice::Looked(self.active.link.info_hash));
         }
     }
 
