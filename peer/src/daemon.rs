@@ -101,7 +101,7 @@ impl Daemon {
         let mut random = fastrand::Rng::new();
         let own_peer_id = PeerId::generate(&mut random);
         let key = random.u32(..);
-        let connections = Connections::new(config.max_connections);
+        let connections = Connections::new(config.max_connections, config.max_half_open);
         let room = Arc::new(make_room(&config, &connections)?);
         room.rates.set(SessionSettings::configured(&config).rates());
         let rate_clock = RateClock::start(Arc::clone(&room.rates)).map_err(threads)?;

@@ -98,7 +98,7 @@ impl Accepting {
         });
         match started {
             Ok(()) | Err(SpawnError::Stopping) => {}
-            Err(error @ (SpawnError::Full(_) | SpawnError::Crowded(_))) => {
+            Err(error @ (SpawnError::Full(_) | SpawnError::Crowded(_) | SpawnError::HalfOpen(_))) => {
                 log::debug!("{address}: refused: {error}")
             }
             Err(error @ SpawnError::System(_)) => {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn listen(max: usize) -> (Listener, Arc<Connections>) {
-        let connections = Connections::new(max);
+        let connections = Connections::new(max, max);
         let host = Ipv4Addr::LOCALHOST.into();
         let patience = Duration::from_secs(30);
         let listener =

@@ -2,24 +2,26 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 pub use torrent_common::config::Preallocation;
+use torrent_common::config::ranges::{CONNECTIONS, OutOfRange, RATE, SEED_RATIO, SEED_TIME, Whole};
 
 /// What a user set for one torrent. `None`: as configured for all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TorrentOptions {
-    /// Bytes of payload per second; 0: no limit of its own.
+    /// Bytes of payload per second, at most 2^40; 0: no limit of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub download_limit: Option<u64>,
-    /// Bytes of payload per second; 0: no limit of its own.
+    /// Bytes of payload per second, at most 2^40; 0: no limit of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload_limit: Option<u64>,
-    /// Connections, in both directions together; at least 1.
+    /// Connections, in both directions together; 1 to 65535. To have none, pause it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<usize>,
-    /// Seeding ends when so many times its size were uploaded; 0: never.
+    /// Seeding ends when so many times the size of what is selected were uploaded (a status has it as `selected`); 0: never,
+    /// at most 1000000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed_ratio: Option<f64>,
-    /// Seeding ends so many seconds after it was complete; 0: never.
+    /// Seeding ends so many seconds after it was complete; 0: never, at most a century.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed_time_s: Option<u64>,
     /// Pieces are fetched in order.
@@ -93,14 +95,11 @@ pub struct OptionsPatch {
 }
 
 /// What was asked for makes no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// A torrent that may talk to nobody.
-    #[error("max_connections must be at least 1: pause the torrent to have none")]
-    NoConnections,
-    /// Not a number, or negative.
-    #[error("a seed_ratio is a number from 0 (never stop) up, such as 1.5")]
-    Ratio,
+    /// Too little or too much, as in config.ini.
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
     /// As many priorities as files, or none.
     #[error(
         "there are {given} priorities for {files} files: give one for each, or name single ones in `files`"
@@ -126,6 +125,15 @@ pub(crate) fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// Refuses named values that are out of range.
+pub(crate) fn check_all<T: TryInto<u64>>(
+    range: &Whole,
+    named: impl IntoIterator<Item = (&'static str, Option<Option<T>>)>,
+) -> Result<(), OutOfRange> {
+    let mut set = named.into_iter().filter_map(|(key, value)| Some((key, value.flatten()?)));
+    set.try_for_each(|(key, value)| range.check(key, value.try_into().unwrap_or(u64::MAX)))
 }
 
 /// Enters a named field.
@@ -158,13 +166,13 @@ impl OptionsPatch {
     /// # Errors
     /// [`OptionsError`].
     pub fn check(&self) -> Result<(), OptionsError> {
-        if self.max_connections == Some(Some(0)) {
-            return Err(OptionsError::NoConnections);
+        check_all(&RATE, [("download_limit", self.download_limit), ("upload_limit", self.upload_limit)])?;
+        check_all(&CONNECTIONS, [("max_connections", self.max_connections)])?;
+        check_all(&SEED_TIME, [("seed_time_s", self.seed_time_s)])?;
+        if let Some(ratio) = self.seed_ratio.flatten() {
+            SEED_RATIO.check("seed_ratio", ratio)?;
         }
-        match self.seed_ratio.flatten() {
-            Some(ratio) if !(ratio.is_finite() && ratio >= 0.0) => Err(OptionsError::Ratio),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The options of a torrent with `files` files (padding not counted) after the change.
@@ -259,14 +267,27 @@ mod tests {
     fn nonsense_is_refused() {
         let none = TorrentOptions::default();
         for (json, expected) in [
-            (r#"{"max_connections":0}"#, OptionsError::NoConnections),
-            (r#"{"seed_ratio":-0.5}"#, OptionsError::Ratio),
             (r#"{"priorities":["low"]}"#, OptionsError::Count { given: 1, files: 2 }),
             (r#"{"files":[{"index":2,"priority":"low"}]}"#, OptionsError::NoSuchFile { index: 2, files: 2 }),
         ] {
             assert_eq!(patch(json).applied_to(&none, 2), Err(expected), "{json}");
         }
+        for (json, expected) in [
+            (
+                r#"{"max_connections":0}"#,
+                "max_connections must be a whole number of connections from 1 to 65535",
+            ),
+            (r#"{"max_connections":18446744073709551615}"#, "max_connections must be"),
+            (r#"{"seed_ratio":-0.5}"#, "seed_ratio must be a number from 0 to 1000000"),
+            (r#"{"seed_ratio":1e308}"#, "seed_ratio must be"),
+            (r#"{"seed_time_s":18446744073709551615}"#, "seed_time_s must be"),
+            (r#"{"upload_limit":1099511627777}"#, "upload_limit must be"),
+            (r#"{"download_limit":1099511627777}"#, "download_limit must be"),
+        ] {
+            let error = patch(json).applied_to(&none, 2).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{json}: {error}");
+        }
         let infinite = OptionsPatch { seed_ratio: Some(Some(f64::NAN)), ..OptionsPatch::default() };
-        assert_eq!(infinite.check(), Err(OptionsError::Ratio));
+        assert!(matches!(infinite.check(), Err(OptionsError::Range(_))));
     }
 }

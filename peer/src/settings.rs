@@ -1,10 +1,11 @@
 //! What holds for all torrents of a daemon and can be changed while it runs. A start begins with what config.ini says.
 
 use serde::{Deserialize, Serialize};
+use torrent_common::config::ranges::{ACTIVE_TORRENTS, OutOfRange, RATE, SEED_RATIO, SEED_TIME};
 use torrent_common::config::{PeerConfig, Schedule, ScheduleError};
 
 use crate::limits::Rates;
-use crate::options::named;
+use crate::options::{check_all, named};
 
 /// GET /settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,15 +18,15 @@ pub struct SessionSettings {
     pub alt_download_limit: u64,
     /// The same while the alternative limits hold.
     pub alt_upload_limit: u64,
-    /// Which limits hold.
+    /// Which limits hold. A change that names a schedule and no mode makes `off` `scheduled`.
     pub alt_mode: AltMode,
-    /// When the alternative limits hold, if that is by schedule; empty: never.
+    /// When the alternative limits hold, if that is by schedule; empty or `never`: never.
     pub alt_schedule: String,
     /// Torrents that download, or check what they have, at a time; 0: no limit. The others are queued.
     pub max_active_downloads: usize,
     /// Complete torrents that have connections at a time; 0: no limit. The others are queued.
     pub max_active_seeds: usize,
-    /// Seeding ends when so many times a torrent's size were uploaded; 0: never.
+    /// Seeding ends when so many times the size of what is selected of a torrent were uploaded; 0: never, at most 1000000.
     pub seed_ratio: f64,
     /// Seeding ends so many seconds after a torrent was complete; 0: never.
     pub seed_time_s: u64,
@@ -81,11 +82,11 @@ pub struct SettingsPatch {
 }
 
 /// What was asked for makes no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// Not a number, or negative.
-    #[error("a seed_ratio is a number from 0 (never stop) up, such as 1.5")]
-    Ratio,
+    /// Too little or too much, as in config.ini.
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
     /// Not days and hours.
     #[error("an alt_schedule is {0}")]
     Schedule(#[from] ScheduleError),
@@ -139,14 +140,9 @@ impl SettingsPatch {
         settings: &SessionSettings,
         configured: &SessionSettings,
     ) -> Result<SessionSettings, SettingsError> {
-        if self.seed_ratio.flatten().is_some_and(|ratio| !(ratio.is_finite() && ratio >= 0.0)) {
-            return Err(SettingsError::Ratio);
-        }
-        if let Some(Some(schedule)) = &self.alt_schedule {
-            schedule.parse::<Schedule>()?;
-        }
+        self.check()?;
         let (now, then) = (settings, configured);
-        Ok(SessionSettings {
+        let mut next = SessionSettings {
             download_limit: pick(self.download_limit.as_ref(), &now.download_limit, &then.download_limit),
             upload_limit: pick(self.upload_limit.as_ref(), &now.upload_limit, &then.upload_limit),
             alt_download_limit: pick(
@@ -173,7 +169,41 @@ impl SettingsPatch {
             ),
             seed_ratio: pick(self.seed_ratio.as_ref(), &now.seed_ratio, &then.seed_ratio),
             seed_time_s: pick(self.seed_time_s.as_ref(), &now.seed_time_s, &then.seed_time_s),
-        })
+        };
+        // Who sets a schedule and says nothing else wants it to hold.
+        let has_schedule = next.alt_schedule.parse().is_ok_and(|schedule: Schedule| !schedule.is_empty());
+        if self.alt_schedule.is_some()
+            && self.alt_mode.is_none()
+            && has_schedule
+            && next.alt_mode == AltMode::Off
+        {
+            next.alt_mode = AltMode::Scheduled;
+        }
+        Ok(next)
+    }
+
+    /// Whether every value makes sense.
+    fn check(&self) -> Result<(), SettingsError> {
+        let rates = [
+            ("download_limit", self.download_limit),
+            ("upload_limit", self.upload_limit),
+            ("alt_download_limit", self.alt_download_limit),
+            ("alt_upload_limit", self.alt_upload_limit),
+        ];
+        check_all(&RATE, rates)?;
+        let places = [
+            ("max_active_downloads", self.max_active_downloads),
+            ("max_active_seeds", self.max_active_seeds),
+        ];
+        check_all(&ACTIVE_TORRENTS, places)?;
+        check_all(&SEED_TIME, [("seed_time_s", self.seed_time_s)])?;
+        if let Some(ratio) = self.seed_ratio.flatten() {
+            SEED_RATIO.check("seed_ratio", ratio)?;
+        }
+        if let Some(Some(schedule)) = &self.alt_schedule {
+            schedule.parse::<Schedule>()?;
+        }
+        Ok(())
     }
 }
 
@@ -209,6 +239,34 @@ mod tests {
         assert_eq!(back.applied_to(&changed, &configured).unwrap(), configured);
         let odd = patch(r#"{"alt_schedule":"at night"}"#).applied_to(&changed, &changed);
         assert_eq!(odd, Err(SettingsError::Schedule(ScheduleError)));
-        assert_eq!(patch(r#"{"seed_ratio":-1}"#).applied_to(&changed, &changed), Err(SettingsError::Ratio));
+        for wrong in [
+            r#"{"seed_ratio":-1}"#,
+            r#"{"seed_ratio":1e308}"#,
+            r#"{"max_active_seeds":1000001}"#,
+            r#"{"max_active_downloads":18446744073709551615}"#,
+            r#"{"seed_time_s":18446744073709551615}"#,
+            r#"{"alt_upload_limit":1099511627777}"#,
+        ] {
+            let error = patch(wrong).applied_to(&changed, &changed).unwrap_err();
+            assert!(matches!(error, SettingsError::Range(_)), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_is_set_holds_unless_told_otherwise() {
+        let configured = SessionSettings::configured(&PeerConfig::default());
+        let mode = |json: &str, before: &SessionSettings| {
+            let patch = serde_json::from_str::<SettingsPatch>(json).unwrap();
+            patch.applied_to(before, &configured).unwrap().alt_mode
+        };
+        let nights = r#"{"alt_schedule":"22:00-06:00"}"#;
+        assert_eq!(mode(nights, &configured), AltMode::Scheduled);
+        assert_eq!(mode(r#"{"alt_schedule":"22:00-06:00","alt_mode":"off"}"#, &configured), AltMode::Off);
+        assert_eq!(mode(r#"{"alt_schedule":"22:00-06:00","alt_mode":null}"#, &configured), AltMode::Off);
+        let on = SessionSettings { alt_mode: AltMode::On, ..configured.clone() };
+        assert_eq!(mode(nights, &on), AltMode::On);
+        for never in [r#"{"alt_schedule":"never"}"#, r#"{"alt_schedule":null}"#, r#"{"upload_limit":1}"#] {
+            assert_eq!(mode(never, &configured), AltMode::Off);
+        }
     }
 }

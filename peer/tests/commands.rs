@@ -362,6 +362,7 @@ fn result(stage: &Stage, publish_error: Option<&str>) -> JobStatus {
         magnet: "magnet:?xt=urn:btih:07".into(),
         published: publish_error.is_none(),
         publish_error: publish_error.map(str::to_owned),
+        started_again: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Every key, in the order of config.ini, with what it takes and where that goes.
 
+use super::ranges::{ACTIVE_TORRENTS, CONNECTIONS, SEED_RATIO, SEED_TIME};
 use super::value::{Outcome, Value};
 use super::{Config, PeerConfig, Preallocation, TrackerConfig};
 
@@ -50,20 +51,16 @@ pub(super) const PEER: &[Key<PeerConfig>] = &[
     key("PEER_HOST", |c, v| v.address(&mut c.peer_host)),
     key("PEER_PORT", |c, v| v.number("", 0..=65535, &mut c.peer_port)),
     key("BLOCK_SIZE", |c, v| v.power_of_two(4096..=131_072, &mut c.block_len)),
-    key("MAX_CONNECTIONS", |c, v| v.number("connections", 1..=65535, &mut c.max_connections)),
-    key("MAX_CONNECTIONS_PER_TORRENT", |c, v| {
-        v.number("connections", 1..=65535, &mut c.max_connections_per_torrent)
-    }),
-    key("MAX_CONNECTIONS_PER_ADDRESS", |c, v| {
-        v.number("connections", 1..=65535, &mut c.max_connections_per_address)
-    }),
+    key("MAX_CONNECTIONS", |c, v| v.whole(&CONNECTIONS, 1, &mut c.max_connections)),
+    key("MAX_CONNECTIONS_PER_TORRENT", |c, v| v.whole(&CONNECTIONS, 1, &mut c.max_connections_per_torrent)),
+    key("MAX_CONNECTIONS_PER_ADDRESS", |c, v| v.whole(&CONNECTIONS, 1, &mut c.max_connections_per_address)),
     key("MAX_HALF_OPEN", |c, v| v.number("connections", 1..=1000, &mut c.max_half_open)),
     key("UPLOAD_SLOTS", |c, v| v.number("peers", 0..=1000, &mut c.upload_slots)),
     key("SUPER_SEEDING", |c, v| v.one_of(&[("auto", true), ("off", false)], &mut c.super_seeding)),
-    key("MAX_ACTIVE_DOWNLOADS", |c, v| v.number("torrents", 0..=1_000_000, &mut c.max_active_downloads)),
-    key("MAX_ACTIVE_SEEDS", |c, v| v.number("torrents", 0..=1_000_000, &mut c.max_active_seeds)),
-    key("SEED_RATIO", |c, v| v.decimal(1_000_000.0, &mut c.seed_ratio)),
-    key("SEED_TIME", |c, v| v.number("seconds", 0..=100 * 365 * DAY_S, &mut c.seed_time_s)),
+    key("MAX_ACTIVE_DOWNLOADS", |c, v| v.whole(&ACTIVE_TORRENTS, 1, &mut c.max_active_downloads)),
+    key("MAX_ACTIVE_SEEDS", |c, v| v.whole(&ACTIVE_TORRENTS, 1, &mut c.max_active_seeds)),
+    key("SEED_RATIO", |c, v| v.decimal(&SEED_RATIO, &mut c.seed_ratio)),
+    key("SEED_TIME", |c, v| v.duration(&SEED_TIME, &mut c.seed_time_s)),
     key("DOWNLOAD_LIMIT_KIB", |c, v| v.rate(&mut c.download_limit)),
     key("UPLOAD_LIMIT_KIB", |c, v| v.rate(&mut c.upload_limit)),
     key("ALT_DOWNLOAD_LIMIT_KIB", |c, v| v.rate(&mut c.alt_download_limit)),

@@ -4,11 +4,13 @@
 mod error;
 mod hint;
 mod keys;
+pub mod ranges;
 mod read;
 mod schedule;
 mod value;
 
 pub use error::{ConfigError, Problem};
+pub use ranges::parse_duration;
 pub use schedule::{Schedule, ScheduleError};
 pub use value::is_tracker_url;
 
@@ -108,7 +110,7 @@ pub struct PeerConfig {
     pub max_connections_per_torrent: usize,
     /// MAX_CONNECTIONS_PER_ADDRESS: of one torrent, with one address. Default 100.
     pub max_connections_per_address: usize,
-    /// MAX_HALF_OPEN: connections being dialled at once. Default 32.
+    /// MAX_HALF_OPEN: connections being dialled at once, of all torrents together. Default 100.
     pub max_half_open: usize,
     /// UPLOAD_SLOTS: peers of a torrent uploaded to at once; 0: as many as the uplink serves well. Default 0.
     pub upload_slots: usize,
@@ -118,9 +120,9 @@ pub struct PeerConfig {
     pub max_active_downloads: usize,
     /// MAX_ACTIVE_SEEDS: complete torrents with connections at a time; 0: no limit. Default 0.
     pub max_active_seeds: usize,
-    /// SEED_RATIO: seeding ends when so many times the size were uploaded; 0: never. Default 0.
+    /// SEED_RATIO: seeding ends when so many times the size of what is selected were uploaded; 0: never. Default 0.
     pub seed_ratio: f64,
-    /// SEED_TIME: seeding ends so many seconds after a torrent was complete; 0: never. Default 0.
+    /// SEED_TIME: seeding ends so many seconds after a torrent was complete; 0: never. In the file also as 12h. Default 0.
     pub seed_time_s: u64,
     /// DOWNLOAD_LIMIT_KIB: bytes of payload per second, of all torrents together; 0: no limit. Default 0.
     pub download_limit: u64,
@@ -203,7 +205,7 @@ impl Default for PeerConfig {
             max_connections: 1000,
             max_connections_per_torrent: 200,
             max_connections_per_address: 100,
-            max_half_open: 32,
+            max_half_open: 100,
             upload_slots: 0,
             super_seeding: true,
             max_active_downloads: 0,

@@ -197,6 +197,11 @@ fn errors_name_file_line_and_what_was_meant() {
             "[peer]\nPREALLOCATION = yes",
             "config.ini:2: PREALLOCATION in [peer] is \"yes\", and must be none or sparse or full",
         ),
+        (
+            "[peer]\nSEED_TIME = 1w",
+            "config.ini:2: SEED_TIME in [peer] is \"1w\", and must be a whole number of seconds from 0 to 3153600000, or \
+             such as 30m, 12h or 7d",
+        ),
         ("[peer]\nSTATE_DIR =", "config.ini:2: STATE_DIR in [peer] is \"\", and must be a path"),
     ];
     for (text, expected) in table {
@@ -340,6 +345,14 @@ fn files_are_looked_for_in_order() {
 fn files_that_cannot_be_read_are_errors() {
     assert!(load(Some("c"), &[], &[("config.ini", 1)]).0.unwrap_err().starts_with("cannot read c: "));
     assert!(load(None, &[], &[("config.ini", 0)]).0.unwrap_err().starts_with("cannot read config.ini: "));
+}
+
+#[test]
+fn a_time_of_seeding_may_have_its_unit() {
+    for (text, expected) in [("604800", 604_800), ("604800s", 604_800), ("168h", 604_800), ("7d", 604_800)] {
+        let config = parse(&format!("[peer]\nSEED_TIME = {text}")).unwrap();
+        assert_eq!(config.peer.seed_time_s, expected, "{text}");
+    }
 }
 
 proptest! {

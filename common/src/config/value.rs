@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::CheckReads;
+use super::ranges::{Decimal, RATE_KIB, Whole, parse_duration};
 use super::schedule::{Schedule, ScheduleError};
 
 /// A value as it stands in the file, and what paths in it mean.
@@ -21,45 +22,52 @@ pub(super) type Outcome = Result<(), String>;
 
 impl Value<'_> {
     /// A whole number in `range` of `unit` (may be empty).
-    pub fn number<T: TryFrom<u64>>(&self, unit: &str, range: RangeInclusive<u64>, to: &mut T) -> Outcome {
+    pub fn number<T: TryFrom<u64>>(
+        &self,
+        unit: &'static str,
+        range: RangeInclusive<u64>,
+        to: &mut T,
+    ) -> Outcome {
         self.scaled(unit, range, 1, to)
     }
 
     /// A whole number in `range`, kept times `factor`.
     pub fn scaled<T: TryFrom<u64>>(
         &self,
-        unit: &str,
+        unit: &'static str,
         range: RangeInclusive<u64>,
         factor: u64,
         to: &mut T,
     ) -> Outcome {
-        let number = self.text.parse().ok().filter(|number| range.contains(number));
+        self.whole(&Whole { unit, range }, factor, to)
+    }
+
+    /// A whole number of these, kept times `factor`.
+    pub fn whole<T: TryFrom<u64>>(&self, of: &Whole, factor: u64, to: &mut T) -> Outcome {
+        let number = self.text.parse().ok().filter(|&number| of.contains(number));
         let value = number.and_then(|number| T::try_from(number.checked_mul(factor)?).ok());
-        let of = if unit.is_empty() { "" } else { " of " };
-        *to = value.ok_or_else(|| {
-            format!(
-                "a whole number{of}{unit} from {} to {}{}",
-                range.start(),
-                range.end(),
-                self.comment_hint()
-            )
-        })?;
+        *to = value.ok_or_else(|| format!("{of}{}", self.comment_hint()))?;
         Ok(())
     }
 
-    /// A number from 0 to `max`, with a point if it is not whole.
-    pub fn decimal(&self, max: f64, to: &mut f64) -> Outcome {
+    /// A number of these, with a point if it is not whole.
+    pub fn decimal(&self, of: &Decimal, to: &mut f64) -> Outcome {
         let plain = self.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let number = self.text.parse::<f64>().ok().filter(|number| plain && (0.0..=max).contains(number));
-        *to =
-            number.ok_or_else(|| format!("a number from 0 to {max}, such as 1.5{}", self.comment_hint()))?;
+        let number = self.text.parse::<f64>().ok().filter(|&number| plain && of.contains(number));
+        *to = number.ok_or_else(|| format!("{of}{}", self.comment_hint()))?;
+        Ok(())
+    }
+
+    /// A time in seconds, or with its unit after it.
+    pub fn duration(&self, of: &Whole, to: &mut u64) -> Outcome {
+        let time = parse_duration(self.text).filter(|&time| of.contains(time));
+        *to = time.ok_or_else(|| format!("{of}, or such as 30m, 12h or 7d{}", self.comment_hint()))?;
         Ok(())
     }
 
     /// A rate in KiB per second, kept in bytes; 0: no limit.
     pub fn rate(&self, to: &mut u64) -> Outcome {
-        // A TiB per second: more is a mistake.
-        self.scaled("KiB per second (0: no limit)", 0..=1 << 30, 1024, to)
+        self.whole(&RATE_KIB, 1024, to)
     }
 
     /// Days and hours; may be empty.

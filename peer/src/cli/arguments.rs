@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 
 use argh::TopLevelCommand;
+use torrent_common::config::parse_duration;
+use torrent_common::config::ranges::{CONNECTIONS, RATE, SEED_RATIO, SEED_TIME, Whole};
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -93,22 +95,19 @@ pub fn rate(text: &str) -> Result<u64, String> {
     if let Ok(whole) = number.parse::<u64>()
         && !number.starts_with('+')
     {
-        return whole.checked_mul(unit).ok_or_else(wrong);
+        return within(&RATE, text, whole.checked_mul(unit).ok_or_else(wrong)?);
     }
     let value = decimal(number).ok_or_else(wrong)? * unit as f64;
-    // An exabyte per second is no rate either.
-    if value > 1e18 {
-        return Err(wrong());
-    }
-    format!("{value:.0}").parse().map_err(|_| wrong())
+    within(&RATE, text, format!("{value:.0}").parse().map_err(|_| wrong())?)
 }
 
-/// For options that are a ratio of bytes uploaded to a torrent's size; 0: no goal.
+/// For options that are a ratio of bytes uploaded to the size of what is selected; 0: no goal.
 ///
 /// # Errors
 /// In words for the user.
 pub fn ratio(text: &str) -> Result<f64, String> {
-    decimal(text).ok_or_else(|| format!("{text:?} is not a ratio: a number such as 2 or 1.5; 0 for no goal"))
+    let ratio = decimal(text).filter(|&ratio| SEED_RATIO.contains(ratio));
+    ratio.ok_or_else(|| format!("{text:?} is not a ratio: {SEED_RATIO}; 0 for no goal"))
 }
 
 /// For options that are a time: seconds, or with m, h or d after it minutes, hours or days. 0: no goal.
@@ -116,19 +115,10 @@ pub fn ratio(text: &str) -> Result<f64, String> {
 /// # Errors
 /// In words for the user.
 pub fn duration(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.as_bytes().last() {
-        Some(b's') => (text.get(..text.len() - 1), 1),
-        Some(b'm') => (text.get(..text.len() - 1), 60),
-        Some(b'h') => (text.get(..text.len() - 1), 3600),
-        Some(b'd') => (text.get(..text.len() - 1), 86_400),
-        _ => (Some(text), 1_u64),
-    };
-    number
-        .and_then(|number| number.parse::<u64>().ok())
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| {
-            format!("{text:?} is not a time: seconds, or such as 90s, 30m, 12h or 7d; 0 for no goal")
-        })
+    let time = parse_duration(text).ok_or_else(|| {
+        format!("{text:?} is not a time: seconds, or such as 90s, 30m, 12h or 7d; 0 for no goal")
+    })?;
+    within(&SEED_TIME, text, time)
 }
 
 /// For options that are a number of connections: at least 1.
@@ -136,10 +126,20 @@ pub fn duration(text: &str) -> Result<u64, String> {
 /// # Errors
 /// In words for the user.
 pub fn connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(format!("{text:?} is not a number of connections: at least 1")),
-    }
+    number(&CONNECTIONS, text)
+}
+
+/// For options that are a whole number.
+///
+/// # Errors
+/// In words for the user.
+pub fn number(of: &Whole, text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| of.contains(number));
+    number.and_then(|number| usize::try_from(number).ok()).ok_or_else(|| format!("{text:?} is not {of}"))
+}
+
+fn within(of: &Whole, text: &str, value: u64) -> Result<u64, String> {
+    if of.contains(value) { Ok(value) } else { Err(format!("{text:?} is not {of}")) }
 }
 
 /// Digits with at most one point: neither a sign, nor an exponent, nor words like `inf`.
@@ -202,13 +202,26 @@ mod tests {
         ] {
             assert_eq!(rate(text), Ok(expected), "{text}");
         }
-        for bad in
-            ["", "K", "-1", "+1", "1e3", "1T", "infK", "nan", "1..2", "99999999999999999999G", "é", "1 M"]
-        {
+        for bad in [
+            "",
+            "K",
+            "-1",
+            "+1",
+            "1e3",
+            "1T",
+            "infK",
+            "nan",
+            "1..2",
+            "99999999999999999999G",
+            "é",
+            "1 M",
+            "1025G",
+            "2000000M",
+        ] {
             assert!(rate(bad).is_err(), "{bad}");
         }
         assert_eq!((ratio("0"), ratio("1.5")), (Ok(0.0), Ok(1.5)));
-        for bad in ["", "-1", "inf", "nan", "1e3", "x", "."] {
+        for bad in ["", "-1", "inf", "nan", "1e3", "x", ".", "1000001"] {
             assert!(ratio(bad).is_err(), "{bad}");
         }
         for (text, expected) in
@@ -216,11 +229,12 @@ mod tests {
         {
             assert_eq!(duration(text), Ok(expected), "{text}");
         }
-        for bad in ["", "m", "-1", "1.5h", "1w", "99999999999999999d", "é"] {
+        for bad in ["", "m", "-1", "1.5h", "1w", "99999999999999999d", "é", "36501d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert!(connections("0").is_err() && connections("x").is_err());
         assert_eq!(connections("7"), Ok(7));
+        assert!(connections("65536").unwrap_err().contains("from 1 to 65535"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! KEY=VALUE of `torrent-status --set`, made into what the control API takes. Keys are the API's; `-` is as good as `_`.
 
-use super::arguments::{connections, duration, rate, ratio};
+use torrent_common::config::ranges::ACTIVE_TORRENTS;
+
+use super::arguments::{connections, duration, number, rate, ratio};
 use crate::options::{FilePriority, OptionsPatch, Preallocation, Priority};
 use crate::settings::{AltMode, SettingsPatch};
 
@@ -126,7 +128,7 @@ fn alt_mode(text: &str) -> Result<AltMode, String> {
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a number of torrents; 0 for no limit"))
+    number(&ACTIVE_TORRENTS, text).map_err(|error| format!("{error}; 0 for no limit"))
 }
 
 /// Indices (from 0) of files numbered from 1, as in `1,3-5`.

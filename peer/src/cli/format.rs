@@ -56,9 +56,9 @@ pub fn percent(progress: f64) -> String {
     format!("{:.1}%", thousandths / 10.0)
 }
 
-/// Bytes uploaded for each one downloaded; of the payload's size when nothing was downloaded here.
+/// Bytes uploaded for each one that is selected: the same that SEED_RATIO is about, whether it was downloaded here or made.
 pub fn ratio(status: &TorrentStatus) -> String {
-    match if status.downloaded > 0 { status.downloaded } else { status.size } {
+    match status.selected {
         0 => NONE.into(),
         base => format!("{:.2}", status.uploaded as f64 / base as f64),
     }
@@ -219,9 +219,11 @@ mod tests {
 
     #[test]
     fn ratios() {
-        assert_eq!(ratio(&status(TorrentState::Seeding)), "0.20");
-        assert_eq!(ratio(&TorrentStatus { downloaded: 0, ..status(TorrentState::Seeding) }), "0.10");
-        assert_eq!(ratio(&TorrentStatus { downloaded: 0, size: 0, ..status(TorrentState::Seeding) }), "-");
+        let all = status(TorrentState::Seeding);
+        assert_eq!(ratio(&all), "0.10");
+        assert_eq!(ratio(&TorrentStatus { downloaded: 0, ..all.clone() }), "0.10");
+        assert_eq!(ratio(&TorrentStatus { selected: all.size / 2, ..all.clone() }), "0.20");
+        assert_eq!(ratio(&TorrentStatus { selected: 0, ..all }), "-");
     }
 
     #[test]

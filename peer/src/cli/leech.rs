@@ -57,7 +57,7 @@ struct Arguments {
     /// connections to peers
     #[argh(option, from_str_fn(arguments::connections))]
     max_peers: Option<usize>,
-    /// once complete, stop seeding when so many times its size were uploaded, such as 2 or 1.5; 0: never
+    /// once complete, stop seeding when so many times the size of what is selected were uploaded, such as 2 or 1.5; 0: never
     #[argh(option, from_str_fn(arguments::ratio))]
     ratio: Option<f64>,
     /// once complete, stop seeding after so long, such as 12h or 7d; 0: never

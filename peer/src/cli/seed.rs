@@ -8,9 +8,9 @@ use argh::FromArgs;
 
 use super::interrupt::Interrupt;
 use super::progress::Bar;
-use super::{Failure, Out, arguments, format, settings};
+use super::{Failure, Out, arguments, format, out, settings};
 use crate::control::ControlClient;
-use crate::control::api::{JobStatus, SeedRequest, SeedResult};
+use crate::control::api::{JobStatus, SeedRequest, SeedResult, TorrentState};
 use crate::options::OptionsPatch;
 
 /// Between two looks at the job: a twentieth of the time it has taken so far, so that waiting adds little to any job.
@@ -97,6 +97,9 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     if let Some(copy) = &arguments.torrent {
         result.torrent_path = save_copy(&result.torrent_path, copy)?;
     }
+    if let Some(state) = result.started_again.filter(|_| !arguments.json) {
+        out::complain(started_again(state));
+    }
     if arguments.json {
         out.json(&result)?;
     } else {
@@ -109,6 +112,17 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
             "it is seeded, but not in the catalogue: {}",
             format::text(error, 500)
         ))),
+    }
+}
+
+/// What became of a torrent that was known and stood still.
+const fn started_again(state: TorrentState) -> &'static str {
+    match state {
+        TorrentState::Finished => {
+            "it was known, and seeded as long as it was to be: it is seeded again, without the goals that it has reached"
+        }
+        TorrentState::Error => "it was known, and stood still for an error: it is started again",
+        _ => "it was known, and paused: it is seeded again",
     }
 }
 

@@ -3,8 +3,11 @@
 //! Strangers that have not said yet what they want are kept apart: they may hold a quarter of the places, and who has been
 //! silent longest goes when more come. So a storm of them costs nobody else a place, and who speaks at once, as every honest
 //! peer does, gets in.
+//!
+//! Addresses that we dial are counted as well, until the handshake is done. A torrent may be dialling as many as there are
+//! free places for that: however many dead addresses the others have, one that begins finds a place.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +32,7 @@ const HOST_LEAST: usize = 16;
 #[derive(Debug)]
 pub struct Connections {
     max: usize,
+    max_half_open: usize,
     next_key: AtomicU64,
     shutdown: Shutdown,
     threads: Mutex<Threads>,
@@ -39,6 +43,8 @@ struct Threads {
     running: HashMap<PeerKey, Place>,
     /// Strangers that have not finished their handshake, the first come first.
     greeting: BTreeSet<PeerKey>,
+    /// Addresses being dialled, or greeted.
+    dialling: HashSet<PeerKey>,
     /// How many places each host has.
     hosts: HashMap<Host, usize>,
     /// Have said goodbye; joined by whoever comes by next.
@@ -61,7 +67,12 @@ pub enum Origin {
     /// A stranger from there did.
     Stranger(IpAddr),
     /// We did.
-    Ours(IpAddr),
+    Ours {
+        /// The other end.
+        ip: IpAddr,
+        /// Addresses that the same torrent is dialling already.
+        dialling: usize,
+    },
 }
 
 /// What a connection thread is given of the registry.
@@ -87,6 +98,9 @@ pub enum SpawnError {
     /// One host has half of all connections.
     #[error("its host has {0} connections already, half of MAX_CONNECTIONS")]
     Crowded(usize),
+    /// Enough is being dialled.
+    #[error("its torrent dials as many addresses as it may, of {0} in all (MAX_HALF_OPEN)")]
+    HalfOpen(usize),
     /// The daemon is being stopped.
     #[error("the daemon stops")]
     Stopping,
@@ -96,10 +110,11 @@ pub enum SpawnError {
 }
 
 impl Connections {
-    /// Room for `max` connections.
-    pub fn new(max: usize) -> Arc<Self> {
+    /// Room for `max` connections, `max_half_open` of them being dialled.
+    pub fn new(max: usize, max_half_open: usize) -> Arc<Self> {
         Arc::new(Self {
             max,
+            max_half_open,
             next_key: AtomicU64::new(1),
             shutdown: Shutdown::new(),
             threads: Mutex::default(),
@@ -165,7 +180,7 @@ impl Connections {
         waker: &Waker,
         evicted: &Shutdown,
     ) -> Result<(), SpawnError> {
-        let (Origin::Stranger(ip) | Origin::Ours(ip)) = origin;
+        let (Origin::Stranger(ip) | Origin::Ours { ip, .. }) = origin;
         let (host, is_stranger) = (Host::of(ip), matches!(origin, Origin::Stranger(_)));
         let ended = {
             let mut threads = self.lock();
@@ -178,6 +193,12 @@ impl Connections {
             }
             if is_full {
                 return Err(SpawnError::Full(self.max));
+            }
+            if let Origin::Ours { dialling, .. } = origin {
+                if dialling >= self.max_half_open.saturating_sub(threads.dialling.len()) {
+                    return Err(SpawnError::HalfOpen(self.max_half_open));
+                }
+                threads.dialling.insert(key);
             }
             let its = threads.hosts.entry(host).or_default();
             let most = (self.max / HOST_SHARE).max(HOST_LEAST);
@@ -208,6 +229,7 @@ impl Connections {
     fn leave(&self, key: PeerKey) {
         let mut threads = self.lock();
         threads.greeting.remove(&key);
+        threads.dialling.remove(&key);
         let Some(Place { host, worker, .. }) = threads.running.remove(&key) else { return };
         threads.ended.extend(worker);
         if let Some(its) = threads.hosts.get_mut(&host) {
@@ -237,7 +259,11 @@ impl Threads {
 impl Lease {
     /// The handshake is done: the place is kept. False if it was needed for others, and the connection must end.
     pub fn settle(&self) -> bool {
-        self.registry.lock().greeting.remove(&self.key);
+        {
+            let mut threads = self.registry.lock();
+            threads.greeting.remove(&self.key);
+            threads.dialling.remove(&self.key);
+        }
         !self.is_evicted()
     }
 
@@ -260,7 +286,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::os::fd::AsFd;
 
-    const THEM: Origin = Origin::Ours(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    const THEM: Origin = Origin::Ours { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), dialling: 0 };
 
     fn stranger(last: u8) -> Origin {
         Origin::Stranger(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
@@ -282,7 +308,7 @@ mod tests {
 
     #[test]
     fn who_says_nothing_gives_its_place_to_who_comes() {
-        let connections = Connections::new(8);
+        let connections = Connections::new(8, 8);
         let (gone, left) = crossbeam_channel::unbounded();
         // A quarter of eight places.
         assert!(silent(&connections, 1, &gone) && silent(&connections, 2, &gone));
@@ -314,7 +340,7 @@ mod tests {
 
     #[test]
     fn one_host_takes_half_of_all_places_at_most() {
-        let connections = Connections::new(40);
+        let connections = Connections::new(40, 8);
         let hold = |origin| {
             connections.spawn(origin, |lease| {
                 lease.settle();
@@ -332,8 +358,46 @@ mod tests {
     }
 
     #[test]
+    fn a_torrent_dials_as_many_as_are_free_and_one_that_begins_finds_a_place() {
+        let connections = Connections::new(40, 8);
+        let (hold, held) = crossbeam_channel::bounded::<()>(0);
+        let (say, settled) = crossbeam_channel::bounded(0);
+        let dial = |dialling| {
+            let (held, say) = (held.clone(), say.clone());
+            let origin = Origin::Ours { ip: Ipv4Addr::LOCALHOST.into(), dialling };
+            connections.spawn(origin, move |lease| {
+                let _ = held.recv();
+                lease.settle();
+                say.send(()).unwrap();
+                let idle = Waker::new().unwrap();
+                while !lease.shutdown.is_set() {
+                    lease.waker.wait(idle.as_fd(), PollFlags::IN, None).unwrap();
+                }
+            })
+        };
+        for dialling in 0..4 {
+            dial(dialling).unwrap();
+        }
+        assert!(matches!(dial(4), Err(SpawnError::HalfOpen(8))), "half of all, while nobody else dials");
+        dial(0).unwrap();
+        dial(1).unwrap();
+        assert!(matches!(dial(2), Err(SpawnError::HalfOpen(8))));
+        dial(0).unwrap();
+        dial(0).unwrap();
+        assert!(matches!(dial(0), Err(SpawnError::HalfOpen(8))), "there are no more");
+        // Who is connected is not being dialled any more.
+        drop(hold);
+        (0..8).for_each(|_| settled.recv().unwrap());
+        dial(3).unwrap();
+        settled.recv().unwrap();
+        assert_eq!(connections.count(), 9);
+        connections.stop();
+        assert!(connections.lock().dialling.is_empty());
+    }
+
+    #[test]
     fn the_limit_is_kept_and_places_come_free() {
-        let connections = Connections::new(1);
+        let connections = Connections::new(1, 8);
         let (hold, held) = crossbeam_channel::bounded::<()>(0);
         let (left, gone) = crossbeam_channel::bounded::<()>(0);
         connections
@@ -354,7 +418,7 @@ mod tests {
 
     #[test]
     fn stopping_wakes_sleepers() {
-        let connections = Connections::new(8);
+        let connections = Connections::new(8, 8);
         for _ in 0..8 {
             connections
                 .spawn(THEM, |lease| {

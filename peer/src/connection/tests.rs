@@ -30,7 +30,7 @@ use crate::torrent::event::{CloseReason, Command, Direction, PeerEvent};
 use crate::torrent::have::Have;
 use crate::torrent::input::Input;
 
-const OURS: Origin = Origin::Ours(IpAddr::V4(Ipv4Addr::LOCALHOST));
+const OURS: Origin = Origin::Ours { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), dialling: 0 };
 const PATIENCE: Duration = Duration::from_secs(20);
 const OWN: PeerId = PeerId::new(*b"-TF0100-aaaaaaaaaaaa");
 const THEIRS: PeerId = PeerId::new(*b"-XX0001-bbbbbbbbbbbb");
@@ -90,7 +90,7 @@ impl World {
             timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE },
             limits: TorrentLimits::default(),
         });
-        Self { metainfo, bytes, link, inputs, connections: Connections::new(4), _folder: folder }
+        Self { metainfo, bytes, link, inputs, connections: Connections::new(4, 4), _folder: folder }
     }
 
     /// A peer dials us, with these feature bits.

@@ -54,6 +54,11 @@ pub const OPTIONS_BODY_MAX: usize = 8 << 20;
 /// Bytes of any other body at most.
 pub const BODY_MAX: usize = 64 << 10;
 
+/// Every path, for those who ask for another.
+const PATHS: &str = "GET /, /status, /torrents, /torrents/{info-hash}, /torrents/{info-hash}/status, /settings, /jobs/{number}; \
+                     POST /seed, /leech, /pause, /resume, /remove, /torrents/{info-hash}/options, /settings, \
+                     /jobs/{number}/cancel";
+
 /// Bytes of the path and query at most.
 const TARGET_MAX: usize = 4096;
 
@@ -77,7 +82,7 @@ impl Route {
             (Some("pause"), None, ..) => Self::Pause,
             (Some("resume"), None, ..) => Self::Resume,
             (Some("remove"), None, ..) => Self::Remove,
-            _ => return Err(Denied::new(404, "no such path: see GET /")),
+            _ => return Err(Denied::new(404, format!("no such path; there are {PATHS}"))),
         };
         Ok(found)
     }
@@ -425,6 +430,19 @@ mod tests {
             ),
             411
         );
+    }
+
+    #[test]
+    fn the_paths_that_are_named_are_there() {
+        for method in PATHS.split("; ") {
+            let (method, paths) = method.split_once(' ').unwrap();
+            for path in paths.split(',') {
+                let path = path.trim().replace("{info-hash}", &"ab".repeat(20)).replace("{number}", "7");
+                let route = Route::parse(&path, method).unwrap_or_else(|denied| panic!("{path}: {denied:?}"));
+                assert_eq!(route.method(), method, "{path}");
+            }
+        }
+        assert!(Route::parse("/x", "GET").unwrap_err().message.contains("POST /seed, /leech"));
     }
 
     #[test]

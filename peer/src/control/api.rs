@@ -67,7 +67,8 @@ pub struct TorrentStatus {
     pub selected: u64,
     /// Bytes of payload downloaded, in all sessions.
     pub downloaded: u64,
-    /// Bytes of payload uploaded, in all sessions.
+    /// Bytes of payload uploaded, in all sessions. The ratio that goals and the commands speak of is `uploaded / selected`,
+    /// whether the payload was downloaded here or made of what was there.
     pub uploaded: u64,
     /// Now.
     pub download_rate: u64,
@@ -212,6 +213,9 @@ pub struct SeedResult {
     pub published: bool,
     /// Why it is not in the catalogue although it should be.
     pub publish_error: Option<String>,
+    /// What it did, if it was known and stood still (`paused`, `finished` or `error`): it was started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_again: Option<TorrentState>,
 }
 
 /// POST /leech: exactly one of the two ways to say which torrent. Answered with [`TorrentStatus`].

@@ -121,6 +121,7 @@ impl Engine for FakeEngine {
                 magnet: "m".into(),
                 published: true,
                 publish_error: None,
+                started_again: None,
             })),
             _ => None,
         }

@@ -110,7 +110,7 @@ impl Shared {
         let reached = {
             let mut table = self.table();
             let Some(entry) = table.entries.get_mut(info_hash) else { return false };
-            let goals = Goals::of(&entry.options, &settings, entry.total_len);
+            let goals = Goals::of(&entry.options, &settings, entry.selected_len());
             entry.stats.upload_goal.store(goals.uploaded.unwrap_or(u64::MAX), Ordering::Relaxed);
             let seeds = entry.is_complete() && entry.is_wanted();
             let reached = seeds && is_reached(entry, &goals);
@@ -184,7 +184,7 @@ impl Shared {
     /// The options of a finished torrent that the user wants to be seeded on: the goals that it has reached do not hold for
     /// it any more.
     pub(super) fn beyond_goals(entry: &Entry, settings: &SessionSettings) -> TorrentOptions {
-        let goals = Goals::of(&entry.options, settings, entry.total_len);
+        let goals = Goals::of(&entry.options, settings, entry.selected_len());
         let mut options = TorrentOptions::clone(&entry.options);
         if goals.is_uploaded(entry.stats.uploaded.load(Ordering::Relaxed)) {
             options.seed_ratio = Some(0.0);

@@ -202,10 +202,16 @@ impl Shared {
             if !new.options.is_empty() {
                 self.change_options(&info_hash, &new.options, new.metainfo.payload_files().count())?;
             }
-            if status.state != TorrentState::Error {
-                return Ok(status);
+            let starts_again = match status.state {
+                // Asked for again: what it stood still for may be mended.
+                TorrentState::Error => true,
+                // Who makes a torrent of it wants it seeded, whatever was wanted before.
+                TorrentState::Paused | TorrentState::Finished => new.is_made(),
+                _ => false,
+            };
+            if !starts_again {
+                return self.table().entries.get(&info_hash).map(Entry::status).ok_or(Refusal::NotFound);
             }
-            // Asked for again: what it stood still for may be mended.
             self.resume_torrent(&info_hash)?;
             let status = self.table().entries.get(&info_hash).map(Entry::status);
             return status.ok_or(Refusal::NotFound);

@@ -86,6 +86,11 @@ impl Entry {
         self.stats.lacking() == 0
     }
 
+    /// Bytes of the pieces that are wanted.
+    pub fn selected_len(&self) -> u64 {
+        self.stats.wanted_len.load(Ordering::Relaxed)
+    }
+
     /// What it wants a place for.
     pub fn kind(&self) -> Kind {
         if self.is_complete() || self.stats.state() == TorrentState::Seeding {
@@ -109,7 +114,7 @@ impl Entry {
         // All is had, and not in its place yet.
         let state =
             if state == TorrentState::Seeding && left > 0 { TorrentState::Downloading } else { state };
-        let wanted = stats.wanted_len.load(Ordering::Relaxed).max(left);
+        let wanted = self.selected_len().max(left);
         let done = match state {
             TorrentState::Checking => stats.checked.load(Ordering::Relaxed),
             _ => wanted.saturating_sub(left),

@@ -13,12 +13,12 @@ pub struct Goals {
 }
 
 impl Goals {
-    /// What is set for the torrent of `size` bytes, or for all. A torrent without bytes has no ratio.
-    pub fn of(options: &TorrentOptions, settings: &SessionSettings, size: u64) -> Self {
+    /// What is set for a torrent of which `selected` bytes are wanted, or for all. One of which none are has no ratio.
+    pub fn of(options: &TorrentOptions, settings: &SessionSettings, selected: u64) -> Self {
         let ratio = options.seed_ratio.unwrap_or(settings.seed_ratio);
         let time = options.seed_time_s.unwrap_or(settings.seed_time_s);
         Self {
-            uploaded: (ratio > 0.0 && size > 0).then(|| bytes(ratio, size)),
+            uploaded: (ratio > 0.0 && selected > 0).then(|| bytes(ratio, selected)),
             complete_s: (time > 0).then_some(time),
         }
     }

@@ -15,7 +15,7 @@ use torrent_common::worker::Worker;
 use super::Shared;
 use super::start::NewTorrent;
 use crate::catalogue::{CatalogueClient, Publication};
-use crate::control::api::{JobStatus, SeedRequest, SeedResult};
+use crate::control::api::{JobStatus, SeedRequest, SeedResult, TorrentState};
 use crate::control::engine::Refusal;
 use crate::storage::device;
 use crate::text::escape_for_log;
@@ -143,7 +143,11 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
     let created = shared.room.hashers.install(|| create::create(&options, progress))?;
     let metainfo = Arc::new(Metainfo::parse(&created.bytes, &shared.limits())?);
     let torrent_path = keep_torrent_file(&shared.config.torrent_dir, &metainfo, &created.bytes)?;
+    let before = shared.table().entries.get(&metainfo.info_hash).map(|entry| entry.stats.state());
     let published = add_and_publish(shared, &request, &metainfo, created)?;
+    let stood_still = |state: &TorrentState| {
+        matches!(state, TorrentState::Paused | TorrentState::Finished | TorrentState::Error)
+    };
     Ok(SeedResult {
         info_hash: metainfo.info_hash,
         name: metainfo.name.clone(),
@@ -151,6 +155,7 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
         magnet: magnet_link(&metainfo),
         published: !request.private && published.is_ok(),
         publish_error: published.err(),
+        started_again: before.filter(stood_still),
     })
 }
 

@@ -45,6 +45,8 @@ const LINGER: Duration = Duration::from_secs(30);
 const CROWD: usize = 64;
 /// So long.
 const SHORT_LINGER: Duration = Duration::from_secs(1);
+/// Addresses that one torrent dials at a time, however many all may.
+const MAX_DIALLING: usize = 32;
 /// Between two looks whether a session that has no room for a notice waits for the torrent.
 const RETRY: Duration = Duration::from_millis(50);
 /// Characters of a torrent's name in log lines.
@@ -95,6 +97,11 @@ impl NewTorrent {
         let (output, name) = (path.parent()?.to_path_buf(), path.file_name()?.to_os_string());
         let root = (name.to_str() != Some(metainfo.root.to_string().as_str())).then_some(name);
         Some(Self { metainfo, output, options, bytes: created.bytes, root, hashed: Some(created.stamps) })
+    }
+
+    /// It was just made, to be seeded.
+    pub const fn is_made(&self) -> bool {
+        self.hashed.is_some()
     }
 
     /// One whose payload is to be in `output`; what is there already will be checked.
@@ -413,7 +420,7 @@ impl Start {
             super_seeding: config.super_seeding,
             max_connections: config.max_connections_per_torrent,
             max_per_host: config.max_connections_per_address,
-            max_half_open: config.max_half_open,
+            max_half_open: config.max_half_open.min(MAX_DIALLING),
             private: metainfo.private,
             sequential: config.sequential,
             ..CoreConfig::new(shared.own_peer_id)

@@ -4,6 +4,7 @@ use torrent_common::ids::InfoHash;
 use torrent_peer::control::api::{ApiError, LeechRequest, SeedRequest, TorrentDetails, TorrentState};
 use torrent_peer::options::{FilePriority, OptionsPatch, Priority, TorrentOptions};
 use torrent_peer::settings::{SessionSettings, SettingsPatch};
+use torrent_tests::command::command;
 use torrent_tests::daemon::{Daemon, seed_request};
 use torrent_tests::payload::{ODD_TREE, write_file, write_tree};
 use torrent_tests::room::Room;
@@ -78,7 +79,7 @@ fn options_hold_at_once_and_over_restarts() {
     assert_eq!(daemon.details(hash).options, expected);
 
     for (patch, words) in [
-        (OptionsPatch { max_connections: Some(Some(0)), ..OptionsPatch::default() }, "at least 1"),
+        (OptionsPatch { max_connections: Some(Some(0)), ..OptionsPatch::default() }, "from 1 to 65535"),
         (
             OptionsPatch { priorities: Some(Some(vec![Priority::Low])), ..OptionsPatch::default() },
             "priorities",
@@ -249,5 +250,37 @@ fn seeding_ends_at_its_goal_and_goes_on_when_resumed() {
     leecher.wait_for("finished by time", hash, finished);
     leecher.stop();
     seeder.stop();
+    tracker.stop();
+}
+
+#[test]
+fn what_is_seeded_again_although_it_stood_still_is_started_again() {
+    let room = Room::new("seed-again");
+    let tracker = Tracker::start(&room);
+    let daemon = Daemon::start(&room, "daemon", &tracker.url());
+    let path = room.folder("source").join("some.bin");
+    write_file(&path, 300_000, 6);
+    let seed = |more: &[&str]| {
+        let input = ["--input", path.to_str().unwrap()];
+        command(&room, &daemon, "torrent-seed", &[&input, more].concat())
+    };
+    let first = seed(&[]);
+    assert_eq!((first.code, first.err.as_str()), (Some(0), ""));
+    let hash = daemon.status().torrents[0].info_hash;
+    assert_eq!(seed(&[]).err, "", "it is seeded: nothing to be said");
+    daemon.tell("/pause", hash, false);
+    let again = seed(&[]);
+    assert!(again.err.contains("paused: it is seeded again"), "{again:?}");
+    assert_eq!(again.ok(), first.ok());
+    daemon.wait_for_seeding(hash);
+
+    let patch = OptionsPatch { seed_time_s: Some(Some(1)), ..OptionsPatch::default() };
+    daemon.post(&format!("/torrents/{hash}/options"), &patch).json::<TorrentDetails>();
+    daemon.wait_for("finished", hash, |details| details.status.state == TorrentState::Finished);
+    let again = seed(&["--json"]).json();
+    assert_eq!(again["started_again"], "finished");
+    let details = daemon.wait_for_seeding(hash);
+    assert_eq!(details.options.seed_time_s, Some(0), "or it would end at once");
+    daemon.stop();
     tracker.stop();
 }

@@ -85,12 +85,8 @@ impl Runner {
 
     pub(super) fn dial(&mut self, address: SocketAddr) {
         let link = Arc::clone(&self.active.link);
-        match self
-            .active
-            .room
-            .connections
-            .spawn(Origin::Ours(address.ip()), move |lease| dial::run(lease, &link, address))
-        {
+        let origin = Origin::Ours { ip: address.ip(), dialling: self.dialling };
+        match self.active.room.connections.spawn(origin, move |lease| dial::run(lease, &link, address)) {
             Ok(()) => self.dialling += 1,
             Err(error) => {
                 log::debug!("{address}: not dialled: {error}");

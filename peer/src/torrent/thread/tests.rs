@@ -76,7 +76,7 @@ fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
             pool: BlockPool::new(BLOCK_LEN, 1000),
             disk: DiskThreads::start(1, 4).unwrap(),
             hashers: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
-            connections: Connections::new(4),
+            connections: Connections::new(4, 4),
             bans: Bans::default(),
             rates: Arc::default(),
         }),
