@@ -68,7 +68,7 @@ impl Waker {
         }
         let broken = got.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
         Ok(Ready {
-            readable: broken || got.contains(PollFlags::IN),
+            readable: broken || got.intersects(PollFlags::IN | PollFlags::RDHUP),
             writable: broken || got.contains(PollFlags::OUT),
             rung,
         })

@@ -23,11 +23,13 @@ const GLANCE_LEN: usize = 64;
 
 /// Makes sense of what arrives.
 pub trait Receiver {
-    /// A message.
+    /// A message, of `len` bytes on the wire.
     ///
     /// # Errors
     /// [`Violation`]: hang up.
-    fn message(&mut self, message: Message) -> Result<(), Violation>;
+    fn message(&mut self, message: Message, len: usize) -> Result<(), Violation>;
+    /// Nothing more is to be read now.
+    fn has_enough(&self) -> bool;
     /// The `nth` run, from 0, of those that are due if the peer answers in the order it was asked.
     fn expected(&self, nth: usize) -> Option<Run>;
     /// Payload begins, of a run that was asked for: what it is, or None if it is not wanted any more.
@@ -92,7 +94,7 @@ impl Inbox {
         !self.due.is_empty() || self.skip > 0
     }
 
-    /// Receives until the socket has no more or a turn's worth has come; payload up to about `allowance` bytes. Messages
+    /// Receives until the socket has no more, the receiver has enough, or a turn's worth has come; payload up to about `allowance` bytes. Messages
     /// between blocks need no allowance.
     ///
     /// # Errors
@@ -105,7 +107,7 @@ impl Inbox {
     ) -> Result<Received, End> {
         let mut received = Received::default();
         let before = self.payload();
-        while received.bytes < TURN_LEN && !received.drained {
+        while received.bytes < TURN_LEN && !received.drained && !receiver.has_enough() {
             let left = allowance.saturating_sub(received.payload);
             if left == 0 && self.is_in_block() {
                 received.held = true;
@@ -197,7 +199,7 @@ impl Inbox {
                 }
                 Decoded::Message { consumed, message } => {
                     self.start += consumed;
-                    receiver.message(message)?;
+                    receiver.message(message, consumed)?;
                 }
                 Decoded::Piece { index, begin, len } => {
                     self.start += PIECE_HEADER_LEN;
@@ -293,9 +295,13 @@ mod tests {
     }
 
     impl Receiver for Notes {
-        fn message(&mut self, message: Message) -> Result<(), Violation> {
+        fn message(&mut self, message: Message, _: usize) -> Result<(), Violation> {
             self.heard.push(Heard::Message(message));
             Ok(())
+        }
+
+        fn has_enough(&self) -> bool {
+            false
         }
 
         fn expected(&self, nth: usize) -> Option<Run> {

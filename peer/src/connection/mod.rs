@@ -4,6 +4,7 @@
 
 pub mod ahead;
 pub mod asked;
+pub mod brake;
 pub mod dial;
 pub mod due;
 pub mod extended;
@@ -84,6 +85,9 @@ pub enum Violation {
     /// A block that was never asked for.
     #[error("a block that was not asked for")]
     Unasked,
+    /// More messages than are read, for long; or it hung up behind them.
+    #[error("a flood of messages")]
+    Flood,
     /// A message of an extension that was not agreed upon.
     #[error("message {0} without the extension it belongs to")]
     NotNegotiated(u8),

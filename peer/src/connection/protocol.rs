@@ -1,33 +1,30 @@
-//! What messages mean: checks everything a peer names, answers its requests, keeps the books of ours.
+//! The conversation with a peer: what we tell it, the books of our requests; `hear` is what its messages mean.
+
+mod hear;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{BlockRef, PieceIndex};
 use torrent_common::wire::Message;
-use torrent_common::wire::message::RawBlock;
 
-use super::asked::{Asked, Run};
+use self::hear::State;
+use super::End;
+use super::asked::Asked;
+use super::brake::Brake;
 use super::extended::{self, Told};
-use super::inbox::Receiver;
 use super::link::TorrentLink;
 use super::outbox::{Outbox, raw};
-use super::{End, Violation};
 use crate::storage::blocks::BlockBuf;
 use crate::torrent::event::{Command, PeerEvent, PeerKey};
 use crate::torrent::input::Input;
 
-/// Blocks handed to the torrent at once at the most: bounds what waits here while it is busy.
-const MAX_BATCH: usize = 64;
 /// So many blocks are asked for at once of those who send fast alone: a second's worth of requests is being filled up.
 const FAST_BATCH: usize = 64;
 /// Bytes in a request to those who send fast: seven blocks of 16 KiB, which with their header fill two of the largest packets
 /// that Linux hands to a network card. Sent at about two thirds of the cost of seven blocks asked for singly.
 const RUN_LEN: u32 = 112 * 1024;
-/// Bitfields a peer may send. One is due; aria2 sends more, each in place of `have` messages that would be longer together:
-/// since a `have` takes 9 bytes and a bitfield an eighth of a byte per piece, these are at most 72.
-const MAX_BITFIELDS: u32 = 80;
-
 /// The state of the conversation with one peer.
 pub struct Protocol {
     link: Arc<TorrentLink>,
@@ -39,6 +36,12 @@ pub struct Protocol {
     /// What waits to be sent.
     pub outbox: Outbox,
     choking: bool,
+    /// How much the peer may say.
+    pub brake: Brake,
+    /// What the torrent knows of the peer's state: it hears of changes alone.
+    state: State,
+    /// Pieces that it may yet say it has, each once, for nothing.
+    free_haves: u32,
     /// How often it has told what it has as a whole.
     bitfields: u32,
     /// What the peer told of itself.
@@ -47,6 +50,8 @@ pub struct Protocol {
     asked: Asked,
     /// Whole blocks, for the next batch.
     ready: Vec<(BlockRef, BlockBuf)>,
+    /// Pieces that the peer has now, for the next batch.
+    haves: Vec<PieceIndex>,
     /// How much of [`Have`](crate::torrent::have::Have)'s log the peer was told.
     have_cursor: u32,
     /// What the peer was shown, while we hide what we have (BEP 16): from those alone who understand that we have nothing
@@ -65,10 +70,14 @@ impl Protocol {
             extended,
             outbox: Outbox::default(),
             choking: true,
+            brake: Brake::new(Instant::now()),
+            state: State::default(),
+            free_haves: link.geometry.piece_count(),
             bitfields: 0,
             told: Told::default(),
             asked: Asked::new(link.geometry),
             ready: Vec::new(),
+            haves: Vec::new(),
             have_cursor,
             shown: (fast && link.have.is_hidden()).then(|| Bitfield::empty(&link.geometry)),
             torrent_gone: false,
@@ -169,17 +178,21 @@ impl Protocol {
         }
     }
 
-    /// Gives the torrent the whole blocks that wait here.
-    pub fn flush_blocks(&mut self) {
+    /// Gives the torrent what waits here: whole blocks, and what the peer has.
+    pub fn flush(&mut self) {
         if !self.ready.is_empty() {
             let blocks = std::mem::take(&mut self.ready);
             self.tell(Input::Blocks(self.key, blocks));
         }
+        if !self.haves.is_empty() {
+            let pieces = std::mem::take(&mut self.haves);
+            self.tell(Input::Peer(self.key, PeerEvent::Haves(pieces)));
+        }
     }
 
-    /// Tells the torrent, in order with the blocks that came before.
+    /// Tells the torrent, in order with what came before.
     pub fn report(&mut self, event: PeerEvent) {
-        self.flush_blocks();
+        self.flush();
         self.tell(Input::Peer(self.key, event));
     }
 
@@ -195,137 +208,5 @@ impl Protocol {
     /// The torrent's thread has ended: so must we.
     pub const fn torrent_gone(&self) -> bool {
         self.torrent_gone
-    }
-
-    fn bitfield(&mut self, bits: Bitfield) -> Result<(), Violation> {
-        self.bitfields += 1;
-        if self.bitfields > MAX_BITFIELDS {
-            return Err(Violation::TooManyBitfields);
-        }
-        self.report(PeerEvent::Bitfield(bits));
-        Ok(())
-    }
-
-    fn piece(&self, index: u32) -> Result<PieceIndex, Violation> {
-        self.link.geometry.piece(index).ok_or(Violation::NoSuchPiece(index))
-    }
-
-    fn requested(&mut self, request: RawBlock) -> Result<(), Violation> {
-        let span = self
-            .link
-            .geometry
-            .span(request.index, request.begin, request.len)
-            .ok_or(Violation::NoSuchBytes)?;
-        if self.choking {
-            // Sent before our choke arrived there, usually: not worth a closed connection.
-            if self.fast {
-                self.outbox.push(&Message::Reject(request));
-            }
-            return Ok(());
-        }
-        if !self.link.have.contains(span.piece()) {
-            return Err(Violation::NotHad);
-        }
-        self.outbox.upload(span)
-    }
-
-    fn cancelled(&mut self, request: RawBlock) -> Result<(), Violation> {
-        let span = self
-            .link
-            .geometry
-            .span(request.index, request.begin, request.len)
-            .ok_or(Violation::NoSuchBytes)?;
-        if self.outbox.cancel(span) && self.fast {
-            self.outbox.push(&Message::Reject(request));
-        }
-        Ok(())
-    }
-
-    fn rejected(&mut self, request: RawBlock) {
-        let Some(run) = self.asked.strike(request) else { return };
-        for block in self.asked.blocks(run) {
-            self.report(PeerEvent::Rejected(block));
-        }
-    }
-
-    fn choked(&mut self) {
-        if !self.fast {
-            self.asked.forget_all();
-        }
-        self.report(PeerEvent::Choked);
-    }
-
-    fn fast_only(&self, id: u8) -> Result<(), Violation> {
-        if self.fast { Ok(()) } else { Err(Violation::NotNegotiated(id)) }
-    }
-}
-
-impl Receiver for Protocol {
-    fn message(&mut self, message: Message) -> Result<(), Violation> {
-        match message {
-            Message::KeepAlive | Message::Unknown(_) | Message::Port(_) => {}
-            Message::Extended { id: 0, payload } if self.extended => self.told = Told::read(&payload),
-            Message::Extended { .. } if self.extended => {}
-            Message::Extended { .. } => return Err(Violation::NotNegotiated(20)),
-            Message::Choke => self.choked(),
-            Message::Unchoke => self.report(PeerEvent::Unchoked),
-            Message::Interested => self.report(PeerEvent::Interested),
-            Message::NotInterested => self.report(PeerEvent::NotInterested),
-            Message::Have(index) => {
-                let piece = self.piece(index)?;
-                self.report(PeerEvent::Have(piece));
-            }
-            Message::Bitfield(bytes) => self.bitfield(Bitfield::from_bytes(&bytes, &self.link.geometry)?)?,
-            Message::HaveAll => {
-                self.fast_only(14)?;
-                self.bitfield(Bitfield::full(&self.link.geometry))?;
-            }
-            Message::HaveNone => {
-                self.fast_only(15)?;
-                self.bitfield(Bitfield::empty(&self.link.geometry))?;
-            }
-            Message::Request(request) => self.requested(request)?,
-            Message::Cancel(request) => self.cancelled(request)?,
-            Message::Reject(request) => {
-                self.fast_only(16)?;
-                self.rejected(request);
-            }
-            Message::AllowedFast(index) => {
-                self.fast_only(17)?;
-                // BEP 6 lets a peer name pieces without regard to the torrent's size.
-                if let Some(piece) = self.link.geometry.piece(index) {
-                    self.report(PeerEvent::AllowedFast(piece));
-                }
-            }
-            Message::SuggestPiece(index) => {
-                self.fast_only(13)?;
-                let piece = self.piece(index)?;
-                self.report(PeerEvent::Suggested(piece));
-            }
-        }
-        Ok(())
-    }
-
-    fn expected(&self, nth: usize) -> Option<Run> {
-        self.asked.nth(nth)
-    }
-
-    fn begin(&mut self, header: RawBlock) -> Result<Option<Run>, Violation> {
-        match self.asked.strike(header) {
-            // One that we took back, or lost to a choke, may have been under way.
-            None if !self.asked.excuse() => Err(Violation::Unasked),
-            run => Ok(run),
-        }
-    }
-
-    fn buffers(&self, run: Run) -> impl Iterator<Item = (BlockRef, BlockBuf)> {
-        self.asked.blocks(run).map(|block| (block, self.link.pool.take(block.len())))
-    }
-
-    fn block(&mut self, block: BlockRef, bytes: BlockBuf) {
-        self.ready.push((block, bytes));
-        if self.ready.len() >= MAX_BATCH {
-            self.flush_blocks();
-        }
     }
 }

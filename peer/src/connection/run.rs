@@ -10,11 +10,11 @@ use rustix::event::PollFlags;
 use torrent_common::geometry::MAX_BLOCK_LEN;
 use torrent_common::wire::{Decoder, Handshake, Message};
 
-use super::End;
 use super::inbox::Inbox;
 use super::link::{ConnectionHandle, TorrentLink};
 use super::protocol::Protocol;
 use super::registry::Lease;
+use super::{End, Violation};
 use crate::limits::{Allowance, Grant};
 use crate::torrent::event::{CloseReason, Command, Direction, PeerEvent, PeerInfo};
 use crate::torrent::input::Input;
@@ -47,6 +47,8 @@ pub struct Connection {
     down: Pace,
     up: Pace,
     unreported: u64,
+    /// The peer says too much: it is not listened to before then.
+    braked: Option<Instant>,
     /// The socket may have something: not known to be drained.
     readable: bool,
     /// Reading will tell what is wrong: no limit holds it up.
@@ -113,6 +115,7 @@ impl Connection {
             down: Pace { allowance: down, held: None },
             up: Pace { allowance: up, held: None },
             unreported: 0,
+            braked: None,
             readable: true,
             broken: false,
             bulk: false,
@@ -126,7 +129,7 @@ impl Connection {
                 break end;
             }
         };
-        self.protocol.flush_blocks();
+        self.protocol.flush();
         match end {
             End::Violation(violation) => log::info!("{}: closed: {violation}", self.address),
             End::Storage(error) => {
@@ -157,13 +160,13 @@ impl Connection {
         let now = Instant::now();
         let more_to_send = self.send(now)?;
         self.receive(now)?;
-        self.protocol.flush_blocks();
+        self.protocol.flush();
         self.report_uploads(now);
         if self.protocol.torrent_gone() {
             return Err(End::TorrentGone);
         }
         self.check_time(now)?;
-        if !more_to_send && (!self.readable || self.down.held.is_some()) {
+        if !more_to_send && (!self.readable || self.is_held()) {
             self.sleep()?;
         }
         Ok(())
@@ -198,6 +201,13 @@ impl Connection {
 
     /// Reads a turn's worth, if the socket may have something.
     fn receive(&mut self, now: Instant) -> Result<(), End> {
+        self.braked = self.protocol.brake.until(now);
+        if self.braked.is_some() {
+            // Who is not listened to is not silent. But once it has hung up its last words are not worth the wait.
+            self.clock.heard = now;
+            let over = self.broken || self.protocol.brake.is_flooded(now);
+            return if over { Err(Violation::Flood.into()) } else { Ok(()) };
+        }
         if self.readable {
             let payload = self.inbox.is_in_block() || self.protocol.expects_blocks();
             let grant = if payload && !self.broken { self.down.allowance.ask(now) } else { Grant::Free };
@@ -215,6 +225,11 @@ impl Connection {
             self.bulk = received.bytes >= BULK && !received.held;
         }
         Ok(())
+    }
+
+    /// There may be something to read, and it is left there for now.
+    const fn is_held(&self) -> bool {
+        self.braked.is_some() || self.down.held.is_some()
     }
 
     fn report_uploads(&mut self, now: Instant) {
@@ -247,9 +262,14 @@ impl Connection {
         }
         let mut interest = PollFlags::empty();
         let mut deadline = self.clock.heard + self.link.timeouts.silence;
-        match self.down.held {
-            Some(until) => deadline = deadline.min(until).min(self.clock.excused + REPORT_HELD),
-            None => interest |= PollFlags::IN,
+        match (self.braked, self.down.held) {
+            (Some(until), _) => {
+                deadline = deadline.min(until);
+                // What it said before it went would take longer to read than it is worth.
+                interest |= PollFlags::RDHUP;
+            }
+            (None, Some(until)) => deadline = deadline.min(until).min(self.clock.excused + REPORT_HELD),
+            (None, None) => interest |= PollFlags::IN,
         }
         if let Some(until) = self.up.held {
             deadline = deadline.min(until).min(self.clock.spoke + KEEP_ALIVE);
@@ -264,8 +284,8 @@ impl Connection {
         }
         let ready = self.lease.waker.wait(self.stream.as_fd(), interest, Some(deadline))?;
         // Readable although that was not asked for: there is no end to wait for.
-        self.broken |= ready.readable && self.down.held.is_some();
-        self.readable = ready.readable || self.down.held.is_some();
+        self.broken |= ready.readable && self.is_held();
+        self.readable = ready.readable || self.is_held();
         Ok(())
     }
 }

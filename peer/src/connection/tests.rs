@@ -1,5 +1,6 @@
 //! A connection against a peer that the test plays by hand, over loopback.
 
+mod flood;
 mod limits;
 
 use std::fs;

@@ -82,14 +82,14 @@ pub enum PeerEvent {
     Bitfield(Bitfield),
     /// It has this piece now.
     Have(PieceIndex),
+    /// It has these pieces now: many [`PeerEvent::Have`] at once.
+    Haves(Vec<PieceIndex>),
     /// These blocks arrived, each of which we had asked it for. Their bytes wait in the torrent's thread.
     Blocks(Vec<BlockRef>),
     /// It will not answer this request (BEP 6).
     Rejected(BlockRef),
     /// It answers requests for this piece even while it chokes us (BEP 6).
     AllowedFast(PieceIndex),
-    /// It would like us to ask for this piece (BEP 6).
-    Suggested(PieceIndex),
     /// So many more bytes of payload were sent to it. Reported while it uploads, at least every half second.
     Uploaded(u64),
     /// We do not listen to it, because of a limit of ours: that it sends nothing is not its fault. Reported now and then.

@@ -19,9 +19,13 @@ struct Ear {
 }
 
 impl Hears for Ear {
-    fn message(&mut self, message: Message) -> Result<(), Violation> {
+    fn message(&mut self, message: Message, _: usize) -> Result<(), Violation> {
         self.messages.push(message);
         Ok(())
+    }
+
+    fn has_enough(&self) -> bool {
+        false
     }
 
     fn expected(&self, _: usize) -> Option<Run> {

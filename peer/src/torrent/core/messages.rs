@@ -14,12 +14,11 @@ impl Core {
             PeerEvent::Interested => self.they_want(key, true, cx),
             PeerEvent::NotInterested => self.they_want(key, false, cx),
             PeerEvent::Bitfield(have) => self.bitfield(key, have, cx),
-            PeerEvent::Have(piece) => self.have(key, piece, cx),
+            PeerEvent::Have(piece) => self.learn(key, std::iter::once(piece), cx),
+            PeerEvent::Haves(pieces) => self.learn(key, pieces.into_iter(), cx),
             PeerEvent::Blocks(blocks) => self.blocks(key, &blocks, cx),
             PeerEvent::Rejected(block) => self.rejected(key, block, cx),
             PeerEvent::AllowedFast(piece) => self.allowed_fast(key, piece, cx),
-            // Only a hint, and rarest first knows better for the swarm.
-            PeerEvent::Suggested(_) => {}
             PeerEvent::Uploaded(bytes) => self.uploaded(key, bytes, cx),
             PeerEvent::Held => self.held(key, cx),
         }
@@ -53,7 +52,8 @@ impl Core {
     fn bitfield(&mut self, key: PeerKey, have: Bitfield, cx: &mut Context<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !peer.have.is_empty() {
-            self.more(key, &have, cx);
+            let geometry = *self.pieces.geometry();
+            self.learn(key, have.iter(&geometry), cx);
             return;
         }
         peer.wanted = self.pieces.wanted_of(&have);
@@ -70,10 +70,12 @@ impl Core {
         self.after_have(key, cx);
     }
 
-    /// A bitfield in place of many `have`. What it leaves out is not taken back: nobody loses pieces.
-    fn more(&mut self, key: PeerKey, have: &Bitfield, cx: &mut Context<'_>) {
+    /// It has these pieces besides. A bitfield in place of many `have` comes here too; what that leaves out is not taken
+    /// back: nobody loses pieces.
+    fn learn(&mut self, key: PeerKey, pieces: impl Iterator<Item = PieceIndex>, cx: &mut Context<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        for piece in have.iter(self.pieces.geometry()) {
+        let before = peer.have.count();
+        for piece in pieces {
             if !peer.have.insert(piece) {
                 continue;
             }
@@ -84,21 +86,9 @@ impl Core {
                 peer.dry = None;
             }
         }
-        self.after_have(key, cx);
-    }
-
-    fn have(&mut self, key: PeerKey, piece: PieceIndex, cx: &mut Context<'_>) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        if !peer.have.insert(piece) {
-            return;
+        if peer.have.count() > before {
+            self.after_have(key, cx);
         }
-        self.pieces.picker.came(piece, cx.random);
-        self.show.has(key, piece, &self.pieces.picker);
-        if self.pieces.lacking().contains(piece) {
-            peer.wanted += 1;
-            peer.dry = None;
-        }
-        self.after_have(key, cx);
     }
 
     fn after_have(&mut self, key: PeerKey, cx: &mut Context<'_>) {

@@ -80,7 +80,7 @@ fn any_message(t: &Test, piece: PieceIndex, random: &mut fastrand::Rng) -> PeerE
         6 | 7 => PeerEvent::Have(piece),
         8 => PeerEvent::Rejected(block(random)),
         9 => PeerEvent::AllowedFast(piece),
-        10 => PeerEvent::Suggested(piece),
+        10 => PeerEvent::Haves(vec![piece, piece]),
         11 => PeerEvent::Uploaded(random.u64(..)),
         12 => PeerEvent::Held,
         _ => PeerEvent::Blocks((0..random.u32(..5)).map(|_| block(random)).collect()),

@@ -1,0 +1,135 @@
+//! Peers that say much: what of it is heard, and what reaches the torrent.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::*;
+use crate::connection::inbox::Inbox;
+use crate::connection::protocol::Protocol;
+use crate::torrent::event::PeerKey;
+
+/// Both ends of a connection, ours without its thread.
+fn conversation(world: &World) -> (TcpStream, TcpStream, Protocol, Inbox) {
+    let (theirs, ours, _) = pair();
+    ours.set_nonblocking(true).unwrap();
+    let protocol = Protocol::new(Arc::clone(&world.link), PeerKey(1), true, true);
+    let inbox = Inbox::new(Decoder { max_message_len: 1 << 16, max_block_len: 1 << 17 });
+    (theirs, ours, protocol, inbox)
+}
+
+fn bytes(messages: &[Message]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    messages.iter().for_each(|message| message.encode(&mut bytes));
+    bytes
+}
+
+#[test]
+fn the_torrent_hears_of_changes_alone_and_of_many_pieces_at_once() {
+    let world = World::new(true);
+    let (mut theirs, ours, mut protocol, mut inbox) = conversation(&world);
+    let said = [
+        Message::Choke,
+        Message::NotInterested,
+        Message::Have(1),
+        Message::Interested,
+        Message::Interested,
+        Message::Unchoke,
+        Message::Have(0),
+        Message::SuggestPiece(0),
+        Message::Unchoke,
+        Message::Have(2),
+        Message::Interested,
+        Message::KeepAlive,
+    ];
+    let all = bytes(&said);
+    theirs.write_all(&all).unwrap();
+    let mut read = 0;
+    while read < all.len() {
+        read += inbox.receive(&ours, &mut protocol, u64::MAX).unwrap().bytes;
+    }
+    protocol.flush();
+    let piece = |index| world.link.geometry.piece(index).unwrap();
+    let due = [
+        PeerEvent::Haves(vec![piece(1)]),
+        PeerEvent::Interested,
+        PeerEvent::Unchoked,
+        PeerEvent::Haves(vec![piece(0), piece(2)]),
+    ];
+    let told = world.inputs.try_iter().map(|input| match input {
+        Input::Peer(_, event) => event,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), due);
+    world.finish();
+}
+
+#[test]
+fn of_a_flood_a_part_is_read_at_once() {
+    let floods = [
+        ("keep-alives", bytes(&[Message::KeepAlive]).repeat(60_000), 4 * 5100),
+        ("an unknown message", [0, 0, 0, 1, 99].repeat(50_000), 5 * 5000),
+        ("the same", bytes(&[Message::Interested]).repeat(50_000), 5 * 5000),
+        ("changes", bytes(&[Message::Unchoke, Message::Choke]).repeat(50_000), 5 * 3100),
+        ("cancels", bytes(&[Message::Cancel(raw(0, 0, 16))]).repeat(20_000), 17 * 4300),
+        ("requests while choked", bytes(&[Message::Request(raw(0, 0, 16))]).repeat(20_000), 17 * 4300),
+        ("rejects", bytes(&[Message::Reject(raw(0, 0, 16))]).repeat(20_000), 17 * 4300),
+        ("pieces it has", bytes(&[Message::Have(1)]).repeat(30_000), 9 * 4500),
+        ("suggestions", bytes(&[Message::SuggestPiece(1)]).repeat(30_000), 9 * 4500),
+        ("allowed-fast", bytes(&[Message::AllowedFast(1)]).repeat(30_000), 9 * 2500),
+        (
+            "extended messages",
+            bytes(&[Message::Extended { id: 0, payload: vec![b'x'; 16_000].into() }]).repeat(40),
+            18 * 16_010,
+        ),
+    ];
+    let world = World::new(true);
+    // Plays the torrent: nobody waits for it.
+    let (inputs, drained) = (world.inputs.clone(), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&drained);
+    let torrent = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let _ = inputs.recv_timeout(Duration::from_millis(10));
+        }
+    });
+    for (what, flood, most) in floods {
+        let (mut theirs, ours, mut protocol, mut inbox) = conversation(&world);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                // It is cut off in the middle.
+                let _ = theirs.write_all(&flood);
+                flood.len()
+            });
+            let mut read = 0;
+            let until = loop {
+                read += inbox.receive(&ours, &mut protocol, u64::MAX).unwrap().bytes;
+                if protocol.brake.is_pulled() {
+                    let now = Instant::now();
+                    break protocol.brake.until(now).filter(|&until| until > now);
+                }
+            };
+            assert!(read <= most, "{what}: {read} bytes were read");
+            assert!(until.is_some(), "{what} is read without end");
+            drop(ours);
+            assert!(writer.join().unwrap() > 2 * most, "{what}: too little to tell");
+        });
+    }
+    drained.store(true, Ordering::Relaxed);
+    torrent.join().unwrap();
+    world.finish();
+}
+
+#[test]
+fn who_floods_us_is_served_and_ends_with_its_socket() {
+    let world = World::new(true);
+    let (mut peer, handle) = world.accept(FAST);
+    assert_eq!(peer.hear(), Heard::Message(Message::HaveAll));
+    // It takes seconds to hear all of it.
+    peer.stream.write_all(&bytes(&[Message::Interested]).repeat(12_000)).unwrap();
+    assert!(handle.send(Command::Interested));
+    assert_eq!(peer.hear(), Heard::Message(Message::Interested));
+    drop(peer);
+    let (first, second) = (world.next(), world.next());
+    assert!(matches!(first, Input::Peer(_, PeerEvent::Interested)), "{first:?}");
+    assert!(matches!(second, Input::Gone(_)), "{second:?}");
+    world.finish();
+}
