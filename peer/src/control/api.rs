@@ -35,9 +35,9 @@ pub struct DaemonInfo {
 pub enum TorrentState {
     /// Existing data is being hashed.
     Checking,
-    /// Pieces that are selected are missing.
+    /// Pieces that are selected are missing, or had and on their way to files that were selected later.
     Downloading,
-    /// All that is selected is there.
+    /// All that is selected is there, in its files.
     Seeding,
     /// Stopped by the user.
     Paused,

@@ -330,14 +330,21 @@ impl Details {
     /// Enters what such a file at `path` says, if it is understood: it is newer than the checkpoint, or as old. Gives back
     /// whether the checkpoint says something else.
     pub(super) fn enter_options(&mut self, bytes: &[u8], path: &Path) -> bool {
-        let before = self.options.clone();
-        match serde_json::from_slice(bytes) {
-            Ok(options) => self.options = options,
+        let options: TorrentOptions = match serde_json::from_slice(bytes) {
+            Ok(options) => options,
             Err(error) => {
-                log::warn!("{}: not understood: {error}; what was set before holds", path.display())
+                log::warn!("{}: not understood: {error}; what was set before holds", path.display());
+                return false;
             }
+        };
+        if options.priorities != self.options.priorities {
+            // The counts are of another selection: whether this one is complete is not known before somebody looks.
+            let (wanted_len, lacking) = self.wanted.unwrap_or((self.total_len, 0));
+            self.wanted = Some((wanted_len, lacking.max(1)));
         }
-        self.options != before
+        let differ = options != self.options;
+        self.options = options;
+        differ
     }
 }
 

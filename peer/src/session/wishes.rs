@@ -33,13 +33,17 @@ impl Shared {
         };
         let next =
             patch.applied_to(&before, files).map_err(|error| Refusal::BadRequest(error.to_string()))?;
-        if next == *before {
+        let has_thread = self.table().entries.get(info_hash).is_some_and(|entry| entry.running.is_some());
+        // Its thread may not have heard of it the last time, for want of room in its queue.
+        if next == *before && !has_thread {
             return Ok(());
         }
         let reselected = before.priorities != next.priorities;
         let options = Arc::new(next);
         // Not with its checkpoint: a torrent at work makes that when what it has written is flushed, which may take long.
-        self.keep_options(info_hash, &options)?;
+        if options != before {
+            self.keep_options(info_hash, &options)?;
+        }
         let inputs = {
             let mut table = self.table();
             let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
@@ -101,6 +105,9 @@ impl Shared {
         entry.stats.set_wanted(selection.wanted_len(geometry), lacking);
         if to_move {
             entry.stats.ask();
+        } else if !has_thread {
+            // What was asked for before may have been more than is asked for now.
+            entry.stats.carried_out(entry.stats.asked());
         }
         if lacking > 0 || to_move {
             entry.finished = false;

@@ -203,6 +203,10 @@ fn what_was_had_before_its_file_was_selected_is_waited_for_too() {
         assert_eq!(world.names(), ["b.bin", "c.bin"]);
     };
     waits(&world);
+    world.set("priority.1=skip").ok();
+    assert_eq!(world.daemon.details(world.hash).status.progress, 1.0, "it has what is selected now");
+    world.set("priority.1=normal").ok();
+    waits(&world);
     world.daemon.kill();
     world.daemon.start_again();
     waits(&world);

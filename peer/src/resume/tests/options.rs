@@ -31,6 +31,13 @@ fn what_was_set_last_holds_whatever_the_checkpoint_says() {
     assert!(!disk.state("options").exists());
     assert_eq!(set(&store), with_limit(2));
 
+    // Of another selection nobody knows whether it is complete.
+    assert_eq!(store.load(&hash).unwrap().details.wanted, None);
+    let other = TorrentOptions { priorities: vec![Priority::High], ..with_limit(2) };
+    store.save_options(&hash, &other).unwrap();
+    let details = store.load(&hash).unwrap().details;
+    assert_eq!((details.wanted, details.options), (Some((details.total_len, 1)), other));
+
     // Damaged, it is told and left; as set before.
     fs::write(disk.state("options"), "{").unwrap();
     assert_eq!(set(&store), with_limit(2));
