@@ -6,6 +6,7 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use sha1::{Digest, Sha1};
 use torrent_common::hash::{ReadOrder, sha1_pair};
+use torrent_common::metainfo::MetainfoLimits;
 use torrent_common::metainfo::create::{CreateOptions, Progress, create};
 
 /// Bytes of a block, of a common piece, and of the longest piece that is chosen.
@@ -53,8 +54,9 @@ fn torrent_of_a_file(bencher: Bencher<'_, '_>) {
         comment: None,
         creation_date_s: None,
         order: ReadOrder::Parallel,
+        limits: MetainfoLimits::default(),
     };
     bencher
         .counter(BytesCount::new(FILE_LEN))
-        .bench_local(|| create(&options, &Progress::default()).unwrap().info_hash);
+        .bench_local(|| create(&options, &Progress::default()).unwrap().metainfo.info_hash);
 }

@@ -24,11 +24,12 @@ pub fn make(input: &Path, folder: &Path, piece_len: u64, tracker_url: &str) -> (
         comment: None,
         creation_date_s: None,
         order: ReadOrder::Parallel,
+        limits: MetainfoLimits::default(),
     };
     let created = create(&options, &Progress::default()).unwrap();
-    let path = folder.join(format!("{}.torrent", created.info_hash));
+    let path = folder.join(format!("{}.torrent", created.metainfo.info_hash));
     std::fs::write(&path, &created.bytes).unwrap();
-    (path, parse(&created.bytes))
+    (path, created.metainfo)
 }
 
 /// Reads a torrent file that is right.

@@ -95,9 +95,8 @@ impl SafePath {
     /// # Errors
     /// [`PathError`] when they cannot be made safe, or are none.
     pub fn join<'a>(&self, components: impl Iterator<Item = &'a [u8]>) -> Result<Self, PathError> {
-        let given = self.given.as_ref().unwrap_or(&self.path);
-        let mut builder =
-            Builder { safe: self.path.0.to_string(), given: given.0.to_string(), exact: self.exact };
+        let given = self.given.as_ref().map(|given| given.0.to_string());
+        let mut builder = Builder { safe: self.path.0.to_string(), given, exact: self.exact };
         let mut empty = true;
         for component in components {
             builder = builder.push(component)?;
@@ -114,14 +113,15 @@ impl SafePath {
 
 struct Builder {
     safe: String,
-    given: String,
+    /// `None` as long as it is the same: most names are safe as they are.
+    given: Option<String>,
     /// Whether `given` is exactly what was given.
     exact: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { safe: String::new(), given: String::new(), exact: true }
+        Self { safe: String::new(), given: None, exact: true }
     }
 }
 
@@ -130,7 +130,12 @@ impl Builder {
         let text = String::from_utf8_lossy(raw);
         refuse(&text)?;
         self.exact &= matches!(text, Cow::Borrowed(_)) && raw.len() <= MAX_COMPONENT_LEN;
-        for (path, name) in [(&mut self.safe, &*make_safe(&text)), (&mut self.given, &*text)] {
+        let safe = make_safe(&text);
+        if self.given.is_none() && safe != text {
+            self.given = Some(self.safe.clone());
+        }
+        for (path, name) in [(Some(&mut self.safe), &safe), (self.given.as_mut(), &text)] {
+            let Some(path) = path else { continue };
             if !path.is_empty() {
                 path.push('/');
             }
@@ -140,8 +145,8 @@ impl Builder {
     }
 
     fn finish(self) -> Result<SafePath, PathError> {
-        let differs = self.exact && self.given != self.safe && self.given.len() <= MAX_PATH_LEN;
-        let given = differs.then(|| TorrentPath(self.given.into()));
+        let given = self.given.filter(|given| self.exact && given.len() <= MAX_PATH_LEN);
+        let given = given.map(|given| TorrentPath(given.into()));
         Ok(SafePath { path: TorrentPath(self.safe.into()), given, exact: self.exact })
     }
 }

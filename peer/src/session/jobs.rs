@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::create::{self, CreateError, CreateOptions, Created, Progress};
 use torrent_common::metainfo::magnet::magnet_link;
-use torrent_common::metainfo::{Metainfo, MetainfoError};
 use torrent_common::worker::Worker;
 
 use super::Shared;
@@ -49,8 +49,6 @@ struct Job {
 enum JobError {
     #[error(transparent)]
     Create(#[from] CreateError),
-    #[error("the torrent that was made is not valid: {0}")]
-    Metainfo(#[from] MetainfoError),
     #[error("cannot write {path}: {source}", path = path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -139,12 +137,12 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
             .ok()
             .and_then(|since| i64::try_from(since.as_secs()).ok()),
         order: device::read_order(shared.config.check_reads, &request.path),
+        limits: shared.limits(),
     };
     let created = shared.room.hashers.install(|| create::create(&options, progress))?;
-    let metainfo = Arc::new(Metainfo::parse(&created.bytes, &shared.limits())?);
-    let torrent_path = keep_torrent_file(&shared.config.torrent_dir, &metainfo, &created.bytes)?;
-    let before = shared.table().entries.get(&metainfo.info_hash).map(|entry| entry.stats.state());
-    let published = add_and_publish(shared, &request, &metainfo, created)?;
+    let torrent_path = keep_torrent_file(&shared.config.torrent_dir, &created.metainfo, &created.bytes)?;
+    let before = shared.table().entries.get(&created.metainfo.info_hash).map(|entry| entry.stats.state());
+    let (metainfo, published) = add_and_publish(shared, &request, created)?;
     let stood_still = |state: &TorrentState| {
         matches!(state, TorrentState::Paused | TorrentState::Finished | TorrentState::Error)
     };
@@ -159,24 +157,21 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
     })
 }
 
-/// The inner result is the catalogue's: a torrent that could not be published is seeded all the same.
+/// The torrent, and the catalogue's answer: a torrent that could not be published is seeded all the same.
 fn add_and_publish(
     shared: &Arc<Shared>,
     request: &SeedRequest,
-    metainfo: &Arc<Metainfo>,
     created: Created,
-) -> Result<Result<(), String>, JobError> {
-    let bytes = created.bytes.clone();
-    let new = NewTorrent::seeding(Arc::clone(metainfo), created, &request.path, request.options.clone())
-        .ok_or_else(|| {
-            Refusal::BadRequest(format!("{} has no parent folder to seed from", request.path.display()))
-        })?;
+) -> Result<(Arc<Metainfo>, Result<(), String>), JobError> {
+    let to_publish = (!request.private).then(|| created.bytes.clone());
+    let new = NewTorrent::seeding(created, &request.path, request.options.clone()).ok_or_else(|| {
+        Refusal::BadRequest(format!("{} has no parent folder to seed from", request.path.display()))
+    })?;
+    let metainfo = Arc::clone(&new.metainfo);
     shared.add(new)?;
-    if request.private {
-        return Ok(Ok(()));
-    }
     let description = request.description.as_deref().unwrap_or_default();
-    Ok(publish(shared, metainfo, &bytes, description))
+    let published = to_publish.map_or(Ok(()), |bytes| publish(shared, &metainfo, &bytes, description));
+    Ok((metainfo, published))
 }
 
 fn publish(shared: &Shared, metainfo: &Metainfo, torrent: &[u8], description: &str) -> Result<(), String> {

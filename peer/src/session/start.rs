@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, SendTimeoutError, TrySendError};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
-use torrent_common::metainfo::create::Created;
+use torrent_common::metainfo::create::{Created, FileStamp};
 use torrent_common::metainfo::{Metainfo, MetainfoError};
 use torrent_common::worker::{Shutdown, Worker};
 
@@ -28,6 +28,7 @@ use crate::storage::check::check;
 use crate::storage::{Stamp, StorageError, device};
 
 use crate::storage::files::Storage;
+use crate::storage::layout::Layout;
 use crate::text::escape_for_log;
 use crate::torrent::core::CoreConfig;
 use crate::torrent::have::Have;
@@ -64,7 +65,7 @@ pub struct NewTorrent {
     /// The payload's name there, when it is another than the torrent's own.
     root: Option<OsString>,
     /// The payload was hashed a moment ago, when its files had these stamps.
-    hashed: Option<Vec<torrent_common::metainfo::create::FileStamp>>,
+    hashed: Option<Vec<FileStamp>>,
 }
 
 /// Why a torrent cannot work.
@@ -86,17 +87,13 @@ pub enum StartupError {
 
 impl NewTorrent {
     /// One that was just made of the file or folder at `path`; `None` if that has no name (`/`, for one).
-    pub fn seeding(
-        metainfo: Arc<Metainfo>,
-        created: Created,
-        path: &Path,
-        options: OptionsPatch,
-    ) -> Option<Self> {
+    pub fn seeding(created: Created, path: &Path, options: OptionsPatch) -> Option<Self> {
         // The path may be a link, or end in one; what is below it may not.
         let path = path.canonicalize().ok()?;
         let (output, name) = (path.parent()?.to_path_buf(), path.file_name()?.to_os_string());
-        let root = (name.to_str() != Some(metainfo.root.to_string().as_str())).then_some(name);
-        Some(Self { metainfo, output, options, bytes: created.bytes, root, hashed: Some(created.stamps) })
+        let Created { bytes, metainfo, stamps } = created;
+        let root = (name.to_str() != Some(metainfo.root.as_str())).then_some(name);
+        Some(Self { metainfo: Arc::new(metainfo), output, options, bytes, root, hashed: Some(stamps) })
     }
 
     /// It was just made, to be seeded.
@@ -190,17 +187,10 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
     if let Some(hashed) = &new.hashed {
-        let storage =
-            Storage::new(Arc::clone(metainfo), &new.output, new.root.as_deref(), Arc::clone(&shared.cache))
-                .map_err(|error| Refusal::BadRequest(error.to_string()))?;
-        let unchanged = |stamps: &Vec<Option<Stamp>>| {
-            let now = stamps.iter().flatten().map(|stamp| (stamp.len, i128::from(stamp.mtime_ns)));
-            now.eq(hashed.iter().map(|stamp| (stamp.len, stamp.mtime_ns)))
-        };
-        // If not, the data is checked like anybody's.
-        if let Some(stamps) = storage.stamps().ok().filter(unchanged) {
-            saved.set_complete(storage.layout(), stamps);
-        }
+        let stamp = |&FileStamp { len, mtime_ns }| Some(Stamp { len, mtime_ns: mtime_ns.try_into().ok()? });
+        // No part file. Its thread looks at the files: what changed since, or is not found, is checked like anybody's.
+        let stamps = hashed.iter().map(stamp).chain([None]).collect();
+        saved.set_complete(&Layout::new(Arc::clone(metainfo)), stamps);
     }
     shared.store.forget_options(&metainfo.info_hash).map_err(internal)?;
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::paths::PathError;
 use super::{Metainfo, MetainfoError, MetainfoLimits, trackers};
 use crate::hash::ReadOrder;
-use crate::ids::InfoHash;
 use crate::worker::Shutdown;
 
 /// The shortest piece length in bytes that is made: one block.
@@ -48,6 +47,8 @@ pub struct CreateOptions {
     pub creation_date_s: Option<i64>,
     /// How the payload is read.
     pub order: ReadOrder,
+    /// What the torrent that is made must keep to.
+    pub limits: MetainfoLimits,
 }
 
 /// Shared with whoever shows progress and may cancel.
@@ -86,8 +87,8 @@ pub struct FileStamp {
 pub struct Created {
     /// The torrent file.
     pub bytes: Vec<u8>,
-    /// Its info-hash.
-    pub info_hash: InfoHash,
+    /// What is in it, parsed: it is valid.
+    pub metainfo: Metainfo,
     /// The files' stamps in payload order, taken before and after hashing and equal.
     pub stamps: Vec<FileStamp>,
 }
@@ -181,11 +182,18 @@ pub fn create(options: &CreateOptions, progress: &Progress) -> Result<Created, C
     progress.total.store(payload.total_len, Ordering::Relaxed);
     let piece_len = piece_len(options.piece_len, payload.total_len)?;
     let hashes = hash::hash(&payload, piece_len, options.order, progress)?;
-    payload.check_unchanged()?;
-    let bytes = encode::encode(options, &payload, piece_len, &hashes)?;
-    // The info-hash is taken from the bytes that were made; and what we would not accept, nobody shall get from us.
-    let info_hash = Metainfo::parse(&bytes, &MetainfoLimits::default())?.info_hash;
-    Ok(Created { bytes, info_hash, stamps: payload.files.iter().map(|file| file.stamp).collect() })
+    let (unchanged, made) = rayon::join(
+        || payload.check_unchanged(),
+        || {
+            let bytes = encode::encode(options, &payload, piece_len, &hashes)?;
+            // The info-hash is taken from the bytes that were made; and what we would not accept, nobody shall get from us.
+            let metainfo = Metainfo::parse(&bytes, &options.limits)?;
+            Ok::<_, CreateError>((bytes, metainfo))
+        },
+    );
+    unchanged?;
+    let (bytes, metainfo) = made?;
+    Ok(Created { bytes, metainfo, stamps: payload.files.iter().map(|file| file.stamp).collect() })
 }
 
 /// The piece length in bytes for a payload: a power of two from 16 KiB to 16 MiB that gives about 1,000 to 2,000 pieces.

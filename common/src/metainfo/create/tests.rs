@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::*;
 use crate::bencode;
+use crate::ids::InfoHash;
 
 fn options(input: &Path) -> CreateOptions {
     CreateOptions {
@@ -20,6 +21,7 @@ fn options(input: &Path) -> CreateOptions {
         comment: None,
         creation_date_s: None,
         order: ReadOrder::Parallel,
+        limits: MetainfoLimits::default(),
     }
 }
 
@@ -92,7 +94,7 @@ fn a_file() {
     assert_eq!((metainfo.name.as_str(), metainfo.single_file), ("a file.bin", true));
     assert_eq!((metainfo.trackers, metainfo.private, metainfo.sorted), (trackers, true, true));
     assert_eq!((metainfo.comment.as_deref(), metainfo.creation_date_s), (Some("text"), Some(1_000_000_000)));
-    assert_eq!(metainfo.info_hash, created.info_hash);
+    assert_eq!(metainfo.info_hash, created.metainfo.info_hash);
     let content = fs::read(&input).unwrap();
     let hashes: Vec<u8> = content.chunks(32 << 10).flat_map(Sha1::digest).collect();
     assert_eq!(&*metainfo.piece_hashes, hashes);
@@ -138,7 +140,7 @@ fn a_folder_is_read_in_the_order_of_paths() {
     // The same files under another name, given explicitly: the same torrent.
     fs::rename(&root, folder.path().join("moved")).unwrap();
     let options = CreateOptions { name: Some("root".into()), ..options(&folder.path().join("moved")) };
-    assert_eq!(made(&options).0.info_hash, created.info_hash);
+    assert_eq!(made(&options).0.metainfo.info_hash, created.metainfo.info_hash);
 }
 
 #[test]
@@ -404,7 +406,11 @@ fn mktorrent_gives_the_same_info_hash() {
             let options =
                 CreateOptions { private, piece_len: Some(1 << 15), ..options(&folder.path().join(name)) };
             let (created, _) = made(&options);
-            assert_eq!((created.info_hash, private), info_hash_of(&folder.path().join(&out)), "{out}");
+            assert_eq!(
+                (created.metainfo.info_hash, private),
+                info_hash_of(&folder.path().join(&out)),
+                "{out}"
+            );
         }
     }
 }
@@ -431,7 +437,10 @@ fn transmission_create_gives_the_same_info_hash() {
             let document = bencode::scan(&created.bytes, &bencode::Limits::for_len(1 << 20)).unwrap();
             let info = document.root.get(b"info").unwrap().raw();
             let with_zero = [info.strip_suffix(b"e").unwrap(), b"7:privatei0ee"].concat();
-            assert!(theirs == created.info_hash || (!private && theirs == InfoHash::of(&with_zero)), "{out}");
+            assert!(
+                theirs == created.metainfo.info_hash || (!private && theirs == InfoHash::of(&with_zero)),
+                "{out}"
+            );
         }
     }
 }

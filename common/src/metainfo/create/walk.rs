@@ -5,7 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::Scope;
 use rayon::prelude::*;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -18,9 +21,11 @@ use super::{CreateError, CreateOptions, FileStamp, Progress};
 /// Files that a task looks at.
 const FILES_AT_A_TIME: usize = 512;
 
-/// Entries of a folder that are looked at together, and of those by one thread at the least.
-const ENTRIES_AT_A_TIME: usize = 4096;
-const ENTRIES_PER_TASK: usize = 32;
+/// Entries of a folder that a task looks at.
+const ENTRIES_AT_A_TIME: usize = 256;
+
+/// Tasks of this kind that may wait: who reads more names looks at them itself.
+const MAX_WAITING: usize = 64;
 
 /// What is going to be hashed.
 #[derive(Debug)]
@@ -102,13 +107,13 @@ impl Payload {
         let metadata = fs::symlink_metadata(&root).map_err(|e| CreateError::io(&root, e))?;
         let single_file = !metadata.is_dir();
         let mut files = if single_file {
-            vec![found(&root, String::new(), safe_root.path, &metadata)?]
+            let walk = Walk::new(&root, &safe_root, progress);
+            vec![walk.found(|| root.clone(), String::new(), safe_root.path.clone(), &metadata)?]
         } else {
-            let files = walk(&root, &safe_root, progress)?;
-            check_places(files.iter().map(|file| &file.safe)).map_err(CreateError::SameName)?;
-            files
+            Walk::new(&root, &safe_root, progress).files()?
         };
-        files.sort_unstable_by(|a, b| a.relative.cmp(&b.relative));
+        files.par_sort_unstable_by(|a, b| a.relative.cmp(&b.relative));
+        check_places(files.iter().map(|file| &file.safe)).map_err(CreateError::SameName)?;
         let mut total_len = 0_u64;
         for file in &mut files {
             file.offset = total_len;
@@ -179,38 +184,6 @@ fn name(options: &CreateOptions, root: &Path) -> Result<String, CreateError> {
     Ok(name.to_owned())
 }
 
-/// Every file below `root`, in no order. Links are left out.
-fn walk(root: &Path, safe_root: &SafePath, progress: &Progress) -> Result<Vec<Found>, CreateError> {
-    let mut files = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(folder) = folders.pop() {
-        let folder_path = if folder.is_empty() { root.to_owned() } else { root.join(&folder) };
-        let mut entries = fs::read_dir(&folder_path).map_err(|e| CreateError::io(&folder_path, e))?;
-        loop {
-            progress.check_cancel()?;
-            let some: Vec<_> = entries.by_ref().take(ENTRIES_AT_A_TIME).collect();
-            if some.is_empty() {
-                break;
-            }
-            let some = some.into_par_iter().with_min_len(ENTRIES_PER_TASK).map(|entry| {
-                let entry = entry.map_err(|e| CreateError::io(&folder_path, e))?;
-                look_at(&entry, &folder, safe_root)
-            });
-            for looked in some.collect::<Result<Vec<_>, _>>()? {
-                match looked {
-                    Looked::File(file) => files.push(file),
-                    Looked::Folder(folder) => folders.push(folder),
-                    Looked::Link => {}
-                }
-            }
-            if files.len() > MetainfoLimits::DEFAULT_MAX_FILES {
-                return Err(CreateError::TooManyFiles { path: root.to_owned() });
-            }
-        }
-    }
-    Ok(files)
-}
-
 /// What stands in a folder.
 enum Looked {
     File(Found),
@@ -219,44 +192,131 @@ enum Looked {
     Link,
 }
 
-/// Looks at an entry of `folder`, which is a path below the root.
-fn look_at(entry: &DirEntry, folder: &str, safe_root: &SafePath) -> Result<Looked, CreateError> {
-    let path = entry.path();
-    let metadata = entry.metadata().map_err(|e| gone_or(&path, e))?;
-    if metadata.is_symlink() {
-        log::info!("{path:?} is a link: left out");
-        return Ok(Looked::Link);
-    }
-    let name = entry.file_name();
-    let name = name.to_str().ok_or_else(|| CreateError::NameNotText(path.clone()))?;
-    let relative = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-    let safe = match safe_root.join(relative.split('/').map(str::as_bytes)) {
-        Ok(safe) => safe.path,
-        Err(source) => return Err(CreateError::Name { path, source }),
-    };
-    if metadata.is_dir() {
-        return Ok(Looked::Folder(relative));
-    }
-    Ok(Looked::File(found(&path, relative, safe, &metadata)?))
+/// Looks at everything below a folder: one task reads a folder's names while others look at what it has read.
+struct Walk<'a> {
+    root: &'a Path,
+    safe_root: &'a SafePath,
+    progress: &'a Progress,
+    /// Who we are.
+    user: u32,
+    /// Tasks that have not looked at their entries yet.
+    waiting: AtomicUsize,
+    outcome: Mutex<Result<Vec<Found>, CreateError>>,
 }
 
-/// Checks that the file can be read now, rather than after an hour of hashing others.
-fn found(
-    path: &Path,
-    relative: String,
-    safe: TorrentPath,
-    metadata: &Metadata,
-) -> Result<Found, CreateError> {
-    if !metadata.is_file() {
-        return Err(CreateError::Special(path.to_owned()));
+impl<'a> Walk<'a> {
+    fn new(root: &'a Path, safe_root: &'a SafePath, progress: &'a Progress) -> Self {
+        let user = rustix::process::geteuid().as_raw();
+        let (waiting, outcome) = (AtomicUsize::new(0), Mutex::new(Ok(Vec::new())));
+        Self { root, safe_root, progress, user, waiting, outcome }
     }
-    if !is_readable_to_its_owner(metadata) {
-        rustix::fs::access(path, Access::READ_OK).map_err(|e| CreateError::io(path, e.into()))?;
-    }
-    Ok(Found { relative, safe, stamp: FileStamp::of(metadata), offset: 0 })
-}
 
-/// Spares most files the system call: what the mode grants the owner, no access list takes away.
-fn is_readable_to_its_owner(metadata: &Metadata) -> bool {
-    metadata.mode() & Mode::RUSR.as_raw_mode() != 0 && metadata.uid() == rustix::process::geteuid().as_raw()
+    /// Every file, in no order. Links are left out. Runs on the current rayon pool.
+    fn files(self) -> Result<Vec<Found>, CreateError> {
+        rayon::scope(|scope| self.read_folder(scope, String::new()));
+        self.outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the names in a folder, which is a path below the root, and has others look at them.
+    fn read_folder<'s>(&'s self, scope: &Scope<'s>, folder: String) {
+        let folder: Arc<str> = folder.into();
+        let path = if folder.is_empty() { self.root.to_owned() } else { self.root.join(&*folder) };
+        let mut entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) => return self.enter(Err(CreateError::io(&path, e))),
+        };
+        while !self.is_over() {
+            let some: io::Result<Vec<_>> = entries.by_ref().take(ENTRIES_AT_A_TIME).collect();
+            match some {
+                Ok(some) if some.is_empty() => return,
+                Ok(some) if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING => {
+                    self.look_at_all(scope, &some, &folder);
+                }
+                Ok(some) => {
+                    self.waiting.fetch_add(1, Ordering::Relaxed);
+                    let folder = Arc::clone(&folder);
+                    scope.spawn(move |scope| {
+                        self.waiting.fetch_sub(1, Ordering::Relaxed);
+                        self.look_at_all(scope, &some, &folder);
+                    });
+                }
+                Err(e) => return self.enter(Err(CreateError::io(&path, e))),
+            }
+        }
+    }
+
+    /// Looks at entries of a folder.
+    fn look_at_all<'s>(&'s self, scope: &Scope<'s>, entries: &[DirEntry], folder: &str) {
+        if self.is_over() {
+            return;
+        }
+        let mut files = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match self.look_at(entry, folder) {
+                Ok(Looked::File(file)) => files.push(file),
+                Ok(Looked::Folder(folder)) => scope.spawn(|scope| self.read_folder(scope, folder)),
+                Ok(Looked::Link) => {}
+                Err(error) => return self.enter(Err(error)),
+            }
+        }
+        self.enter(self.progress.check_cancel().map(|()| files));
+    }
+
+    /// Nothing else matters.
+    fn is_over(&self) -> bool {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).is_err()
+    }
+
+    /// Adds files to those found, unless something was wrong before; keeps the first error.
+    fn enter(&self, found: Result<Vec<Found>, CreateError>) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(files) = &mut *outcome else { return };
+        match found {
+            Ok(found) => files.extend(found),
+            Err(error) => return *outcome = Err(error),
+        }
+        if files.len() > MetainfoLimits::DEFAULT_MAX_FILES {
+            *outcome = Err(CreateError::TooManyFiles { path: self.root.to_owned() });
+        }
+    }
+
+    /// Looks at an entry of `folder`, which is a path below the root.
+    fn look_at(&self, entry: &DirEntry, folder: &str) -> Result<Looked, CreateError> {
+        let metadata = entry.metadata().map_err(|e| gone_or(&entry.path(), e))?;
+        if metadata.is_symlink() {
+            log::info!("{:?} is a link: left out", entry.path());
+            return Ok(Looked::Link);
+        }
+        let name = entry.file_name();
+        let name = name.to_str().ok_or_else(|| CreateError::NameNotText(entry.path()))?;
+        let relative = if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() };
+        let safe = match self.safe_root.join(relative.split('/').map(str::as_bytes)) {
+            Ok(safe) => safe.path,
+            Err(source) => return Err(CreateError::Name { path: entry.path(), source }),
+        };
+        if metadata.is_dir() {
+            return Ok(Looked::Folder(relative));
+        }
+        Ok(Looked::File(self.found(|| entry.path(), relative, safe, &metadata)?))
+    }
+
+    /// Checks that the file can be read now, rather than after an hour of hashing others.
+    fn found(
+        &self,
+        path: impl Fn() -> PathBuf,
+        relative: String,
+        safe: TorrentPath,
+        metadata: &Metadata,
+    ) -> Result<Found, CreateError> {
+        if !metadata.is_file() {
+            return Err(CreateError::Special(path()));
+        }
+        // Spares most files the system call: what the mode grants the owner, no access list takes away.
+        let granted = metadata.mode() & Mode::RUSR.as_raw_mode() != 0 && metadata.uid() == self.user;
+        if !granted {
+            let path = path();
+            rustix::fs::access(&path, Access::READ_OK).map_err(|e| CreateError::io(&path, e.into()))?;
+        }
+        Ok(Found { relative, safe, stamp: FileStamp::of(metadata), offset: 0 })
+    }
 }
