@@ -155,10 +155,10 @@ fn a_folder_of_one_file_stays_a_folder() {
 #[test]
 fn a_folder_of_very_many_files_is_read_whole() {
     let folder = tempfile::tempdir().unwrap();
-    for i in 0..5000 {
+    for i in 0..20_000 {
         fs::write(folder.path().join(i.to_string()), if i == 4321 { &[1][..] } else { &[] }).unwrap();
     }
-    assert_eq!(made(&options(folder.path())).1.files.len(), 5000);
+    assert_eq!(made(&options(folder.path())).1.files.len(), 20_000);
 }
 
 #[test]
