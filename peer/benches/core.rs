@@ -33,6 +33,9 @@ impl Budget for Unlimited {
     fn try_reserve(&self, _len: u64) -> bool {
         true
     }
+    fn has_room(&self, _len: u64) -> bool {
+        true
+    }
     fn reserve_first(&self, _len: u64) {}
     fn release(&self, _len: u64) {}
 }

@@ -32,6 +32,9 @@ impl Budget for Nothing {
     fn try_reserve(&self, _len: u64) -> bool {
         false
     }
+    fn has_room(&self, _len: u64) -> bool {
+        false
+    }
     fn reserve_first(&self, _len: u64) {}
     fn release(&self, _len: u64) {}
 }

@@ -67,6 +67,9 @@ impl Run {
 pub struct Asked {
     geometry: Geometry,
     runs: VecDeque<Run>,
+    /// Where the next one that is due stands: those before it were passed over, and may come yet or never. At most the
+    /// number of runs.
+    next: usize,
     /// Runs that may still arrive although they are not expected any more.
     excused: u32,
 }
@@ -74,7 +77,7 @@ pub struct Asked {
 impl Asked {
     /// Nothing was asked for.
     pub const fn new(geometry: Geometry) -> Self {
-        Self { geometry, runs: VecDeque::new(), excused: 0 }
+        Self { geometry, runs: VecDeque::new(), next: 0, excused: 0 }
     }
 
     /// Enters blocks, up to `longest` neighbours in a run (at least 1), and gives the requests to send for them.
@@ -91,15 +94,18 @@ impl Asked {
         self.runs.range(before..).map(Run::raw)
     }
 
-    /// The `nth` run, from 0, of those that are due in this order.
+    /// The `nth` run, from 0, of those that are due in this order: what was asked for after what came last.
     pub fn nth(&self, nth: usize) -> Option<Run> {
-        self.runs.get(nth).copied()
+        self.runs.get(self.next.saturating_add(nth)).copied()
     }
 
     /// Strikes the run that a peer names, if it is expected.
     pub fn strike(&mut self, raw: RawBlock) -> Option<Run> {
-        // Nearly always the first.
-        let at = self.runs.iter().position(|run| run.raw() == raw)?;
+        // Nearly always the next.
+        let is_it = |run: &Run| run.raw() == raw;
+        let after = self.runs.range(self.next..).position(is_it).map(|at| self.next + at);
+        let at = after.or_else(|| self.runs.range(..self.next).position(is_it))?;
+        self.next = at;
         self.runs.remove(at)
     }
 
@@ -116,6 +122,7 @@ impl Asked {
             return None;
         }
         self.excused = self.excused.saturating_add(1);
+        self.next -= usize::from(at < self.next);
         self.runs.remove(at).map(|run| run.raw())
     }
 
@@ -127,6 +134,7 @@ impl Asked {
     /// The oldest so many runs are not expected any more; they may be under way all the same.
     fn forget(&mut self, count: usize) {
         let gone = self.runs.drain(..count.min(self.runs.len())).len();
+        self.next = self.next.saturating_sub(gone);
         self.excused = self.excused.saturating_add(u32::try_from(gone).unwrap_or(u32::MAX));
     }
 
@@ -207,6 +215,28 @@ mod tests {
         }
         assert_eq!(asked.strike(raw(0, 0, 16)), None);
         assert!(asked.excuse() && asked.strike(raw(1, 64, 16)).is_some());
+    }
+
+    #[test]
+    fn what_a_peer_passed_over_is_not_due_any_more_and_may_come_all_the_same() {
+        let mut asked = Asked::new(geometry());
+        let all = [raw(0, 0, 16), raw(0, 32, 16), raw(0, 64, 16), raw(0, 96, 16), raw(0, 128, 16)];
+        assert_eq!(asked.ask(&blocks(0, &[0, 2, 4, 6, 8]), 1).collect::<Vec<_>>(), all);
+        let due = |asked: &Asked| asked.nth(0).map(|run| run.raw());
+        assert!(asked.strike(all[2]).is_some());
+        assert_eq!((due(&asked), asked.nth(1).map(|run| run.raw())), (Some(all[3]), Some(all[4])));
+        // One that it passed over is taken back, and what is due remains.
+        assert_eq!(asked.cancel(blocks(0, &[0])[0]), Some(all[0]));
+        assert_eq!(due(&asked), Some(all[3]));
+        assert!(asked.strike(all[3]).is_some() && asked.strike(all[4]).is_some());
+        assert_eq!(due(&asked), None);
+        assert_eq!(asked.ask(&blocks(1, &[0]), 1).count(), 1);
+        assert_eq!(due(&asked), Some(raw(1, 0, 16)));
+        // It comes back to what it passed over, and goes on from there.
+        assert!(asked.strike(all[1]).is_some());
+        assert_eq!(due(&asked), Some(raw(1, 0, 16)));
+        asked.forget_all();
+        assert_eq!((asked.next, asked.nth(0)), (0, None));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub struct Inbox {
     /// Bytes under way that nobody wants any more.
     skip: usize,
     ahead: Ahead,
-    /// Bytes of payload that went nowhere, in all.
+    /// Bytes of payload that went nowhere, in all, and of messages that may be as long as payload.
     skipped: u64,
     /// Bytes that the message which is staged in part takes, as far as is known.
     need: usize,
@@ -199,6 +199,10 @@ impl Inbox {
                 }
                 Decoded::Message { consumed, message } => {
                     self.start += consumed;
+                    if matches!(message, Message::Extended { .. } | Message::Unknown(_)) {
+                        // A way around the limit, if they were for nothing.
+                        self.skipped += consumed as u64;
+                    }
                     receiver.message(message, consumed)?;
                 }
                 Decoded::Piece { index, begin, len } => {

@@ -21,6 +21,8 @@ const MAX_QUEUED_BYTES: usize = 1 << 20;
 const COMPACT_LEN: usize = 64 << 10;
 /// Payload bytes sent before the socket is read again.
 const TURN_LEN: u64 = 1 << 20;
+/// Payload that may go beyond an allowance so that a message need not wait: the rest of a usual block.
+const END_LEN: u64 = 16 << 10;
 const ZEROS: [u8; 4096] = [0; 4096];
 
 /// The queue of one connection.
@@ -37,6 +39,8 @@ pub struct Outbox {
 struct Upload {
     header: [u8; 13],
     header_sent: usize,
+    /// Bytes of payload to send.
+    left: u64,
     sources: VecDeque<Source>,
 }
 
@@ -98,8 +102,8 @@ impl Outbox {
     }
 
     /// Sends until there is nothing more, the socket takes no more, or a turn's worth has gone. Of payload it sends
-    /// `allowance` bytes at the most, but for the rest of a block that stands in the way of messages: they wait for no
-    /// limit.
+    /// `allowance` bytes at the most, but for the last [`END_LEN`] of a block that stands in the way of messages: they wait
+    /// for no limit, but behind a longer run for the beginning of that.
     ///
     /// # Errors
     /// [`End`]: the network's, or the disk's.
@@ -107,9 +111,10 @@ impl Outbox {
         let mut sent = Sent::default();
         while !self.is_empty() && sent.payload < TURN_LEN {
             let (left, urgent) = (allowance.saturating_sub(sent.payload), self.sent < self.messages.len());
-            let step = if self.current.is_some() && (urgent || left > 0) {
-                self.send_upload(stream, &mut sent, if urgent { u64::MAX } else { left })
-            } else if urgent {
+            let ends = urgent && self.current.as_ref().is_some_and(|upload| upload.left <= END_LEN);
+            let step = if self.current.is_some() && (ends || left > 0) {
+                self.send_upload(stream, &mut sent, if ends { u64::MAX } else { left })
+            } else if urgent && self.current.is_none() {
                 self.send_messages(stream, left > 0, &mut sent)
             } else if left == 0 {
                 sent.held = true;
@@ -171,7 +176,7 @@ impl Outbox {
             .map(|segment| storage.source(segment))
             .collect::<Result<_, _>>()?;
         let header = piece_header(span.piece().get(), span.begin(), span.len());
-        self.current = Some(Upload { header, header_sent: 0, sources });
+        self.current = Some(Upload { header, header_sent: 0, left: span.len().into(), sources });
         Ok(())
     }
 
@@ -190,6 +195,7 @@ impl Outbox {
         let (moved, left) = send_some(stream, source, most)?;
         sent.any = true;
         sent.payload += moved;
+        upload.left = upload.left.saturating_sub(moved);
         if left == 0 {
             upload.sources.pop_front();
         }

@@ -131,11 +131,11 @@ impl Connection {
         };
         self.protocol.flush();
         match end {
-            End::Violation(violation) => log::info!("{}: closed: {violation}", self.address),
             End::Storage(error) => {
                 log::warn!("{}: upload failed: {error}", self.address);
                 let _ = self.link.inputs.send(Input::ReadFailed(error));
             }
+            // Whoever breaks the protocol may do so all day: not worth a line for everybody to read.
             other => log::debug!("{}: closed: {other}", self.address),
         }
         if self.unreported > 0 {

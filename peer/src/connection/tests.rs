@@ -69,13 +69,19 @@ enum Heard {
 
 impl World {
     fn new(had: bool) -> Self {
-        let files = TestFile::list(&[("a", 40), ("empty", 0), ("d/b", 41)]);
-        let metainfo = torrent("t", &files, 32, None);
+        Self::with(had, [40, 41], 32)
+    }
+
+    /// Two files of so many bytes.
+    fn with(had: bool, [a, b]: [u64; 2], piece_len: u64) -> Self {
+        let files = TestFile::list(&[("a", a), ("empty", 0), ("d/b", b)]);
+        let metainfo = torrent("t", &files, piece_len, None);
         let bytes = payload(&files);
+        let middle = usize::try_from(a).unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("t/d")).unwrap();
-        fs::write(folder.path().join("t/a"), &bytes[..40]).unwrap();
-        fs::write(folder.path().join("t/d/b"), &bytes[40..]).unwrap();
+        fs::write(folder.path().join("t/a"), &bytes[..middle]).unwrap();
+        fs::write(folder.path().join("t/d/b"), &bytes[middle..]).unwrap();
         let geometry = metainfo.geometry;
         let bits = if had { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
         let (sender, inputs) = crossbeam_channel::bounded(64);

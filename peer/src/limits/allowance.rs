@@ -42,7 +42,7 @@ struct Share {
 enum Stage {
     /// Nothing is booked.
     Idle,
-    /// Booked: `part` to move, and `debt` to make up for.
+    /// Booked: `part` to move, and `debt` to make up for. Without a part it only makes up for it.
     Waiting { booking: Booking, part: u64, debt: u64 },
     /// So many bytes are left to move.
     Granted { booking: Booking, left: u64 },
@@ -114,6 +114,10 @@ impl Share {
         if let Stage::Waiting { booking, part, .. } = self.stage {
             if let Some(due) = self.limiter.wait(booking, key, waker, now) {
                 return Grant::Until(due);
+            }
+            if part == 0 {
+                self.stage = Stage::Idle;
+                return self.ask(key, waker, now);
             }
             self.stage = Stage::Granted { booking, left: part };
         }

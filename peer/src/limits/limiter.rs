@@ -62,12 +62,18 @@ impl Limiter {
 
     /// Books a part, and `debt` bytes more that were moved already: the place, and the length of the part. `None`: there
     /// is no limit.
+    ///
+    /// Who owes more than a part gets none now, but a place behind those who wait: the limit holds for all together, so
+    /// they lost as much time as the debtor gained, and first get as much as it had.
     pub(super) fn book(&self, debt: u64, now: Instant) -> Option<(Booking, u64)> {
         let mut state = self.lock();
         let (epoch, waiting) = (state.changes, state.waiting.len());
         let bucket = state.bucket.as_mut()?;
         let part = bucket.part(waiting);
-        Some((Booking { epoch, end: bucket.book(part.saturating_add(debt), now) }, part))
+        if debt <= part {
+            return Some((Booking { epoch, end: bucket.book(part.saturating_add(debt), now) }, part));
+        }
+        Some((Booking { epoch, end: bucket.make_up(debt, waiting, now) }, 0))
     }
 
     /// So many bytes were moved, and nobody will make up for them.

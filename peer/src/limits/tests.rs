@@ -20,6 +20,8 @@ const GIB: u64 = 1 << 30;
 struct Peer {
     allowance: Allowance,
     moved: u64,
+    /// It moves so many bytes at the least once it may move any: it cannot stop within a block.
+    block: u64,
 }
 
 struct World {
@@ -56,7 +58,7 @@ impl World {
         for _ in 0..count {
             let number = self.peers.len();
             let allowance = Allowance::new(limiters.clone(), PeerKey(number as u64), self.waker.clone());
-            self.peers.push(Peer { allowance, moved: 0 });
+            self.peers.push(Peer { allowance, moved: 0, block: 0 });
             self.agenda.push(Reverse((self.now, number)));
         }
     }
@@ -80,7 +82,7 @@ impl World {
                 Grant::Free => panic!("no limit?"),
                 Grant::Bytes(bytes) => {
                     // A turn's worth at the most, as a connection does.
-                    let bytes = bytes.min(MIB);
+                    let bytes = bytes.min(MIB).max(peer.block);
                     peer.allowance.spent(bytes);
                     peer.moved += bytes;
                     self.log.push((self.now, bytes));
@@ -147,6 +149,22 @@ fn everybody_gets_a_share_soon() {
     world.run(secs(60));
     for (peer, before) in world.peers.iter().zip(before) {
         near(peer.moved - before, 100 * KIB * 60 / 200, 5);
+    }
+}
+
+#[test]
+fn who_sends_more_than_it_may_gets_no_more_than_others_in_the_end() {
+    for (rate, count, rude) in [(100 * KIB, 10, 1), (100 * KIB, 10, 5), (20 * KIB, 10, 1), (20 * KIB, 2, 1)] {
+        let mut world = World::new();
+        world.add(count, &[limited(rate), Arc::default()]);
+        world.peers[..rude].iter_mut().for_each(|peer| peer.block = 16 * KIB);
+        world.run(secs(100));
+        let all: u64 = world.peers.iter().map(|peer| peer.moved).sum();
+        near(all, rate * 100, 3);
+        for (number, peer) in world.peers.iter().enumerate() {
+            let share = peer.moved * 100 * count as u64 / all;
+            assert!((85..115).contains(&share), "{number} of {count} at {rate}: {share} % of its share");
+        }
     }
 }
 

@@ -40,6 +40,11 @@ impl BlockPool {
         self.reserved.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
     }
 
+    /// Whether [`BlockPool::try_reserve`] would find room. Takes none, so nobody else is refused for a look.
+    pub fn has_room(&self, len: u64) -> bool {
+        self.reserved().checked_add(len).is_some_and(|sum| sum <= self.budget_len)
+    }
+
     /// Reserves room for a piece even if the budget is spent: the one piece that every torrent may have, so that none
     /// waits for another for ever. Paid back like any other.
     pub fn reserve_first(&self, len: u64) {
@@ -103,7 +108,7 @@ mod tests {
     fn the_budget_is_kept() {
         let pool = BlockPool::new(16, 100);
         assert!(pool.try_reserve(60));
-        assert!(!pool.try_reserve(41));
+        assert!(!pool.try_reserve(41) && !pool.has_room(41) && pool.has_room(40));
         assert!(pool.try_reserve(40));
         pool.reserve_first(1000);
         assert!(!pool.try_reserve(1));

@@ -31,6 +31,10 @@ impl Budget for TestBudget {
         fits
     }
 
+    fn has_room(&self, len: u64) -> bool {
+        self.reserved.get() + len <= self.limit
+    }
+
     fn reserve_first(&self, len: u64) {
         self.reserved.set(self.reserved.get() + len);
     }
@@ -471,7 +475,9 @@ impl World {
     fn leave(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let mut effects = Vec::new();
-        node.core.shutdown(&node.budget, &mut effects);
+        for piece in node.core.shutdown(&node.budget, &mut effects) {
+            node.budget.release(self.geometry.piece_len(piece).into());
+        }
         assert_eq!(node.budget.reserved.get(), 0, "gone, and something is reserved");
         assert_eq!(node.core.next_wake(), None);
         for key in self.links_of(index) {

@@ -139,6 +139,29 @@ fn a_message_waits_for_no_limit_but_for_the_block_before_it() {
 }
 
 #[test]
+fn a_message_behind_a_long_run_sends_no_more_of_it_than_a_block() {
+    const LEN: u32 = 120 << 10;
+    let world = World::with(true, [100 << 10, 30 << 10], 128 << 10);
+    let (theirs, ours, _) = pair();
+    let mut peer = Peer { stream: theirs, buffer: Vec::new() };
+    let mut outbox = Outbox::default();
+    outbox.upload(world.metainfo.geometry.span(0, 0, LEN).unwrap()).unwrap();
+    let mut send = |outbox: &mut Outbox, allowance| {
+        let sent = outbox.send(&ours, &world.link.storage, allowance).unwrap();
+        assert!(!sent.blocked);
+        (sent.payload, sent.held)
+    };
+    assert_eq!(send(&mut outbox, 1), (1, true));
+    outbox.push(&Message::Choke);
+    assert_eq!(send(&mut outbox, 0), (0, true), "it waits as the run does");
+    assert_eq!(send(&mut outbox, 1000), (1000, true));
+    assert_eq!(send(&mut outbox, (104 << 10) - 1001), (u64::from(LEN) - 1001, false), "the last block of it");
+    assert_eq!(peer.hear(), Heard::Piece(0, 0, world.bytes[..LEN as usize].to_vec()));
+    assert_eq!(peer.hear(), Heard::Message(Message::Choke));
+    world.finish();
+}
+
+#[test]
 fn a_limit_that_goes_wakes_who_waits_for_it() {
     let world = World::new(true);
     let limiter = &world.link.limits.own.up;

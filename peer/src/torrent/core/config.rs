@@ -61,6 +61,8 @@ impl CoreConfig {
 pub trait Budget {
     /// Reserves room for a piece of `len` bytes; false when the budget is spent.
     fn try_reserve(&self, len: u64) -> bool;
+    /// Whether there would be room for a piece of `len` bytes.
+    fn has_room(&self, len: u64) -> bool;
     /// Reserves room for a torrent's only begun piece, even if the budget is spent.
     fn reserve_first(&self, len: u64);
     /// Gives back what was reserved for a piece of `len` bytes.
@@ -70,6 +72,10 @@ pub trait Budget {
 impl Budget for BlockPool {
     fn try_reserve(&self, len: u64) -> bool {
         Self::try_reserve(self, len)
+    }
+
+    fn has_room(&self, len: u64) -> bool {
+        Self::has_room(self, len)
     }
 
     fn reserve_first(&self, len: u64) {

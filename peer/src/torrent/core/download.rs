@@ -218,14 +218,17 @@ impl Core {
 
     /// A wanted piece is had.
     fn lacks_less(&mut self, piece: PieceIndex, cx: &mut Context<'_>) {
-        for key in self.peers.keys().copied().collect::<Vec<_>>() {
-            if let Some(peer) = self.peers.get_mut(&key)
-                && peer.have.contains(piece)
-            {
+        let mut sated = Vec::new();
+        for (&key, peer) in &mut self.peers {
+            // Of those that have everything the bits need not be fetched from far away.
+            if peer.have.is_full() || peer.have.contains(piece) {
                 peer.wanted = peer.wanted.saturating_sub(1);
-                self.update_interest(key, cx);
+                if peer.wanted == 0 {
+                    sated.push(key);
+                }
             }
         }
+        sated.into_iter().for_each(|key| self.update_interest(key, cx));
     }
 
     /// Nothing is wanted any more.

@@ -29,12 +29,12 @@ mod slots;
 mod tests;
 mod timers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use torrent_common::bitfield::Bitfield;
-use torrent_common::geometry::{BlockRef, Geometry};
+use torrent_common::geometry::{BlockRef, Geometry, PieceIndex};
 use torrent_common::ids::PeerId;
 
 pub use config::{Budget, CoreConfig, CoreStats};
@@ -194,14 +194,15 @@ impl Core {
         self.pieces.lacking_len()
     }
 
-    /// Closes every peer and gives back what is reserved. The core is of no use afterwards.
-    pub fn shutdown(&mut self, budget: &dyn Budget, effects: &mut Vec<Effect>) {
+    /// Closes every peer and gives back what is reserved, but for pieces that are being hashed or written: whoever does that
+    /// pays back what is reserved for these. The core is of no use afterwards.
+    pub fn shutdown(&mut self, budget: &dyn Budget, effects: &mut Vec<Effect>) -> BTreeSet<PieceIndex> {
         effects.extend(self.peers.keys().map(|&key| Effect::Send(key, Command::Close(CloseReason::Stopped))));
         self.peers.clear();
         self.by_id.clear();
         self.slots = Slots::default();
         self.show = Show::default();
-        self.pieces.end_all(budget, effects);
         self.timers.stop();
+        self.pieces.end_all(budget, effects)
     }
 }

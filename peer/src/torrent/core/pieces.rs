@@ -130,11 +130,7 @@ impl Pieces {
             return false;
         }
         let len = u64::from(self.geometry.nominal_piece_len());
-        let room = budget.try_reserve(len);
-        if room {
-            budget.release(len);
-        }
-        !room
+        !budget.has_room(len)
     }
 
     /// Blocks to ask this peer for, up to `need` of them.
@@ -379,13 +375,20 @@ impl Pieces {
         }
     }
 
-    /// Drops every begun piece, for good.
-    pub(super) fn end_all(&mut self, budget: &dyn Budget, effects: &mut Vec<Effect>) {
-        for piece in self.requests.iter().map(|(piece, _)| piece).collect::<Vec<_>>() {
+    /// Drops every begun piece, for good. Those that are being hashed or written, and hold what is reserved for them.
+    pub(super) fn end_all(&mut self, budget: &dyn Budget, effects: &mut Vec<Effect>) -> BTreeSet<PieceIndex> {
+        let begun: Vec<_> = self.requests.iter().map(|(piece, begun)| (piece, begun.stage())).collect();
+        let mut in_flight = BTreeSet::new();
+        for (piece, stage) in begun {
             self.requests.end(piece);
-            budget.release(u64::from(self.geometry.piece_len(piece)));
-            effects.push(Effect::Discard(piece));
+            if stage == Stage::Receiving {
+                budget.release(u64::from(self.geometry.piece_len(piece)));
+                effects.push(Effect::Discard(piece));
+            } else {
+                in_flight.insert(piece);
+            }
         }
+        in_flight
     }
 
     #[cfg(any(test, debug_assertions))]

@@ -1,8 +1,10 @@
 //! The end of a torrent's thread: connections are closed, and what is in flight gets to disk.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
+use torrent_common::geometry::PieceIndex;
 
 use super::Runner;
 use crate::torrent::event::{Effect, PeerEvent};
@@ -14,10 +16,12 @@ impl Runner {
     pub(super) fn wind_down(&mut self, inputs: &Receiver<Input>, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut effects = Vec::new();
-        self.core.shutdown(&*self.active.room.pool, &mut effects);
+        let mut in_flight = self.core.shutdown(&*self.active.room.pool, &mut effects);
         for effect in effects {
-            if let Effect::Send(key, command) = effect {
-                self.send(key, command);
+            match effect {
+                Effect::Send(key, command) => self.send(key, command),
+                Effect::Discard(piece) => self.assembly.discard(piece),
+                _ => {}
             }
         }
         // Handles dropped: even a connection whose queue was full ends.
@@ -34,12 +38,15 @@ impl Runner {
             match inputs.recv_deadline(deadline) {
                 Ok(Input::Hashed(piece, good, blocks)) => {
                     self.hashing.answered();
-                    if good {
+                    if !good {
+                        self.pay_back(piece, &mut in_flight);
+                    } else {
                         self.saving.write(&self.active, piece, blocks, Instant::now());
                     }
                 }
                 Ok(Input::Written(piece, outcome)) => {
                     self.saving.written();
+                    self.pay_back(piece, &mut in_flight);
                     if outcome.is_ok() {
                         self.active.link.have.insert(piece);
                         self.active.stats.add_piece(self.geometry.piece_len(piece));
@@ -57,6 +64,16 @@ impl Runner {
             }
             self.saving.turn(&self.active, Instant::now());
         }
+        while let Some(&piece) = in_flight.first() {
+            self.pay_back(piece, &mut in_flight);
+        }
         self.active.stats.set_moment(Moment::default());
+    }
+
+    /// A piece is in flight no longer: others may use its room.
+    fn pay_back(&self, piece: PieceIndex, in_flight: &mut BTreeSet<PieceIndex>) {
+        if in_flight.remove(&piece) {
+            self.active.room.pool.release(u64::from(self.geometry.piece_len(piece)));
+        }
     }
 }

@@ -269,3 +269,21 @@ fn shutdown_gives_everything_back() {
     assert_eq!(t.budget.reserved.get(), 0);
     assert_eq!(t.core.next_wake(), None);
 }
+
+#[test]
+fn what_is_in_flight_at_the_end_keeps_its_room() {
+    let mut t = torrent(3);
+    let blocks = t.giver(1, &[0, 1, 2]);
+    let (whole, rest): (Vec<_>, Vec<_>) = blocks.iter().partition(|block| block.piece() != t.piece(2));
+    let effects = t.send(1, &whole);
+    t.event(Event::Hashed(hashed(&effects)[0], true));
+    t.send(1, &rest[..1]);
+    assert_eq!(t.budget.reserved.get(), 120);
+    let mut effects = Vec::new();
+    let in_flight = t.core.shutdown(&t.budget, &mut effects);
+    assert_eq!(in_flight.into_iter().collect::<Vec<_>>(), [t.piece(0), t.piece(1)], "hashed, and written");
+    assert_eq!(t.budget.reserved.get(), 80);
+    assert!(
+        effects.contains(&Effect::Discard(t.piece(2))) && !effects.contains(&Effect::Discard(t.piece(0)))
+    );
+}

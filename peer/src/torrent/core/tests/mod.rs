@@ -34,6 +34,11 @@ impl Budget for TestBudget {
         fits
     }
 
+    fn has_room(&self, len: u64) -> bool {
+        self.tries.set(self.tries.get() + 1);
+        self.reserved.get() + len <= self.limit.get()
+    }
+
     fn reserve_first(&self, len: u64) {
         self.reserved.set(self.reserved.get() + len);
     }

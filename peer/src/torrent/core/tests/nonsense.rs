@@ -32,7 +32,9 @@ fn nonsense_breaks_nothing() {
             }
             assert!(asked.iter().all(|&(_, block)| t.core.wants(block)), "asked for, and not wanted");
         }
-        t.core.shutdown(&t.budget, &mut Vec::new());
+        for piece in t.core.shutdown(&t.budget, &mut Vec::new()) {
+            t.budget.release(t.geometry.piece_len(piece).into());
+        }
         assert_eq!(t.budget.reserved.get(), 0, "seed {seed}");
     }
 }
