@@ -146,7 +146,7 @@ fn a_message_behind_a_long_run_sends_no_more_of_it_than_a_block() {
     let mut peer = Peer { stream: theirs, buffer: Vec::new() };
     let mut outbox = Outbox::default();
     outbox.upload(world.metainfo.geometry.span(0, 0, LEN).unwrap()).unwrap();
-    let mut send = |outbox: &mut Outbox, allowance| {
+    let send = |outbox: &mut Outbox, allowance| {
         let sent = outbox.send(&ours, &world.link.storage, allowance).unwrap();
         assert!(!sent.blocked);
         (sent.payload, sent.held)
