@@ -191,8 +191,13 @@ impl Shared {
 
     fn add_new(self: &Arc<Self>, new: NewTorrent) -> Result<TorrentStatus, Refusal> {
         let info_hash = new.metainfo.info_hash;
-        let known = self.table().entries.get(&info_hash).map(|entry| (entry.output.clone(), entry.status()));
-        if let Some((output, status)) = known {
+        let known = {
+            let table = self.table();
+            let lacks = |entry: &Entry| entry.stats.transfer.left.load(Ordering::Relaxed) > 0;
+            let entry = table.entries.get(&info_hash);
+            entry.map(|entry| (entry.output.clone(), entry.stats.state(), lacks(entry)))
+        };
+        if let Some((output, state, lacks)) = known {
             if !same_folder(&output, &new.output) {
                 return Err(Refusal::Conflict(format!(
                     "the torrent is here already, in {}: remove it first, or use that folder",
@@ -202,7 +207,10 @@ impl Shared {
             if !new.options.is_empty() {
                 self.change_options(&info_hash, &new.options, new.metainfo.payload_files().count())?;
             }
-            let starts_again = match status.state {
+            if new.is_made() && lacks {
+                self.take_as_made(&new)?;
+            }
+            let starts_again = match state {
                 // Asked for again: what it stood still for may be mended.
                 TorrentState::Error => true,
                 // Who makes a torrent of it wants it seeded, whatever was wanted before.
@@ -222,6 +230,22 @@ impl Shared {
         self.wake(&info_hash);
         let status = self.table().entries.get(&info_hash).map(Entry::status);
         status.ok_or_else(|| Refusal::Internal("the torrent is gone again".into()))
+    }
+
+    /// What a torrent lacks was found where it is to be, when a torrent was made of it.
+    fn take_as_made(self: &Arc<Self>, new: &NewTorrent) -> Result<(), Refusal> {
+        let info_hash = new.metainfo.info_hash;
+        self.halt(&info_hash);
+        if let Some(anew) = start::take_as_made(self, new)? {
+            let mut table = self.table();
+            let entry = table.entries.get_mut(&info_hash).ok_or(Refusal::NotFound)?;
+            (entry.paused, entry.finished, entry.queued) = (false, false, false);
+            (entry.stats, entry.complete_since_s) = (anew.stats, anew.complete_since_s);
+        }
+        if !self.aim(&info_hash) {
+            self.wake(&info_hash);
+        }
+        Ok(())
     }
 
     fn pause_torrent(&self, info_hash: &InfoHash) -> Result<(), Refusal> {

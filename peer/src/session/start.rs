@@ -186,16 +186,49 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
         options,
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
-    if let Some(hashed) = &new.hashed {
-        let stamp = |&FileStamp { len, mtime_ns }| Some(Stamp { len, mtime_ns: mtime_ns.try_into().ok()? });
-        // No part file. Its thread looks at the files: what changed since, or is not found, is checked like anybody's.
-        let stamps = hashed.iter().map(stamp).chain([None]).collect();
-        saved.set_complete(&Layout::new(Arc::clone(metainfo)), stamps);
-    }
+    enter_as_made(&new, &mut saved);
     shared.store.forget_options(&metainfo.info_hash).map_err(internal)?;
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
     shared.store.save(&saved).map_err(internal)?;
     Ok(entry_of(&saved))
+}
+
+/// Enters that all is there, if the torrent was just made.
+fn enter_as_made(new: &NewTorrent, saved: &mut Saved) -> bool {
+    let Some(hashed) = &new.hashed else { return false };
+    let stamp = |&FileStamp { len, mtime_ns }| Some(Stamp { len, mtime_ns: mtime_ns.try_into().ok()? });
+    // No part file. Its thread looks at the files: what changed since, or is not found, is checked like anybody's.
+    let stamps = hashed.iter().map(stamp).chain([None]).collect();
+    saved.set_complete(&Layout::new(Arc::clone(&new.metainfo)), stamps)
+}
+
+/// A torrent that is known, without a thread, was just made of the payload that is where its own is to be: it has all of
+/// it. Keeps that, and makes its entry anew; `None` if the files are others.
+pub fn take_as_made(shared: &Shared, new: &NewTorrent) -> Result<Option<Entry>, Refusal> {
+    let internal = |error: ResumeError| Refusal::Internal(error.to_string());
+    let before = shared.store.load(&new.metainfo.info_hash).map_err(internal)?;
+    if before.details.root != new.root {
+        return Ok(None);
+    }
+    let now = SystemTime::now();
+    let details = Details {
+        paused: false,
+        finished: false,
+        completed_s: now.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
+        wanted: None,
+        ..before.details
+    };
+    let mut saved = Saved::new(new.metainfo.info_hash, details, now);
+    if !enter_as_made(new, &mut saved) {
+        return Ok(None);
+    }
+    // The checkpoint first: a part file too much is no harm.
+    let storage = shared.storage(&saved).map_err(|error| Refusal::Internal(error.to_string()))?;
+    shared.store.save(&saved).map_err(internal)?;
+    if let Err(error) = storage.remove_part() {
+        log::warn!("{}: {error}", new.metainfo.info_hash);
+    }
+    Ok(Some(entry_of(&saved)))
 }
 
 /// What the trackers are told of a torrent that is complete and whose files are as we left them: it needs no thread.

@@ -284,3 +284,31 @@ fn what_is_seeded_again_although_it_stood_still_is_started_again() {
     daemon.stop();
     tracker.stop();
 }
+
+#[test]
+fn a_download_that_is_seeded_from_its_own_folder_has_what_is_there() {
+    let room = Room::new("seed-known");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, ODD_TREE, 22);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * KIB, &tracker.url());
+    let hash = metainfo.info_hash;
+    let mut daemon = Daemon::start(&room, "daemon", &tracker.url());
+    daemon.leech(&torrent, None);
+    daemon.wait_for("begun", hash, |details| details.status.state == TorrentState::Downloading);
+    // Nobody has it, but somebody brings it.
+    write_tree(&daemon.downloads().join("tree"), ODD_TREE, 22);
+    let request =
+        SeedRequest { piece_length: Some(16 * KIB), ..seed_request(&daemon.downloads().join("tree")) };
+    assert_eq!(daemon.seed(&request).info_hash, hash);
+    let check = |details: TorrentDetails| {
+        assert_eq!((details.pieces_checked, details.status.downloaded), (0, 0), "hashed once, not twice");
+    };
+    check(daemon.wait_for_seeding(hash));
+    tracker.wait_for_swarm(hash, 1, 0);
+    daemon.kill();
+    daemon.start_again();
+    check(daemon.wait_for_seeding(hash));
+    daemon.stop();
+    tracker.stop();
+}
