@@ -4,11 +4,10 @@ import http.client
 import json
 import os
 import re
-import shutil
 import sys
 import time
 
-from processes import Failed, Process, output
+from processes import Failed, Process, installed, output
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -73,7 +72,9 @@ class Client:
             self.process.stop()
 
 
-class Ours(Client):
+class OurDaemon(Client):
+    """The daemon without a torrent."""
+
     name = "ours"
     binaries = ""
 
@@ -83,12 +84,19 @@ class Ours(Client):
 
     def start(self):
         port = self.control()
-        config = os.path.join(self.work, "config.ini")
-        with open(config, "w") as file:
+        self.config = os.path.join(self.work, "config.ini")
+        with open(self.config, "w") as file:
             file.write(f"[peer]\nDOWNLOAD_DIR = {self.data}\nTORRENT_DIR = {self.work}/torrents\nSTATE_DIR = {self.work}/state\n"
                        f"PORT = {port}\nPEER_PORT = {self.peer_port}\n")
-        self.spawn(f"{self.binaries}/torrent-daemon", "--config", config)
-        self.process.wait_for(lambda: self.ask("GET", "/status") is not None, 10)
+        self.spawn(f"{self.binaries}/torrent-daemon", "--config", self.config)
+        self.process.wait_for(lambda: "ready" in self.process.log(), 10)
+
+
+class Ours(OurDaemon):
+    """The daemon, with the torrent added."""
+
+    def start(self):
+        super().start()
         answer = self.ask("POST", "/leech", {"torrent_path": self.torrent, "output": self.data})
         if not answer or "error" in answer and answer["error"]:
             raise Failed(f"torrent-daemon does not take the torrent: {answer}")
@@ -143,8 +151,7 @@ class Rqbit(Client):
 
     @classmethod
     def version(cls):
-        # Where cargo puts what it installs is not always in PATH.
-        cls.program = shutil.which("rqbit") or shutil.which("rqbit", path=os.path.expanduser("~/.cargo/bin"))
+        cls.program = installed("rqbit")
         found = re.search(r"rqbit (\S+)", output(cls.program, "--version") or "") if cls.program else None
         return found and found.group(1)
 
@@ -224,7 +231,8 @@ class Floor(Client):
 ALL = [Floor, Ours, Libtorrent, Aria2, Rqbit, Transmission]
 
 
-def settle(client):
-    """Time for a seeder to have announced itself."""
+def wait_for_seeder(client):
+    """Until it has the payload checked and, for which nothing can be asked, announced itself."""
+    client.wait(60, 0.1)
     if not isinstance(client, Floor):
         time.sleep(1.5)

@@ -45,24 +45,52 @@ class Lab:
         return folder
 
 
+class Swarm:
+    """A tracker, a seeder of one payload, and leechers of the same kind as they are started; to be used by `with`, which
+    ends and removes them all. The tracker is host 1, the seeder host 2."""
+
+    def __init__(self, lab, client, mib, piece_len, hosts, rate_mbit=None):
+        self.lab, self.client = lab, client
+        self.run, self.source = lab.fresh(), lab.payload(mib)
+        self.started = []
+        self.piece_len, self.network = piece_len, (hosts, rate_mbit)
+
+    def __enter__(self):
+        try:
+            self.lab.network.up(*self.network)
+            tracker = trackers.Ours(self.lab.network.host(1), os.path.join(self.run, "tracker"))
+            self.started.append(tracker)
+            self.torrent = payload.torrent(self.source, tracker.url, os.path.join(self.run, "payload.torrent"), self.piece_len)
+            self.seeder = self.start("seeder", 2, self.lab.seed_folder(self.run, self.source), True)
+            clients.wait_for_seeder(self.seeder)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for one in reversed(self.started):
+            one.stop()
+        self.lab.network.down()
+        shutil.rmtree(self.run, ignore_errors=True)
+
+    def start(self, name, host, data, seeds):
+        one = self.client(self.lab.network.host(host), self.torrent, data, os.path.join(self.run, name), seeds)
+        self.started.append(one)
+        return one
+
+    def start_leecher(self, number):
+        """The numbers begin with 0."""
+        return self.start(f"leecher-{number}", 3 + number, os.path.join(self.run, f"leech-{number}"), False)
+
+
 def one_to_one(lab, client, mib, timeout):
     """One seeder, one leecher of the same kind. The clock runs from the first mebibyte that arrives."""
-    run, source = lab.fresh(), lab.payload(mib)
-    lab.network.up(3)
-    tracker = trackers.Ours(lab.network.host(1), os.path.join(run, "tracker"))
-    started = []
-    try:
-        torrent = payload.torrent(source, tracker.url, os.path.join(run, "payload.torrent"), PIECE_LEN)
-        seeder = client(lab.network.host(2), torrent, lab.seed_folder(run, source), os.path.join(run, "seeder"), True)
-        started.append(seeder)
-        seeder.wait(60, 0.1)
-        clients.settle(seeder)
+    with Swarm(lab, client, mib, PIECE_LEN, 3) as swarm:
         payload.warm(2 * mib + 1024)
-        seeder_cpu_s = seeder.process.cpu_s()
+        seeder_cpu_s = swarm.seeder.process.cpu_s()
         added = time.monotonic()
-        data = os.path.join(run, "leech")
-        leecher = client(lab.network.host(3), torrent, data, os.path.join(run, "leecher"), False)
-        started.append(leecher)
+        leecher = swarm.start_leecher(0)
         before = leecher.process.received_bytes() if not lab.network.separate else 0
         leecher.process.wait_for(lambda: leecher.process.received_bytes() - before > STARTED_BYTES, timeout, 0.005)
         begun = time.monotonic()
@@ -72,17 +100,11 @@ def one_to_one(lab, client, mib, timeout):
         figures = {
             "gib_s": gib / seconds, "start_s": begun - added,
             "leecher_cpu_s_gib": leecher.process.cpu_s() * 1024 / mib,
-            "seeder_cpu_s_gib": (seeder.process.cpu_s() - seeder_cpu_s) * 1024 / mib,
-            "leecher_mib": leecher.process.peak_mib(), "seeder_mib": seeder.process.peak_mib(),
+            "seeder_cpu_s_gib": (swarm.seeder.process.cpu_s() - seeder_cpu_s) * 1024 / mib,
+            "leecher_mib": leecher.process.peak_mib(), "seeder_mib": swarm.seeder.process.peak_mib(),
         }
-        check(source, data)
+        check(swarm.source, leecher.data)
         return figures
-    finally:
-        for one in reversed(started):
-            one.stop()
-        tracker.stop()
-        lab.network.down()
-        shutil.rmtree(run, ignore_errors=True)
 
 
 def check(source, folder):
@@ -99,22 +121,11 @@ def check(source, folder):
 def swarm(lab, client, mib, leechers, rate_mbit, timeout):
     """One seeder and many leechers, everybody's upload limited. Nobody can be done before size / rate, for the seeder must
     send one whole copy: all times are given as multiples of that."""
-    run, source = lab.fresh(), lab.payload(mib)
-    lab.network.up(leechers + 2, rate_mbit)
-    tracker = trackers.Ours(lab.network.host(1), os.path.join(run, "tracker"))
-    started = []
-    try:
-        torrent = payload.torrent(source, tracker.url, os.path.join(run, "payload.torrent"), SWARM_PIECE_LEN)
-        seeder = client(lab.network.host(2), torrent, lab.seed_folder(run, source), os.path.join(run, "seeder"), True)
-        started.append(seeder)
-        seeder.wait(60, 0.1)
-        clients.settle(seeder)
+    with Swarm(lab, client, mib, SWARM_PIECE_LEN, leechers + 2, rate_mbit) as swarm:
         begun, done = time.monotonic(), {}
-        for number in range(leechers):
-            started.append(client(lab.network.host(3 + number), torrent, os.path.join(run, f"leech-{number}"),
-                                  os.path.join(run, f"leecher-{number}"), False))
+        started = [swarm.start_leecher(number) for number in range(leechers)]
         while len(done) < leechers:
-            for number, leecher in enumerate(started[1:]):
+            for number, leecher in enumerate(started):
                 if number not in done and leecher.is_done():
                     done[number] = time.monotonic() - begun
             if time.monotonic() - begun > timeout:
@@ -122,17 +133,11 @@ def swarm(lab, client, mib, leechers, rate_mbit, timeout):
             time.sleep(0.1)
         ideal_s = mib * MIB * 8 / (rate_mbit * 1e6)
         times = [seconds / ideal_s for seconds in sorted(done.values())]
-        cpu_s = sum(one.process.cpu_s() for one in started)
-        for number in range(leechers):
-            check(source, os.path.join(run, f"leech-{number}"))
+        cpu_s = sum(one.process.cpu_s() for one in [swarm.seeder, *started])
+        for leecher in started:
+            check(swarm.source, leecher.data)
         return {"first": times[0], "median": times[len(times) // 2], "last": times[-1],
                 "cpu_s_gib": cpu_s * 1024 / (mib * leechers)}
-    finally:
-        for one in reversed(started):
-            one.stop()
-        tracker.stop()
-        lab.network.down()
-        shutil.rmtree(run, ignore_errors=True)
 
 
 def create(lab, maker, mib):
@@ -161,22 +166,18 @@ def create_ours(lab, source, _out, run):
     """torrent-seed: the daemon hashes and begins to seed. With the time of the command, and the memory of the daemon."""
     host = lab.network.host(1)
     lab.network.up(1)
-    daemon = os.path.join(run, "daemon")
-    os.makedirs(daemon)
-    port, config = host.free_port(), os.path.join(daemon, "config.ini")
-    with open(config, "w") as file:
-        file.write(f"[peer]\nTORRENT_DIR = {daemon}/torrents\nSTATE_DIR = {daemon}/state\nDOWNLOAD_DIR = {daemon}/data\n"
-                   f"PORT = {port}\nPEER_PORT = 0\n")
-    process = clients.Process([f"{lab.binaries}/torrent-daemon", "--config", config], host, os.path.join(daemon, "log"), daemon)
+    daemon = None
     try:
-        process.wait_for(lambda: "ready" in process.log(), 10)
-        before_s = process.cpu_s()
+        daemon = clients.OurDaemon(host, None, os.path.join(run, "data"), os.path.join(run, "daemon"), True)
+        process, before_s = daemon.process, daemon.process.cpu_s()
         # Private: nothing is to be published, and no tracker is there.
-        command = [f"{lab.binaries}/torrent-seed", "--input", source, "--piece-length", str(PIECE_LEN), "--private", "--config", config]
+        command = [f"{lab.binaries}/torrent-seed", "--input", source, "--piece-length", str(PIECE_LEN), "--private",
+                   "--config", daemon.config]
         seconds, cpu_s, _ = timed(host.inside(command), run)
         return {"s": seconds, "cpu_s": cpu_s + process.cpu_s() - before_s, "peak_mib": process.peak_mib()}
     finally:
-        process.stop()
+        if daemon:
+            daemon.stop()
         lab.network.down()
 
 

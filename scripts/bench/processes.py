@@ -2,6 +2,7 @@
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -102,6 +103,11 @@ def _peak_mib(pid):
 def stop_all():
     for process in list(reversed(running)):
         process.stop()
+
+
+def installed(program):
+    """Its path, or None. Where cargo puts what it installs is not always in PATH."""
+    return shutil.which(program) or shutil.which(program, path=os.path.expanduser("~/.cargo/bin"))
 
 
 def output(*args, timeout=20, env=None):

@@ -1,12 +1,11 @@
 """What is measured, in which order, and how long that takes. A section is one table and one part of the plot."""
 import os
-import shutil
 import sys
 
 import clients
 import measure
 import trackers
-from processes import output
+from processes import installed, output
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -66,7 +65,7 @@ class Create(Section):
         options, cores = self.options, len(os.sched_getaffinity(0))
         mktorrent = lambda source, out: ["mktorrent", "-t", str(cores), "-l", "20", "-a", "http://127.0.0.1:9/announce", "-o", out, source]
         transmission = lambda source, out: ["transmission-create", "-s", "1024", "-t", "http://127.0.0.1:9/announce", "-o", out, source]
-        imdl = shutil.which("imdl") or os.path.expanduser("~/.cargo/bin/imdl")
+        imdl = installed("imdl")
         intermodal = lambda source, out: [imdl, "torrent", "create", "--input", source, "--output", out, "--piece-length", "1MiB"]
         libtorrent = lambda source, out: [clients.Libtorrent.python, f"{HERE}/lt_create.py", source, out, str(measure.PIECE_LEN)]
         floor = lambda source, _out: [clients.Floor.program, "hash", source, str(measure.PIECE_LEN)]
@@ -74,12 +73,12 @@ class Create(Section):
         programs = [
             ("floor", clients.Floor.version(), measure.create_with(floor)),
             ("ours", clients.Ours.version(), measure.create_ours),
-            ("mktorrent", shutil.which("mktorrent") and one_line("mktorrent", "-h").removeprefix("mktorrent ").split(" ")[0],
+            ("mktorrent", installed("mktorrent") and one_line("mktorrent", "-h").removeprefix("mktorrent ").split(" ")[0],
              measure.create_with(mktorrent)),
             ("libtorrent", clients.Libtorrent.version(), measure.create_with(libtorrent)),
-            ("transmission", shutil.which("transmission-create") and one_line("transmission-create", "-V").split(" ")[1],
+            ("transmission", installed("transmission-create") and one_line("transmission-create", "-V").split(" ")[1],
              measure.create_with(transmission)),
-            ("imdl", os.access(imdl, os.X_OK) and one_line(imdl, "--version").split(" ")[-1], measure.create_with(intermodal)),
+            ("imdl", imdl and one_line(imdl, "--version").split(" ")[-1], measure.create_with(intermodal)),
         ]
         for name, version, maker in programs:
             self.add(name, version, lambda maker=maker: measure.create(self.lab, maker, options.create_mib))
@@ -99,7 +98,7 @@ class Swarm(Section):
         if not self.lab.network.separate:
             self.skipped.append("all: it needs network namespaces")
             return
-        if not shutil.which("tc"):
+        if not installed("tc"):
             self.skipped.append("all: needs tc (iproute2)")
             return
         for client in clients.ALL:
@@ -139,7 +138,7 @@ ALL = [OneToOne, Create, Swarm, Tracker]
 
 def use_programs(binaries, python_folders):
     """Tells the drivers where this project's programs are, and which Python has libtorrent."""
-    for kind in (clients.Ours, trackers.Ours):
+    for kind in (clients.OurDaemon, trackers.Ours):
         kind.binaries = binaries
     clients.Floor.program = os.path.join(binaries, "examples", "floor")
     candidates = [sys.executable, *(os.path.join(folder, "bin", "python3") for folder in python_folders)]

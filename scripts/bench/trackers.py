@@ -1,10 +1,9 @@
 """How each tracker is started, and how many announces it answers."""
 import os
 import re
-import shutil
 import time
 
-from processes import Process, output
+from processes import Process, installed, output
 
 #: Torrents that the load announces: the beginning of their info-hashes, and how many.
 TORRENTS = (b"BENCHMARK---------".hex(), 1000)
@@ -52,7 +51,7 @@ class OpenTracker(Tracker):
 
     @classmethod
     def version(cls):
-        return "installed" if shutil.which("opentracker") else None
+        return "installed" if installed("opentracker") else None
 
     def command(self):
         # As packaged it answers for listed torrents alone. It changes its root to its folder, and its user.
@@ -69,7 +68,7 @@ class Aquatic(Tracker):
 
     @classmethod
     def version(cls):
-        cls.program = shutil.which("aquatic_http") or shutil.which("aquatic_http", path=os.path.expanduser("~/.cargo/bin"))
+        cls.program = installed("aquatic_http")
         return "installed" if cls.program else None
 
     def command(self):
