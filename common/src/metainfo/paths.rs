@@ -64,11 +64,6 @@ impl TorrentPath {
         self.0.split('/')
     }
 
-    /// With `/` between components: the same memory.
-    pub fn into_string(self) -> String {
-        self.0.into_string()
-    }
-
     /// With `/` between components.
     pub const fn as_str(&self) -> &str {
         &self.0

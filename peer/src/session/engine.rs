@@ -75,8 +75,7 @@ impl Engine for Session {
             let entry = table.entries.get(info_hash)?;
             (entry.status(), Arc::clone(&entry.stats), Arc::clone(&entry.options), entry.had())
         };
-        // Read anew for the few who ask: ten thousand idle torrents keep no file lists in memory.
-        let mut metainfo = self.shared.metainfo(info_hash).ok()?;
+        let metainfo = self.shared.metainfo_now(info_hash).ok()?;
         let had = match had {
             Some(had) => had,
             None if status.progress >= 1.0
@@ -93,8 +92,8 @@ impl Engine for Session {
             pieces_had: stats.pieces_had.load(Ordering::Relaxed),
             torrent_path: self.shared.torrent_file_path(info_hash),
             magnet: magnet_link(&metainfo),
-            trackers: std::mem::take(&mut metainfo.trackers),
-            files: files_of(metainfo, &options, &had),
+            trackers: metainfo.trackers.clone(),
+            files: files_of(&metainfo, &options, &had),
             tracker_message: self.shared.with_announcer(|announcer| announcer.message(*info_hash)).flatten(),
             pieces_checked: stats.pieces_checked.load(Ordering::Relaxed),
             options: TorrentOptions::clone(&options),
@@ -157,7 +156,7 @@ impl Engine for Session {
     fn set_options(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<TorrentDetails, Refusal> {
         let files = if patch.names_files() {
             let known = self.shared.table().entries.contains_key(info_hash);
-            let metainfo = known.then(|| self.shared.metainfo(info_hash)).ok_or(Refusal::NotFound)?;
+            let metainfo = known.then(|| self.shared.metainfo_now(info_hash)).ok_or(Refusal::NotFound)?;
             metainfo.map_err(|error| Refusal::Internal(error.to_string()))?.payload_files().count()
         } else {
             0
@@ -232,15 +231,15 @@ fn read_bounded(path: &PathBuf, max_len: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn files_of(metainfo: Metainfo, options: &TorrentOptions, had: &Bitfield) -> Vec<FileStatus> {
+fn files_of(metainfo: &Metainfo, options: &TorrentOptions, had: &Bitfield) -> Vec<FileStatus> {
     let geometry = metainfo.geometry;
-    let payload = metainfo.files.into_iter().filter(|file| !file.padding).enumerate();
+    let payload = metainfo.payload_files().enumerate();
     payload
         .map(|(number, file)| FileStatus {
             length: file.len,
             priority: options.priority(number),
             bytes_had: bytes_had(file.offset, file.len, &geometry, had),
-            path: file.path.into_string(),
+            path: file.path.as_str().to_owned(),
         })
         .collect()
 }
@@ -283,10 +282,10 @@ mod tests {
             priorities: vec![Priority::Low, Priority::High, Priority::Skip],
             ..TorrentOptions::default()
         };
-        let shown = files_of(Metainfo::clone(&metainfo), &options, &had);
+        let shown = files_of(&metainfo, &options, &had);
         let brief: Vec<_> = shown.iter().map(|f| (f.length, f.bytes_had, f.priority)).collect();
         assert_eq!(brief, [(150, 50, Priority::Low), (120, 20, Priority::High), (0, 0, Priority::Skip)]);
-        let all = files_of(Metainfo::clone(&metainfo), &options, &Bitfield::full(&metainfo.geometry));
+        let all = files_of(&metainfo, &options, &Bitfield::full(&metainfo.geometry));
         assert!(all.iter().all(|file| file.bytes_had == file.length));
     }
 }

@@ -491,8 +491,18 @@ impl Start {
 }
 
 impl Shared {
+    /// A torrent's, while it is at work: nothing is read. Else read anew for the few who ask: ten thousand idle torrents
+    /// keep no file lists in memory.
+    pub(super) fn metainfo_now(&self, info_hash: &InfoHash) -> Result<Arc<Metainfo>, StartupError> {
+        let gate = self.table().entries.get(info_hash).and_then(Entry::gate);
+        match gate.and_then(|gate| gate.link()) {
+            Some(link) => Ok(Arc::clone(link.storage.metainfo())),
+            None => Ok(Arc::new(self.metainfo(info_hash)?)),
+        }
+    }
+
     /// The torrent file kept for a torrent, parsed anew.
-    pub(super) fn metainfo(&self, info_hash: &InfoHash) -> Result<Metainfo, StartupError> {
+    fn metainfo(&self, info_hash: &InfoHash) -> Result<Metainfo, StartupError> {
         let bytes = self.store.load_torrent(info_hash, self.config.max_torrent_len)?;
         Ok(Metainfo::parse(&bytes, &self.limits())?)
     }

@@ -80,7 +80,7 @@ impl Shared {
     /// Shows at once what is lacking of what is selected now; the torrent's thread may take a while to go about it.
     fn count_anew(&self, info_hash: &InfoHash, before: &[Priority]) -> Result<(), Refusal> {
         let internal = |error: String| Refusal::Internal(error);
-        let metainfo = self.metainfo(info_hash).map_err(|error| internal(error.to_string()))?;
+        let metainfo = self.metainfo_now(info_hash).map_err(|error| internal(error.to_string()))?;
         let geometry = &metainfo.geometry;
         let (has_thread, active, priorities) = {
             let table = self.table();
