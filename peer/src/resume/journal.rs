@@ -94,33 +94,43 @@ impl Journal {
         })
     }
 
-    /// Notes that a piece is about to be written.
+    /// Notes that pieces are about to be written.
     ///
     /// # Errors
-    /// [`StorageError`]: it must not be written then.
-    pub fn begin(&self, piece: PieceIndex, now: SystemTime) -> Result<(), StorageError> {
+    /// [`StorageError`]: they must not be written then.
+    pub fn begin(&self, pieces: &[PieceIndex], now: SystemTime) -> Result<(), StorageError> {
         let mut state = self.state();
         let at_ns = nanos(now);
-        self.append(&mut state, &[Record::Begin { piece: piece.get(), at_ns }])?;
-        state.unfinished.insert(piece.get(), at_ns);
+        let records: Vec<_> =
+            pieces.iter().map(|piece| Record::Begin { piece: piece.get(), at_ns }).collect();
+        self.append(&mut state, &records)?;
+        state.unfinished.extend(pieces.iter().map(|piece| (piece.get(), at_ns)));
         Ok(())
     }
 
-    /// Notes that a piece is written, and the stamps that the write left on its files.
+    /// Notes that pieces are written, in this order, and the stamps that each write left on its files.
     ///
     /// # Errors
-    /// [`StorageError`]: it is not had then.
-    pub fn written(&self, piece: PieceIndex, stamps: &[(usize, Stamp)]) -> Result<(), StorageError> {
+    /// [`StorageError`]: they are not had then.
+    pub fn written(&self, pieces: &[(PieceIndex, &[(usize, Stamp)])]) -> Result<(), StorageError> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
         let stamp = |&(file, stamp): &(usize, Stamp)| {
             Some(Record::Stamp { file: u32::try_from(file).ok()?, mtime_ns: stamp.mtime_ns })
         };
-        let mut records: Vec<Record> = stamps.iter().filter_map(stamp).collect();
-        records.push(Record::Written { piece: piece.get() });
+        let of = |&(piece, stamps): &(PieceIndex, &[(usize, Stamp)])| {
+            let records = stamps.iter().filter_map(stamp).collect::<Vec<_>>();
+            records.into_iter().chain([Record::Written { piece: piece.get() }])
+        };
+        let records: Vec<Record> = pieces.iter().flat_map(of).collect();
         let mut state = self.state();
         self.append(&mut state, &records)?;
-        state.unfinished.remove(&piece.get());
-        state.written.push(piece);
-        for &(file, stamp) in stamps {
+        for (piece, _) in pieces {
+            state.unfinished.remove(&piece.get());
+            state.written.push(*piece);
+        }
+        for &(file, stamp) in pieces.iter().flat_map(|(_, stamps)| *stamps) {
             // Two threads that write to one file may come here in another order than they wrote: the later stamp is the
             // one that the file has.
             let known = state.stamps.entry(file).or_insert(stamp);

@@ -14,6 +14,7 @@ use torrent_common::worker::Worker;
 use super::StorageError;
 use super::blocks::BlockBuf;
 use super::files::Storage;
+use super::writing;
 use crate::options::Preallocation;
 use crate::resume::{Details, Journal, ResumeError};
 
@@ -86,7 +87,7 @@ impl DiskThreads {
         for number in 0..threads.max(1) {
             let (sender, jobs) = crossbeam_channel::bounded(queue_len.max(1));
             writes.push(sender);
-            workers.push(Worker::spawn(format!("disk-{number}"), move || run(&jobs, WriteJob::run))?);
+            workers.push(Worker::spawn(format!("disk-{number}"), move || writing::run(&jobs))?);
         }
         workers.push(Worker::spawn("disk-sync", move || run(&checkpoint_jobs, CheckpointJob::run))?);
         Ok(Self { writes, checkpoints, _workers: workers })
@@ -127,19 +128,6 @@ fn run<T>(jobs: &Receiver<T>, work: impl Fn(T)) {
         if catch_unwind(AssertUnwindSafe(|| work(job))).is_err() {
             log::error!("a disk job's reply panicked: this is a bug, please report it with the lines above");
         }
-    }
-}
-
-impl WriteJob {
-    fn run(self) {
-        let Self { storage, journal, piece, blocks, reply } = self;
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            journal.begin(piece, SystemTime::now())?;
-            let stamps = storage.write_piece(piece, &blocks)?;
-            journal.written(piece, &stamps)
-        }));
-        drop(blocks);
-        reply(outcome.unwrap_or(Err(StorageError::Panicked)));
     }
 }
 
@@ -275,13 +263,13 @@ mod tests {
             world.storage.write_piece(piece(index), &blocks(world.storage.metainfo(), index, &world.bytes))
         };
         for index in [0, 1] {
-            world.journal.begin(piece(index), SystemTime::now()).unwrap();
+            world.journal.begin(&[piece(index)], SystemTime::now()).unwrap();
         }
         let early = write(0).unwrap();
         // The clock of files ticks every few milliseconds.
         let late = std::iter::repeat_with(|| write(1).unwrap()).find(|late| *late != early).unwrap();
-        world.journal.written(piece(1), &late).unwrap();
-        world.journal.written(piece(0), &early).unwrap();
+        world.journal.written(&[(piece(1), late.as_slice())]).unwrap();
+        world.journal.written(&[(piece(0), early.as_slice())]).unwrap();
         assert_eq!(world.had(), [0, 1]);
         world.journal.checkpoint(&world.storage, details(), SystemTime::now()).unwrap();
         assert_eq!(world.had(), [0, 1]);
@@ -311,6 +299,41 @@ mod tests {
         go_on.send(()).unwrap();
         drop(disk);
         assert_eq!(told.iter().collect::<Vec<_>>(), [true, true]);
+    }
+
+    #[test]
+    fn what_waits_is_written_together_and_one_failure_is_its_own() {
+        let world = world();
+        let disk = DiskThreads::start(1, 20).unwrap();
+        let (started, has_started) = bounded(0);
+        let (go_on, may_go_on) = bounded::<()>(0);
+        let busy = world.write(0, move |outcome| {
+            started.send(outcome.is_ok()).unwrap();
+            may_go_on.recv().unwrap();
+        });
+        assert!(disk.try_submit(busy).is_ok());
+        assert_eq!(has_started.recv(), Ok(true));
+        let (replies, told) = unbounded();
+        for index in 1..10 {
+            let replies = replies.clone();
+            let mut job = world.write(index, move |outcome| {
+                replies.send((index, outcome.is_ok())).unwrap();
+                assert_ne!(index, 7, "on purpose");
+            });
+            if let DiskJob::Write(job) = &mut job
+                && index == 4
+            {
+                job.blocks.pop();
+            }
+            assert!(disk.try_submit(job).is_ok());
+        }
+        go_on.send(()).unwrap();
+        drop((replies, disk));
+        assert_eq!(
+            told.iter().collect::<Vec<_>>(),
+            (1..10).map(|index| (index, index != 4)).collect::<Vec<_>>()
+        );
+        assert_eq!(world.had(), [0, 1, 2, 3, 5, 6, 7, 8, 9]);
     }
 
     #[test]

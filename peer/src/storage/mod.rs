@@ -21,6 +21,7 @@ pub(crate) mod testing;
 #[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
 mod tests;
 mod tree;
+mod writing;
 
 pub use error::StorageError;
 pub use tree::Stamp;

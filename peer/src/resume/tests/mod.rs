@@ -132,14 +132,14 @@ fn set_mtime(path: &std::path::Path, mtime: SystemTime) {
 
 impl Process {
     fn begin(&self, disk: &Disk, piece: u32) {
-        self.journal.begin(disk.piece(piece), SystemTime::now()).unwrap();
+        self.journal.begin(&[disk.piece(piece)], SystemTime::now()).unwrap();
     }
 
     fn write(&self, disk: &Disk, piece: u32) {
         self.begin(disk, piece);
         let blocks = blocks(&disk.metainfo, piece, &disk.bytes);
         let stamps = self.storage.write_piece(disk.piece(piece), &blocks).unwrap();
-        self.journal.written(disk.piece(piece), &stamps).unwrap();
+        self.journal.written(&[(disk.piece(piece), stamps.as_slice())]).unwrap();
     }
 
     /// Payload alone, as when killed between `begin` and `written`.
