@@ -70,6 +70,11 @@ impl Suspects {
         }
     }
 
+    /// Nothing is held against anybody.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// Fetches whole pieces alone.
     pub fn on_parole(&self, who: Identity) -> bool {
         self.records.get(&who).is_some_and(|record| record.parole)

@@ -151,6 +151,9 @@ impl Core {
     fn good_piece(&mut self, piece: PieceIndex, cx: &mut Context<'_>) {
         self.pieces.requests.advance(piece, Stage::Hashing, Stage::Writing);
         cx.effects.push(Effect::Write(piece));
+        if self.suspects.is_empty() {
+            return;
+        }
         let senders = self.pieces.requests.contributors(piece);
         for &key in &senders {
             if let Some(identity) = self.identity(key) {
