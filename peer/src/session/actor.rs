@@ -204,10 +204,14 @@ impl Shared {
                     output.display()
                 )));
             }
+            let is_taken = new.is_made() && lacks;
+            if is_taken {
+                start::check_root(self, &new)?;
+            }
             if !new.options.is_empty() {
                 self.change_options(&info_hash, &new.options, new.metainfo.payload_files().count())?;
             }
-            if new.is_made() && lacks {
+            if is_taken {
                 self.take_as_made(&new)?;
             }
             let starts_again = match state {
@@ -217,12 +221,15 @@ impl Shared {
                 TorrentState::Paused | TorrentState::Finished => new.is_made(),
                 _ => false,
             };
-            if !starts_again {
-                return self.table().entries.get(&info_hash).map(Entry::status).ok_or(Refusal::NotFound);
+            if starts_again {
+                self.resume_torrent(&info_hash)?;
             }
-            self.resume_torrent(&info_hash)?;
-            let status = self.table().entries.get(&info_hash).map(Entry::status);
-            return status.ok_or(Refusal::NotFound);
+            // It may have ended at once, for a goal that it reached before it was paused or taken as made.
+            let has_ended = |entry: &Entry| entry.finished;
+            if new.is_made() && self.table().entries.get(&info_hash).is_some_and(has_ended) {
+                self.resume_torrent(&info_hash)?;
+            }
+            return self.table().entries.get(&info_hash).map(Entry::status).ok_or(Refusal::NotFound);
         }
         let entry = start::add(self, new)?;
         self.table().insert(entry);
@@ -236,16 +243,21 @@ impl Shared {
     fn take_as_made(self: &Arc<Self>, new: &NewTorrent) -> Result<(), Refusal> {
         let info_hash = new.metainfo.info_hash;
         self.halt(&info_hash);
-        if let Some(anew) = start::take_as_made(self, new)? {
+        let taken = start::take_as_made(self, new);
+        {
             let mut table = self.table();
             let entry = table.entries.get_mut(&info_hash).ok_or(Refusal::NotFound)?;
-            (entry.paused, entry.finished, entry.queued) = (false, false, false);
-            (entry.stats, entry.complete_since_s) = (anew.stats, anew.complete_since_s);
+            // It waits for no place any more, whatever comes of it.
+            entry.queued = false;
+            if let Ok(Some(anew)) = &taken {
+                (entry.paused, entry.finished) = (false, false);
+                (entry.stats, entry.complete_since_s) = (Arc::clone(&anew.stats), anew.complete_since_s);
+            }
         }
         if !self.aim(&info_hash) {
             self.wake(&info_hash);
         }
-        Ok(())
+        taken.map(drop)
     }
 
     fn pause_torrent(&self, info_hash: &InfoHash) -> Result<(), Refusal> {

@@ -202,14 +202,25 @@ fn enter_as_made(new: &NewTorrent, saved: &mut Saved) -> bool {
     saved.set_complete(&Layout::new(Arc::clone(&new.metainfo)), stamps)
 }
 
+/// That a torrent which is known was made of a payload that has the name under which its own is to be.
+pub fn check_root(shared: &Shared, new: &NewTorrent) -> Result<(), Refusal> {
+    let before = shared.store.load(&new.metainfo.info_hash);
+    let Details { output, root, .. } = before.map_err(|error| Refusal::Internal(error.to_string()))?.details;
+    if root == new.root {
+        return Ok(());
+    }
+    let path = output.join(root.unwrap_or_else(|| new.metainfo.root.to_string().into()));
+    Err(Refusal::Conflict(format!(
+        "the torrent is here already, to be downloaded to {}: remove it first, or use that name",
+        path.display()
+    )))
+}
+
 /// A torrent that is known, without a thread, was just made of the payload that is where its own is to be: it has all of
 /// it. Keeps that, and makes its entry anew; `None` if the files are others.
 pub fn take_as_made(shared: &Shared, new: &NewTorrent) -> Result<Option<Entry>, Refusal> {
     let internal = |error: ResumeError| Refusal::Internal(error.to_string());
     let before = shared.store.load(&new.metainfo.info_hash).map_err(internal)?;
-    if before.details.root != new.root {
-        return Ok(None);
-    }
     let now = SystemTime::now();
     let details = Details {
         paused: false,

@@ -7,7 +7,7 @@ use torrent_peer::settings::{SessionSettings, SettingsPatch};
 use torrent_tests::command::command;
 use torrent_tests::daemon::{Daemon, seed_request};
 use torrent_tests::payload::{ODD_TREE, write_file, write_tree};
-use torrent_tests::room::Room;
+use torrent_tests::room::{Place, Room};
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
 
@@ -281,6 +281,14 @@ fn what_is_seeded_again_although_it_stood_still_is_started_again() {
     assert_eq!(again["started_again"], "finished");
     let details = daemon.wait_for_seeding(hash);
     assert_eq!(details.options.seed_time_s, Some(0), "or it would end at once");
+
+    // Paused after it had finished, it is paused; and seeded again all the same.
+    daemon.post(&format!("/torrents/{hash}/options"), &patch).json::<TorrentDetails>();
+    daemon.wait_for("finished", hash, |details| details.status.state == TorrentState::Finished);
+    daemon.tell("/pause", hash, false);
+    let again = seed(&["--json"]).json();
+    assert_eq!(again["started_again"], "paused");
+    daemon.wait_for_seeding(hash);
     daemon.stop();
     tracker.stop();
 }
@@ -311,4 +319,32 @@ fn a_download_that_is_seeded_from_its_own_folder_has_what_is_there() {
     check(daemon.wait_for_seeding(hash));
     daemon.stop();
     tracker.stop();
+}
+
+#[test]
+fn a_download_is_not_seeded_from_under_another_name_and_keeps_its_turn() {
+    let room = Room::new("seed-other-name");
+    let nobody = "http://127.0.0.1:9/announce";
+    let daemon = Daemon::start_at(&room, "daemon", nobody, Place::Here, "MAX_ACTIVE_DOWNLOADS = 1");
+    let source = room.folder("source");
+    let hashes = [1, 2].map(|number| {
+        let path = source.join(format!("{number}.bin"));
+        write_file(&path, 100_000, number);
+        let (torrent, metainfo) = make(&path, &source, 16 * KIB, nobody);
+        daemon.leech(&torrent, None);
+        metainfo.info_hash
+    });
+    daemon.wait_for("begun", hashes[0], |details| details.status.state == TorrentState::Downloading);
+    assert_eq!(state(&daemon, hashes[1]), TorrentState::Queued);
+    let other = daemon.downloads().join("other.bin");
+    write_file(&other, 100_000, 2);
+    let input = ["--input", other.to_str().unwrap()];
+    let more = ["--name", "2.bin", "--piece-length", "16K", "--tracker", nobody];
+    let refused = command(&room, &daemon, "torrent-seed", &[&input[..], &more].concat());
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("downloads/2.bin: remove it first, or use that name"), "{refused:?}");
+    assert_eq!(state(&daemon, hashes[1]), TorrentState::Queued);
+    daemon.tell("/pause", hashes[0], false);
+    daemon.wait_for("let in", hashes[1], |details| details.status.state == TorrentState::Downloading);
+    daemon.stop();
 }
