@@ -147,6 +147,12 @@ impl Stats {
         self.lacking.store(lacking, Ordering::Relaxed);
     }
 
+    /// A wanted piece of `len` bytes is had, and nobody counts anew what is lacking.
+    pub fn lacks_less(&self, len: u32) {
+        let lacking = self.lacking.load(Ordering::Relaxed);
+        self.lacking.store(lacking.saturating_sub(len.into()), Ordering::Relaxed);
+    }
+
     /// Other files are wanted, some of them perhaps not in their places: until somebody has seen to it,
     /// [`Stats::carried_out`] with the number given back, the torrent is not complete.
     pub fn ask(&self) -> u64 {

@@ -1,5 +1,7 @@
-//! A torrent's thread as a whole: it gives itself back when there is nothing to do.
+//! A torrent's thread as a whole: it gives itself back when there is nothing to do, and its end counts what got to disk.
 
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use crossbeam_channel::bounded;
@@ -20,22 +22,21 @@ use crate::storage::blocks::BlockPool;
 use crate::storage::cache::FileCache;
 use crate::storage::disk::DiskThreads;
 use crate::storage::files::Storage;
-use crate::storage::testing::{BLOCK_LEN, TestFile, torrent};
+use crate::storage::testing::{BLOCK_LEN, TestFile, blocks, torrent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[test]
-fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
-    let folder = tempfile::tempdir().unwrap();
+/// Ten pieces of 100 bytes in `folder`, all or none of them had; what the thread is sent, and what it tells the session.
+fn ten_pieces(folder: &Path, complete: bool) -> (Active, Receiver<Input>, Receiver<Notice>) {
     let metainfo = torrent("t", &TestFile::list(&[("", 1000)]), 100, None);
-    let store = ResumeStore::open(&folder.path().join("state")).unwrap();
-    let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(2)).unwrap();
+    let store = ResumeStore::open(&folder.join("state")).unwrap();
+    let storage = Storage::new(Arc::clone(&metainfo), folder, None, FileCache::new(2)).unwrap();
     let details = Details {
         name: "t".into(),
         total_len: 1000,
         piece_count: 10,
         private: false,
-        output: folder.path().into(),
+        output: folder.into(),
         root: None,
         downloaded: 0,
         uploaded: 0,
@@ -47,7 +48,10 @@ fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
         options: TorrentOptions::default(),
     };
     let saved = Saved::new(metainfo.info_hash, details.clone(), SystemTime::now());
-    let had = Bitfield::full(&metainfo.geometry);
+    let geometry = metainfo.geometry;
+    let had = if complete { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
+    let state = if complete { TorrentState::Seeding } else { TorrentState::Downloading };
+    let bytes_had = if complete { 1000 } else { 0 };
     let look = Look::take(&store, saved, &storage).unwrap();
     let (journal, _) = look.settle(&store, &storage, &had, Preallocation::Sparse, SystemTime::now()).unwrap();
     let (inputs, receiver) = bounded(4);
@@ -62,7 +66,7 @@ fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
             have: Arc::new(Have::new(metainfo.geometry, &had)),
             storage: Arc::clone(&storage),
             pool: BlockPool::new(BLOCK_LEN, 1000),
-            inputs: inputs.clone(),
+            inputs,
             timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE },
             limits: crate::limits::TorrentLimits::default(),
         }),
@@ -70,7 +74,7 @@ fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
         core_config: CoreConfig::new(own_peer_id),
         options: Arc::default(),
         preallocation: Preallocation::Sparse,
-        stats: Arc::new(Stats::new(1000, TorrentState::Seeding, 10, 1000)),
+        stats: Arc::new(Stats::new(1000, state, had.count(), bytes_had)),
         record: Arc::new(Record { journal, storage, details }),
         room: Arc::new(Room {
             pool: BlockPool::new(BLOCK_LEN, 1000),
@@ -83,7 +87,14 @@ fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
         notify: Box::new(move |notice| notices.try_send(notice)),
         linger: Duration::from_millis(20),
     };
-    let hash = active.link.info_hash;
+    (active, receiver, told)
+}
+
+#[test]
+fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (active, receiver, told) = ten_pieces(folder.path(), true);
+    let (hash, inputs) = (active.link.info_hash, active.link.inputs.clone());
     std::thread::scope(|scope| {
         scope.spawn(move || run(active, &receiver));
         let notice = told.recv_timeout(PATIENCE);
@@ -91,4 +102,18 @@ fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
         inputs.send(Input::Stop(Duration::from_secs(20))).unwrap();
         assert_eq!(notice, Ok(Notice::Idle(hash)));
     });
+}
+
+#[test]
+fn what_gets_to_disk_at_the_end_is_not_lacking_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (active, receiver, _told) = ten_pieces(folder.path(), false);
+    let piece = active.link.geometry.piece(3).unwrap();
+    let bytes = blocks(&active.metainfo, 3, &[7; 1000]);
+    let mut runner = Runner::new(active);
+    runner.saving.write(&runner.active, piece, bytes, Instant::now());
+    runner.wind_down(&receiver, PATIENCE);
+    let stats = &runner.active.stats;
+    assert_eq!((stats.transfer.left.load(Ordering::Relaxed), stats.lacking()), (900, 900));
+    assert_eq!(stats.wanted_if_not_all(), None, "the last checkpoint says that everything is wanted");
 }

@@ -49,7 +49,11 @@ impl Runner {
                     self.pay_back(piece, &mut in_flight);
                     if outcome.is_ok() {
                         self.active.link.have.insert(piece);
-                        self.active.stats.add_piece(self.geometry.piece_len(piece));
+                        let len = self.geometry.piece_len(piece);
+                        self.active.stats.add_piece(len);
+                        if self.selection.wants(piece) {
+                            self.active.stats.lacks_less(len);
+                        }
                     }
                 }
                 Ok(Input::Checkpointed(outcome)) => {
