@@ -201,6 +201,7 @@ fn is_reached(entry: &Entry, goals: &Goals) -> bool {
         || goals.is_over(entry.complete_since_s, now_s())
 }
 
-fn now_s() -> u64 {
+/// Seconds since 1970.
+pub(super) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

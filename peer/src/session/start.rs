@@ -286,6 +286,9 @@ pub fn save_wishes(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal>
             let Some(entry) = table.entries.get(info_hash) else { return Ok(()) };
             saved.details.paused = entry.paused;
             saved.details.finished = entry.finished;
+            if entry.is_complete() {
+                saved.details.completed_s = Some(entry.complete_since_s);
+            }
             saved.details.wanted = entry.stats.wanted_if_not_all();
             saved.details.options = TorrentOptions::clone(&entry.options);
         }

@@ -7,6 +7,7 @@ use crossbeam_channel::SendTimeoutError;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
 
+use super::activity::now_s;
 use super::start;
 use super::{Shared, bytes_of};
 use crate::control::api::TorrentState;
@@ -102,6 +103,10 @@ impl Shared {
         let mut table = self.table();
         let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
         let lacking = bytes_of(&selection.lacking(geometry, &had), geometry);
+        if !entry.is_complete() && lacking == 0 && !to_move {
+            // Less is wanted, and all of that is had: what it is seeded for begins now.
+            entry.complete_since_s = now_s();
+        }
         entry.stats.set_wanted(selection.wanted_len(geometry), lacking);
         if to_move {
             entry.stats.ask();

@@ -1,7 +1,7 @@
 //! Only some files of a torrent are wanted: nothing is made of the others, and what is wanted changes later.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use torrent_common::ids::InfoHash;
 use torrent_peer::control::api::{LeechRequest, TorrentDetails, TorrentState, TorrentStatus};
@@ -17,6 +17,8 @@ use torrent_tests::wait::wait_until;
 
 const KIB: u64 = 1024;
 const SOON: Duration = Duration::from_secs(20);
+/// A goal of time that is over when a test begins to look at it.
+const GOAL: Duration = Duration::from_secs(3);
 /// The payload order is by name. The first piece of `b.bin` has bytes of `a.bin`, its last of `c.bin`.
 const FILES: &[(&str, u64)] =
     &[("a.bin", 100_001), ("b.bin", 70_000), ("c.bin", 250_003), ("d/e.bin", 5), ("d/empty", 0)];
@@ -263,4 +265,40 @@ fn a_queued_seed_of_which_more_is_wanted_waits_for_no_seed() {
     wait_until("the download to begin", std::time::Duration::from_secs(10), downloads);
     daemon.stop();
     tracker.stop();
+}
+
+/// It is complete since less of it is wanted, not since it was added.
+#[test]
+fn what_is_complete_because_less_is_wanted_is_seeded_as_long_as_any() {
+    let world = World::new("selection-goal", 38);
+    let hash = world.hash;
+    let added = Instant::now();
+    world.leech(&["--files", "2", "--wait"]);
+    world.seeder.tell("/pause", hash, false);
+    let select = |priorities: Option<Vec<Priority>>| {
+        let patch = OptionsPatch { priorities: Some(priorities), ..OptionsPatch::default() };
+        let details: TorrentDetails = world.daemon.post(&format!("/torrents/{hash}/options"), &patch).json();
+        details.status.state
+    };
+    let second = || Some(FILES.iter().map(|&(name, _)| of_second(name)).collect());
+    select(None);
+    world.daemon.wait_for("more is wanted", hash, |d| d.status.state == TorrentState::Downloading);
+    let goal = OptionsPatch { seed_time_s: Some(Some(GOAL.as_secs())), ..OptionsPatch::default() };
+    world.daemon.post(&format!("/torrents/{hash}/options"), &goal).json::<TorrentDetails>();
+    wait_until("the goal to be long ago", SOON, || added.elapsed() > GOAL + Duration::from_secs(1));
+    assert_ne!(select(second()), TorrentState::Finished, "at work");
+    world.daemon.wait_for("finished", hash, |d| d.status.state == TorrentState::Finished);
+
+    assert_eq!(select(None), TorrentState::Downloading);
+    world.daemon.tell("/pause", hash, false);
+    let paused = Instant::now();
+    wait_until("the goal to be long ago", SOON, || paused.elapsed() > GOAL + Duration::from_secs(1));
+    assert_eq!(select(second()), TorrentState::Paused);
+    world.daemon.tell("/resume", hash, false);
+    assert_ne!(world.daemon.details(hash).status.state, TorrentState::Finished, "at rest");
+    world.stop();
+}
+
+fn of_second(name: &str) -> Priority {
+    if name == "b.bin" { Priority::Normal } else { Priority::Skip }
 }
