@@ -44,14 +44,6 @@ impl Bucket {
         self.booked
     }
 
-    /// Books `debt` bytes that were moved already: up to which byte of the stream whoever moved them gets nothing, so that
-    /// each of the `others` who wait gets as many first.
-    pub fn make_up(&mut self, debt: u64, others: usize, now: Instant) -> u64 {
-        let all = u64::try_from(others).unwrap_or(u64::MAX).saturating_add(1);
-        let fair = self.accrued(now).saturating_add(debt.saturating_mul(all));
-        self.book(debt, now).max(fair)
-    }
-
     /// Gives `len` booked bytes back, that were not moved.
     pub fn unbook(&mut self, len: u64) {
         self.booked = self.booked.saturating_sub(len);
@@ -68,7 +60,8 @@ impl Bucket {
         Some(self.since.checked_add(after).unwrap_or(now + ROUND))
     }
 
-    fn accrued(&self, now: Instant) -> u64 {
+    /// Bytes of the stream up to now.
+    pub fn accrued(&self, now: Instant) -> u64 {
         of(self.rate, now.saturating_duration_since(self.since))
     }
 }

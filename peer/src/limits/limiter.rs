@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::bucket::Bucket;
 use crate::torrent::event::PeerKey;
@@ -31,7 +31,21 @@ struct State {
 pub struct Booking {
     epoch: u64,
     end: u64,
+    debt: Option<Debt>,
 }
+
+/// What was moved before it was booked, and more than a part: each who waits beside the debtor gets as much first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Debt {
+    len: u64,
+    /// What had accrued then.
+    from: u64,
+    /// Who waited then. Whoever comes later has no claim.
+    others: usize,
+}
+
+/// A debtor looks again in this time: those it lets pass may have gone, and nobody tells it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Limiter {
     /// Sets the limit in bytes per second; 0: none. Those who wait are rung, and ask anew.
@@ -71,9 +85,11 @@ impl Limiter {
         let bucket = state.bucket.as_mut()?;
         let part = bucket.part(waiting);
         if debt <= part {
-            return Some((Booking { epoch, end: bucket.book(part.saturating_add(debt), now) }, part));
+            let end = bucket.book(part.saturating_add(debt), now);
+            return Some((Booking { epoch, end, debt: None }, part));
         }
-        Some((Booking { epoch, end: bucket.make_up(debt, waiting, now) }, 0))
+        let owed = Debt { len: debt, from: bucket.accrued(now), others: waiting };
+        Some((Booking { epoch, end: bucket.book(debt, now), debt: Some(owed) }, 0))
     }
 
     /// So many bytes were moved, and nobody will make up for them.
@@ -94,7 +110,10 @@ impl Limiter {
     ) -> Option<Instant> {
         let mut state = self.lock();
         let valid = booking.epoch == state.changes;
-        let due = state.bucket.as_ref().filter(|_| valid).and_then(|bucket| bucket.due(booking.end, now));
+        let others = state.waiting.len() - usize::from(state.waiting.contains_key(&key));
+        let end = booking.end_beside(others);
+        let due = state.bucket.as_ref().filter(|_| valid).and_then(|bucket| bucket.due(end, now));
+        let due = if booking.debt.is_some() { due.map(|due| due.min(now + LOOK_AGAIN)) } else { due };
         if due.is_some() {
             state.waiting.entry(key).or_insert_with(|| waker.clone());
         } else {
@@ -128,5 +147,12 @@ impl Booking {
     /// The number of the rate it was made under.
     pub(super) const fn epoch(self) -> u64 {
         self.epoch
+    }
+
+    /// Up to which byte of the stream it lasts while so many others wait.
+    fn end_beside(self, others: usize) -> u64 {
+        let Some(Debt { len, from, others: before }) = self.debt else { return self.end };
+        let all = u64::try_from(others.min(before)).unwrap_or(u64::MAX).saturating_add(1);
+        self.end.max(from.saturating_add(len.saturating_mul(all)))
     }
 }

@@ -169,6 +169,24 @@ fn who_sends_more_than_it_may_gets_no_more_than_others_in_the_end() {
 }
 
 #[test]
+fn who_owes_does_not_wait_for_others_that_have_gone() {
+    for rate in [5 * KIB, 20 * KIB, 100 * KIB] {
+        let mut world = World::new();
+        world.add(10, &[limited(rate), Arc::default()]);
+        world.peers[0].block = 16 * KIB;
+        // Until it owes.
+        while world.peers[0].moved < 16 * KIB {
+            world.run(Duration::from_millis(10));
+        }
+        world.peers.truncate(1);
+        world.agenda.retain(|Reverse((_, number))| *number == 0);
+        let from = world.now;
+        world.run(secs(60));
+        near(world.moved(from, secs(60)), rate * 60, 10);
+    }
+}
+
+#[test]
 fn a_limit_costs_few_wake_ups() {
     for (count, most_a_second) in [(1, 40), (50, 150), (200, 450)] {
         let mut world = World::new();
