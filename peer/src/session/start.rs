@@ -121,10 +121,12 @@ fn shared_options(options: &TorrentOptions) -> Arc<TorrentOptions> {
 /// A torrent of an earlier life.
 pub fn entry_of(saved: &Saved) -> Entry {
     let details = &saved.details;
+    // More was selected, and a kill came before that was kept with the rest: it is not what it was finished with.
+    let finished = details.finished && details.wanted.is_none_or(|(_, lacking)| lacking == 0);
     // What it has is known only when somebody has looked: the checkpoint may lag behind, files may have changed.
     let state = match () {
         () if details.paused => TorrentState::Paused,
-        () if details.finished => TorrentState::Finished,
+        () if finished => TorrentState::Finished,
         () => TorrentState::Checking,
     };
     let bytes_had = if saved.is_complete() {
@@ -148,7 +150,7 @@ pub fn entry_of(saved: &Saved) -> Entry {
         output: details.output.clone(),
         private: details.private,
         paused: details.paused,
-        finished: details.finished,
+        finished,
         queued: false,
         rank: 0,
         complete_since_s,

@@ -299,6 +299,27 @@ fn what_is_complete_because_less_is_wanted_is_seeded_as_long_as_any() {
     world.stop();
 }
 
+/// A kill between the two files that say what is wanted of a torrent at rest.
+#[test]
+fn a_finished_torrent_of_which_more_was_selected_when_it_was_killed_goes_on() {
+    let mut world = World::new("selection-kill", 39);
+    let hash = world.hash;
+    world.leech(&["--files", "2", "--wait"]);
+    let goal = OptionsPatch { seed_time_s: Some(Some(1)), ..OptionsPatch::default() };
+    world.daemon.post(&format!("/torrents/{hash}/options"), &goal).json::<TorrentDetails>();
+    world.daemon.wait_for("finished", hash, |d| d.status.state == TorrentState::Finished);
+    // It is kept that it is.
+    world.daemon.restart();
+    assert_eq!(world.daemon.details(hash).status.state, TorrentState::Finished);
+    world.daemon.kill();
+    let options = world.daemon.folder().join("state").join(format!("{hash}.options"));
+    std::fs::write(options, r#"{"seed_time_s":0}"#).unwrap();
+    world.daemon.start_again();
+    world.daemon.wait_for_seeding(hash);
+    world.assert_there("");
+    world.stop();
+}
+
 fn of_second(name: &str) -> Priority {
     if name == "b.bin" { Priority::Normal } else { Priority::Skip }
 }
