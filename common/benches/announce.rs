@@ -1,4 +1,4 @@
-//! Announces over HTTP (BEP 3, BEP 7, BEP 23): reading what a peer asks and writing what it is answered, and the same
+//! Announces over HTTP (BEP 3, BEP 7, BEP 23) and UDP (BEP 15): reading what a peer asks and writing what it is answered, and the same
 //! from the peer's side. `cargo bench -p torrent-common --bench announce`
 #![allow(clippy::unwrap_used, reason = "a benchmark's inputs are its own")]
 
@@ -6,8 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use torrent_common::announce::compact::Family;
 use torrent_common::announce::http::{
     announce_query, decode_response, encode_response, encode_scrape, parse_announce_query,
+};
+use torrent_common::announce::udp::{
+    ConnectionId, TransactionId, decode_answer, decode_request, encode_announce, encode_announced,
 };
 use torrent_common::announce::{AnnounceRequest, AnnounceResponse, AnnouncedPeer, Event, ScrapeEntry};
 use torrent_common::ids::{InfoHash, PeerId};
@@ -84,6 +88,32 @@ fn read_answer(bencher: Bencher<'_, '_>, peers: u16) {
     encode_response(&response(peers), true, true, &mut body);
     assert_eq!(decode_response(&body, 200).unwrap().peers.len(), usize::from(peers));
     bencher.counter(ItemsCount::new(1_u32)).bench(|| decode_response(black_box(&body), 200));
+}
+
+#[divan::bench]
+fn read_packet(bencher: Bencher<'_, '_>) {
+    let mut packet = Vec::new();
+    encode_announce(ConnectionId([1; 8]), TransactionId([2; 4]), &request(), "", &mut packet);
+    bencher.counter(ItemsCount::new(1_u32)).bench(|| decode_request(black_box(&packet)).is_ok());
+}
+
+#[divan::bench(args = PEERS)]
+fn write_packet(bencher: Bencher<'_, '_>, peers: u16) {
+    let (response, mut out) = (response(peers), Vec::new());
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        out.clear();
+        encode_announced(TransactionId([2; 4]), black_box(&response), Family::V4, &mut out);
+        out.len()
+    });
+}
+
+#[divan::bench(args = PEERS)]
+fn read_answer_packet(bencher: Bencher<'_, '_>, peers: u16) {
+    let mut packet = Vec::new();
+    encode_announced(TransactionId([2; 4]), &response(peers), Family::V4, &mut packet);
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .bench(|| decode_answer(black_box(&packet), Family::V4, 200).is_ok());
 }
 
 /// A scrape of as many torrents as are answered at once (BEP 48).

@@ -7,6 +7,30 @@ pub const V4_LEN: usize = 6;
 /// Bytes of an IPv6 peer.
 pub const V6_LEN: usize = 18;
 
+/// The addresses of a list: all of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// 6 bytes each.
+    V4,
+    /// 18 bytes each.
+    V6,
+}
+
+impl Family {
+    /// Of whoever has this address. An IPv4-mapped IPv6 address is one of IPv4.
+    pub const fn of(ip: IpAddr) -> Self {
+        if ip.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// Bytes of a peer.
+    pub const fn peer_len(self) -> usize {
+        match self {
+            Self::V4 => V4_LEN,
+            Self::V6 => V6_LEN,
+        }
+    }
+}
+
 /// Appends `peer` to the list of its family: 6 bytes to `v4` or 18 to `v6`. An IPv4-mapped IPv6 address counts as IPv4.
 pub fn push(peer: SocketAddr, v4: &mut Vec<u8>, v6: &mut Vec<u8>) {
     match peer.ip().to_canonical() {

@@ -2,6 +2,7 @@
 
 pub mod compact;
 pub mod http;
+pub mod udp;
 
 use std::net::{IpAddr, SocketAddr};
 
