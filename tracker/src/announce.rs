@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use torrent_common::announce::compact::Family;
 use torrent_common::announce::{AnnounceRequest, AnnounceResponse, Event, ScrapeEntry};
 use torrent_common::config::TrackerConfig;
 use torrent_common::ids::InfoHash;
@@ -19,6 +20,20 @@ pub struct Desk {
     min_interval_s: u32,
     default_peers: u32,
     max_peers: u32,
+}
+
+/// What an answer has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Peers, however many are wanted.
+    pub peers: usize,
+    /// Peers of this family alone; `None`: of both.
+    pub family: Option<Family>,
+}
+
+impl Room {
+    /// As much as is wanted.
+    pub const ANY: Self = Self { peers: usize::MAX, family: None };
 }
 
 /// Why an announce was refused: sent back as the failure reason.
@@ -66,10 +81,30 @@ impl Desk {
         now_s: u32,
         random: &mut fastrand::Rng,
     ) -> Result<AnnounceResponse, Refusal> {
+        let mut response = AnnounceResponse::default();
+        self.announce_into(&mut response, request, from, Room::ANY, now_s, random)?;
+        Ok(response)
+    }
+
+    /// The same for an answer that has `room` for so much, written into one that is used again: its list of peers keeps
+    /// its memory. After an error it means nothing.
+    ///
+    /// # Errors
+    /// As [`Desk::announce`].
+    pub fn announce_into(
+        &self,
+        response: &mut AnnounceResponse,
+        request: &AnnounceRequest,
+        from: IpAddr,
+        room: Room,
+        now_s: u32,
+        random: &mut fastrand::Rng,
+    ) -> Result<(), Refusal> {
         if request.port == 0 {
             return Err(Refusal::Port);
         }
         let is_seeder = request.left == 0;
+        let wanted = request.numwant.unwrap_or(self.default_peers).min(self.max_peers);
         let visit = Visit {
             info_hash: request.info_hash,
             address: SocketAddr::new(address(request.ip, from), request.port),
@@ -80,11 +115,15 @@ impl Desk {
                 Event::Stopped => Action::Leave,
                 Event::None | Event::Started | Event::Paused => Action::Stay,
             },
-            wanted: request.numwant.unwrap_or(self.default_peers).min(self.max_peers) as usize,
+            wanted: room.peers.min(wanted as usize),
+            family: room.family,
         };
-        let mut peers = Vec::with_capacity(visit.wanted.min(64));
-        let counts = self.swarms.announce(&visit, now_s, random, &mut peers)?;
-        Ok(AnnounceResponse { peers, ..self.answer(counts) })
+        let mut peers = std::mem::take(&mut response.peers);
+        peers.clear();
+        peers.reserve(visit.wanted.min(64));
+        let counts = self.swarms.announce(&visit, now_s, random, &mut peers);
+        *response = AnnounceResponse { peers, ..self.answer(counts?) };
+        Ok(())
     }
 
     /// The answer to one who publishes a torrent without joining its swarm.

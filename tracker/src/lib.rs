@@ -1,4 +1,4 @@
-//! The tracker: swarms, a catalogue of published torrents, and HTTP in front of both.
+//! The tracker: swarms, a catalogue of published torrents, HTTP in front of both, and UDP in front of the swarms.
 //!
 //! [`Tracker::start`] opens everything and returns; threads do the rest until [`Running::stop`].
 
@@ -10,10 +10,11 @@ mod http;
 mod shared;
 pub mod snapshot;
 pub mod swarm;
+mod udp;
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,10 @@ use housekeeping::{Housekeeping, keep_downloads};
 use http::Http;
 use shared::{Served, Shared};
 use snapshot::{Loaded, SnapshotError};
+use udp::Udp;
+
+/// Times that the system is asked for another port when it chose one that is free for HTTP alone.
+const PORT_TRIES: usize = 16;
 
 /// Why a tracker did not start, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,19 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source} (see --host and --port, or HOST and PORT in config.ini)")]
     Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Somebody gets what is sent there over UDP.
+    #[error(
+        "{0} is in use over UDP: choose another port with --port, or PORT in config.ini, or do without UDP (UDP = no)"
+    )]
+    UdpInUse(SocketAddr),
+    /// The address cannot be used for UDP.
+    #[error("cannot receive over UDP at {address}: {source} (see HOST, PORT and UDP in config.ini)")]
+    Udp {
         /// Which one.
         address: SocketAddr,
         /// The system's answer.
@@ -65,6 +83,7 @@ pub struct Tracker;
 pub struct Running {
     address: SocketAddr,
     http: Option<Http>,
+    udp: Option<Udp>,
     housekeeper: Option<(Sender<()>, Worker)>,
     /// Given back when everything else has ended, or with the process.
     _lock: Option<File>,
@@ -77,8 +96,7 @@ impl Tracker {
     /// [`StartError`], in words for the user.
     pub fn start(config: &TrackerConfig) -> Result<Running, StartError> {
         // The port first: a second tracker with the same configuration must not touch the first one's files.
-        let listener = http::listen(SocketAddr::new(config.host, config.port))?;
-        let address = listener.local_addr().map_err(StartError::Threads)?;
+        let Listening { listener, sockets, address } = listen(config)?;
         let wall_s = Clock::wall_s();
         let lock = lock(&config.torrent_dir)?;
         let catalogue = Catalogue::open(
@@ -115,13 +133,45 @@ impl Tracker {
             peer_file: config.peer_file.clone(),
             snapshot_interval: Duration::from_secs(config.snapshot_interval_s.max(1).into()),
         };
+        let udp = Udp::start(sockets, &shared).map_err(StartError::Threads)?;
         let http = Http::start(listener, shared, config.workers).map_err(StartError::Threads)?;
-        let mut running = Running { address, http: Some(http), housekeeper: None, _lock: lock };
+        let mut running =
+            Running { address, http: Some(http), udp: Some(udp), housekeeper: None, _lock: lock };
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let worker =
             Worker::spawn("housekeeper", move || housekeeper.run(&stopped)).map_err(StartError::Threads)?;
         running.housekeeper = Some((stop, worker));
         Ok(running)
+    }
+}
+
+/// The tracker's port.
+struct Listening {
+    listener: TcpListener,
+    /// None without UDP.
+    sockets: Vec<UdpSocket>,
+    address: SocketAddr,
+}
+
+/// Opens the port for HTTP, and the same for UDP.
+fn listen(config: &TrackerConfig) -> Result<Listening, StartError> {
+    let mut tries = PORT_TRIES;
+    loop {
+        let listener = http::listen(SocketAddr::new(config.host, config.port))?;
+        let address = listener.local_addr().map_err(StartError::Threads)?;
+        if !config.udp {
+            return Ok(Listening { listener, sockets: Vec::new(), address });
+        }
+        match udp::listen(address, config.workers) {
+            Ok(sockets) => return Ok(Listening { listener, sockets, address }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tries -= 1;
+                if config.port != 0 || tries == 0 {
+                    return Err(StartError::UdpInUse(address));
+                }
+            }
+            Err(source) => return Err(StartError::Udp { address, source }),
+        }
     }
 }
 
@@ -144,7 +194,7 @@ fn lock(folder: &Path) -> Result<Option<File>, StartError> {
 }
 
 impl Running {
-    /// Where HTTP is answered: with the real port when the configured one was 0.
+    /// Where HTTP and UDP are answered: with the real port when the configured one was 0.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -157,6 +207,9 @@ impl Running {
     fn end(&mut self) {
         if let Some(http) = self.http.take() {
             http.stop();
+        }
+        if let Some(udp) = self.udp.take() {
+            udp.stop();
         }
         if let Some((stop, worker)) = self.housekeeper.take() {
             drop(stop);

@@ -84,9 +84,11 @@ fn run(arguments: Arguments) -> Result<(), String> {
         Some(path) => log::info!("configured by {}", path.display()),
         None => log::info!("no configuration file: using the defaults"),
     }
-    log::info!("listening: announce to http://{}/announce", running.address());
+    let address = running.address();
+    let udp = if config.udp { format!(" or udp://{address}/announce") } else { String::new() };
+    log::info!("listening: announce to http://{address}/announce{udp}");
     // One line for whoever started us and needs the port; nobody may be reading it.
-    let _ = writeln!(std::io::stdout(), "ready http={}", running.address());
+    let _ = writeln!(std::io::stdout(), "ready http={address}");
     if let Some(signal) = signals.forever().next() {
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
         log::info!("stopping on {name}");

@@ -23,6 +23,12 @@ pub(crate) struct Served {
     pub(crate) refused: Counter,
     pub(crate) scrapes: Counter,
     pub(crate) uploads: Counter,
+    /// Connection ids given.
+    pub(crate) udp_connects: Counter,
+    /// Those among the announces that came over UDP.
+    pub(crate) udp_announces: Counter,
+    /// Packets without an answer: without a good connection id, or without sense.
+    pub(crate) udp_dropped: Counter,
 }
 
 /// A number that many threads add to.
@@ -32,6 +38,12 @@ pub(crate) struct Counter(AtomicUsize);
 impl Counter {
     pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_many(&self, count: usize) {
+        if count > 0 {
+            self.0.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn get(&self) -> usize {

@@ -272,6 +272,7 @@ mod tests {
                 wants_seeders: true,
                 action: if n % 4 == 0 { Action::Complete } else { Action::Stay },
                 wanted: 0,
+                family: None,
             };
             swarms.announce(&visit, u32::from(n), &mut random, &mut Vec::new()).unwrap();
         }

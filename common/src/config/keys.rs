@@ -25,6 +25,7 @@ const fn key<T>(name: &'static str, set: fn(&mut T, &Value) -> Outcome) -> Key<T
 pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
     key("HOST", |c, v| v.address(&mut c.host)),
     key("PORT", |c, v| v.number("", 0..=65535, &mut c.port)),
+    key("UDP", |c, v| v.one_of(&[("yes", true), ("no", false)], &mut c.udp)),
     key("TORRENT_DIR", |c, v| v.path(&mut c.torrent_dir)),
     key("TORRENT_FILE", |c, v| v.path(&mut c.torrent_file)),
     key("PEER_FILE", |c, v| v.path(&mut c.peer_file)),

@@ -55,6 +55,8 @@ pub struct TrackerConfig {
     pub host: IpAddr,
     /// PORT: 0 lets the system choose. Default 8000.
     pub port: u16,
+    /// UDP: announces over UDP too, on the same port. Default yes.
+    pub udp: bool,
     /// TORRENT_DIR: where published .torrent files are kept.
     pub torrent_dir: PathBuf,
     /// TORRENT_FILE: the catalogue's database.
@@ -173,6 +175,7 @@ impl Default for TrackerConfig {
         Self {
             host: IpAddr::from([127, 0, 0, 1]),
             port: 8000,
+            udp: true,
             torrent_dir: "tracker-data/torrents".into(),
             torrent_file: "tracker-data/catalogue.db".into(),
             peer_file: "tracker-data/peers".into(),

@@ -41,6 +41,7 @@ fn every_field_has_a_key() {
         [tracker]
         HOST = ::1
         PORT = 1
+        UDP = no
         TORRENT_DIR = a
         TORRENT_FILE = b
         PEER_FILE = c
@@ -92,6 +93,7 @@ fn every_field_has_a_key() {
     let tracker = TrackerConfig {
         host: "::1".parse().unwrap(),
         port: 1,
+        udp: false,
         torrent_dir: "a".into(),
         torrent_file: "b".into(),
         peer_file: "c".into(),

@@ -71,6 +71,10 @@ struct Status {
     scrapes: usize,
     refused: usize,
     uploads: usize,
+    udp_connects: usize,
+    udp_announces: usize,
+    /// Packets that were no requests, or had no good connection id.
+    udp_dropped: usize,
 }
 
 /// GET /: who this is, and what it has to do.
@@ -88,6 +92,9 @@ pub(super) fn status(shared: &Shared) -> Answer {
         scrapes: shared.served.scrapes.get(),
         refused: shared.served.refused.get(),
         uploads: shared.served.uploads.get(),
+        udp_connects: shared.served.udp_connects.get(),
+        udp_announces: shared.served.udp_announces.get(),
+        udp_dropped: shared.served.udp_dropped.get(),
     };
     Answer::json(200, &status)
 }

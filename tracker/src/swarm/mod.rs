@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use torrent_common::announce::compact::Family;
 use torrent_common::announce::{AnnouncedPeer, ScrapeEntry};
 use torrent_common::ids::InfoHash;
 
@@ -73,6 +74,8 @@ pub struct Visit {
     pub action: Action,
     /// Peers it gets at most.
     pub wanted: usize,
+    /// Gets peers of this family alone; `None`: of both.
+    pub family: Option<Family>,
 }
 
 /// The tracker remembers as much as it may: no newcomer is taken.
@@ -196,7 +199,8 @@ impl Swarms {
         self.sweep_if_small(swarm, horizon);
         let counts = swarm.counts();
         self.count(before, counts);
-        let asker = Asker { address, is_seeder: visit.is_seeder, wants_seeders: visit.wants_seeders };
+        let Visit { is_seeder, wants_seeders, family, .. } = *visit;
+        let asker = Asker { address, is_seeder, wants_seeders, family };
         swarm.sample(visit.wanted, &asker, horizon, random, |address| {
             peers.push(AnnouncedPeer { address, peer_id: None });
         });

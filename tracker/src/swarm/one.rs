@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use torrent_common::announce::ScrapeEntry;
+use torrent_common::announce::{ScrapeEntry, compact};
 
 use super::table::{Address, Horizon, Table, Tick};
 
@@ -42,6 +42,8 @@ pub(super) struct Asker {
     pub(super) address: Packed,
     pub(super) is_seeder: bool,
     pub(super) wants_seeders: bool,
+    /// Wants peers of this family alone.
+    pub(super) family: Option<compact::Family>,
 }
 
 /// How far a sweep through a swarm has come: the table (0 to 3), and the slot in it.
@@ -194,7 +196,11 @@ impl Swarm {
         // Others of one table, the asker not counted.
         let others = |len: u32, seeders: bool, of_v6: bool| {
             let own = seeders == asker.is_seeder && of_v6 == matches!(asker.address, Packed::V6(_));
-            if seeders && !asker.wants_seeders { 0 } else { len.saturating_sub(own.into()) }
+            let is_wanted = match asker.family {
+                None => true,
+                Some(family) => of_v6 == (family == compact::Family::V6),
+            };
+            if !is_wanted || seeders && !asker.wants_seeders { 0 } else { len.saturating_sub(own.into()) }
         };
         let sizes = [
             others(self.v4.seeders.len(), true, false),

@@ -29,6 +29,7 @@ fn leecher(n: u32) -> Visit {
         wants_seeders: true,
         action: Action::Stay,
         wanted: 50,
+        family: None,
     }
 }
 
@@ -184,6 +185,24 @@ fn both_families_are_told() {
     assert_eq!(tell(&swarms, &leecher(1), 0).1, [six.address]);
     let mapped = Visit { address: "[::ffff:10.0.0.1]:6881".parse().unwrap(), ..leecher(0) };
     assert_eq!(tell(&swarms, &mapped, 0).1, [six.address], "a mapped address is the IPv4 one");
+}
+
+#[test]
+fn one_family_alone_is_told() {
+    let swarms = store(Limits::default());
+    for n in 1..=9_u16 {
+        tell(&swarms, &leecher(n.into()), 0);
+        let address = (std::net::Ipv6Addr::from([n; 8]), 6881).into();
+        tell(&swarms, &Visit { address, ..leecher(0) }, 0);
+    }
+    for (family, expected) in [(Some(Family::V4), 8), (Some(Family::V6), 9), (None, 17)] {
+        for wanted in [3, 50] {
+            let (counts_, told) = tell(&swarms, &Visit { family, wanted, ..leecher(1) }, 0);
+            assert_eq!(counts_, counts(0, 18, 0), "the counts are of all");
+            assert_eq!(told.len(), expected.min(wanted));
+            assert!(family.is_none_or(|family| told.iter().all(|peer| Family::of(peer.ip()) == family)));
+        }
+    }
 }
 
 #[test]
