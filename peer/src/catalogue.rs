@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use torrent_common::announce::http::{ResponseError, decode_response};
 use torrent_common::announce::{AnnounceRequest, Event};
+use torrent_common::config::is_tracker_url;
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::metainfo::{Metainfo, MetainfoError, MetainfoLimits};
 
@@ -182,10 +183,11 @@ impl CatalogueClient {
     /// [`CatalogueError::BadUrl`].
     pub fn new(tracker_url: &str, timeout: Duration) -> Result<Self, CatalogueError> {
         let bad = || CatalogueError::BadUrl(escape_for_log(tracker_url, MAX_REASON));
-        let base = base_of(tracker_url).ok_or_else(bad)?.to_owned();
+        let announce_url = over_http(tracker_url);
+        let base = base_of(&announce_url).ok_or_else(bad)?.to_owned();
         let http =
             HttpClient::new(&HttpOptions { timeout, max_redirects: 0, max_idle: 0, guard_loopback: false });
-        Ok(Self { http, announce_url: tracker_url.to_owned(), base, limits: MetainfoLimits::default() })
+        Ok(Self { http, announce_url, base, limits: MetainfoLimits::default() })
     }
 
     /// Other limits than the default ones on what a torrent file of the catalogue may cost.
@@ -299,6 +301,18 @@ impl CatalogueClient {
     /// The tracker's address for messages: without the query, which may hold a passkey.
     fn shown(&self) -> String {
         escape_for_log(&self.base, MAX_REASON)
+    }
+}
+
+/// The announce URL for HTTP: torrent-tracker answers at the same port number as over UDP.
+fn over_http(announce_url: &str) -> String {
+    match announce_url.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("udp") && is_tracker_url(announce_url) => {
+            // There the path often is left out.
+            let path = if rest.trim_end_matches('/').contains(['/', '?', '#']) { "" } else { "/announce" };
+            format!("http://{}{path}", rest.trim_end_matches('/'))
+        }
+        _ => announce_url.to_owned(),
     }
 }
 

@@ -88,7 +88,8 @@ impl AsFd for Waker {
     }
 }
 
-fn poll_until(descriptors: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
+/// poll(2) until one of `descriptors` is ready, or `deadline` has passed. Interruptions by signals are not errors.
+pub(crate) fn poll_until(descriptors: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     loop {
         let left = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
         match poll(descriptors, left.as_ref()) {

@@ -1,4 +1,4 @@
-//! One announce over HTTP.
+//! One announce: over HTTP, or over UDP.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use torrent_common::announce::http::{
 
 use super::AnnouncerConfig;
 use super::queue::Task;
+use super::udp::{UdpClient, UdpError, is_udp};
 use super::words::{Failure, Result};
 use crate::http::{HttpClient, Once};
 use crate::text::escape_for_log;
@@ -18,12 +19,29 @@ const MAX_PEERS: usize = 500;
 /// Characters of a reason.
 const MAX_REASON: usize = 200;
 
-/// Makes the announce, within `timeout` instead of the client's own if given.
+/// What speaks to trackers.
+#[derive(Debug)]
+pub struct Clients {
+    /// For http and https.
+    pub http: HttpClient,
+    /// For udp.
+    pub udp: UdpClient,
+}
+
+impl Clients {
+    /// Breaks off what is under way, and lets nothing new begin.
+    pub fn hang_up(&self) {
+        self.http.hang_up();
+        self.udp.hang_up();
+    }
+}
+
+/// Makes the announce, within `timeout` instead of the configured time if given.
 ///
 /// # Errors
 /// [`Failure`], for the schedule and the user.
 pub fn announce(
-    client: &HttpClient,
+    clients: &Clients,
     config: &AnnouncerConfig,
     task: &Task,
     timeout: Option<Duration>,
@@ -44,7 +62,31 @@ pub fn announce(
         no_peer_id: true,
         tracker_id: task.request.tracker_id.clone(),
     };
-    let url = with_query(&task.request.url, &announce_query(&request));
+    if is_udp(&task.request.url) {
+        over_udp(&clients.udp, config, task, &request, timeout)
+    } else {
+        over_http(&clients.http, task, &request, timeout)
+    }
+}
+
+fn over_udp(
+    client: &UdpClient,
+    config: &AnnouncerConfig,
+    task: &Task,
+    request: &AnnounceRequest,
+    timeout: Option<Duration>,
+) -> Result {
+    let answer = client.announce(&task.request.url, request, timeout.unwrap_or(config.timeout), MAX_PEERS);
+    answer.map_err(|error| failure(&error.to_string(), matches!(error, UdpError::Refused(_))))
+}
+
+fn over_http(
+    client: &HttpClient,
+    task: &Task,
+    request: &AnnounceRequest,
+    timeout: Option<Duration>,
+) -> Result {
+    let url = with_query(&task.request.url, &announce_query(request));
     let max_len = u64::try_from(MAX_RESPONSE_LEN).unwrap_or(u64::MAX);
     let answer = client
         .get(&url, max_len, Once { timeout, close: !task.more })

@@ -5,6 +5,7 @@ mod pool;
 pub mod queue;
 pub mod schedule;
 pub mod tiers;
+pub mod udp;
 pub mod words;
 
 use std::io;

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use torrent_common::ids::InfoHash;
 use torrent_common::worker::Worker;
 
+use super::exchange::Clients;
 use super::queue::{Next, Queue, Task};
+use super::udp::UdpClient;
 use super::words::{Line, Told};
 use super::{AnnouncerConfig, Answer, exchange};
 use crate::http::{HttpClient, HttpOptions};
@@ -30,7 +32,7 @@ pub(super) struct Pool {
 
 struct Shared {
     config: AnnouncerConfig,
-    client: HttpClient,
+    clients: Clients,
     sink: Sink,
     state: Mutex<State>,
     /// Something was put into the queue, or the end came.
@@ -61,15 +63,16 @@ impl Pool {
     pub(super) fn start(config: AnnouncerConfig, sink: Sink) -> io::Result<Self> {
         let threads = config.threads.max(1);
         let queue = Queue::new(config.min_interval, (threads / 2).max(1), fastrand::Rng::new());
-        let client = HttpClient::new(&HttpOptions {
+        let http = HttpClient::new(&HttpOptions {
             timeout: config.timeout,
             max_redirects: MAX_REDIRECTS,
             max_idle: threads,
             guard_loopback: true,
         });
+        let clients = Clients { udp: UdpClient::new(http.clone())?, http };
         let state = State { queue, end: None, running: 0 };
         let (state, work, ended) = (Mutex::new(state), Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { config, client, sink, state, work, ended });
+        let shared = Arc::new(Shared { config, clients, sink, state, work, ended });
         let pool = Self { shared, workers: Mutex::default() };
         for number in 0..threads {
             let guard = Running::new(&pool.shared);
@@ -126,7 +129,7 @@ impl Pool {
     /// Hangs up and joins every thread.
     fn abandon(&self) {
         self.shared.lock().end = Some(Instant::now());
-        self.shared.client.hang_up();
+        self.shared.clients.hang_up();
         self.shared.work.notify_all();
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         drop(workers);
@@ -163,7 +166,7 @@ impl Shared {
 
     fn run(&self) {
         while let Some((task, timeout)) = self.next() {
-            let result = exchange::announce(&self.client, &self.config, &task, timeout);
+            let result = exchange::announce(&self.clients, &self.config, &task, timeout);
             let Told { answer, line } = self.lock().queue.report(&task, result, Instant::now());
             log_line(line);
             if let Some(answer) = answer

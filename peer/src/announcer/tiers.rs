@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use torrent_common::config::is_tracker_url;
+
 /// Trackers of one torrent at most; whoever makes a torrent must not make us knock at a thousand doors.
 pub const MAX_TRACKERS: usize = 50;
 /// Bytes of a tracker's URL at most.
@@ -33,13 +35,10 @@ pub struct Tiers {
 /// Why a tracker is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// BEP 15.
-    #[error("trackers over UDP are not supported yet")]
-    Udp,
     /// Neither http, https, nor udp.
-    #[error("only http and https trackers are supported")]
+    #[error("only http, https and udp trackers are supported")]
     Scheme,
-    /// No host, or too long.
+    /// No host, for udp no port, or too long.
     #[error("not a valid tracker address")]
     Invalid,
 }
@@ -143,7 +142,8 @@ fn host_of(url: &str) -> Result<String, Unusable> {
     let (scheme, rest) = url.split_once("://").ok_or(Unusable::Invalid)?;
     match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => {}
-        "udp" => return Err(Unusable::Udp),
+        "udp" if !is_tracker_url(url) => return Err(Unusable::Invalid),
+        "udp" => {}
         _ => return Err(Unusable::Scheme),
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -214,14 +214,16 @@ mod tests {
 
     #[test]
     fn what_is_not_usable_is_said() {
-        let urls =
-            ["udp://a:1/announce", "wss://b/", "http:///x", "nonsense", "", "HTTP://User@C:80/announce"];
+        let urls = ["udp://a/announce", "wss://b/", "http:///x", "nonsense", "", "HTTP://User@C:80/announce"];
         let urls = vec![urls.iter().map(|url| (*url).to_owned()).collect()];
         let (tiers, unusable) = Tiers::new(&urls, &mut fastrand::Rng::with_seed(1));
         let reasons: Vec<Unusable> = unusable.into_iter().map(|(_, reason)| reason).collect();
-        use Unusable::{Invalid, Scheme, Udp};
-        assert_eq!(reasons, [Udp, Scheme, Invalid, Invalid, Invalid]);
+        use Unusable::{Invalid, Scheme};
+        assert_eq!(reasons, [Invalid, Scheme, Invalid, Invalid, Invalid]);
         assert_eq!(tiers.next().unwrap().host.as_ref(), "c:80");
+        let urls = vec![vec!["UDP://[2001:db8::1]:6969".to_owned()]];
+        let (tiers, unusable) = Tiers::new(&urls, &mut fastrand::Rng::with_seed(1));
+        assert_eq!((tiers.next().unwrap().host.as_ref(), unusable), ("[2001:db8::1]:6969", vec![]));
     }
 
     #[test]

@@ -52,6 +52,16 @@ fn addresses() {
     ] {
         assert_eq!(base_of(url), base, "{url}");
     }
+    for (url, http) in [
+        ("udp://host:1/announce", "http://host:1/announce"),
+        ("UDP://[::1]:6969", "http://[::1]:6969/announce"),
+        ("udp://host:1/", "http://host:1/announce"),
+        ("udp://host:1/x/announce?k=v", "http://host:1/x/announce?k=v"),
+        ("udp://host/announce", "udp://host/announce"),
+        ("https://host/announce", "https://host/announce"),
+    ] {
+        assert_eq!(over_http(url), http, "{url}");
+    }
     let error = CatalogueClient::new("udp://\x1b[2Jhost/", AGES).unwrap_err().to_string();
     assert!(error.starts_with("udp://\\u{1b}[2Jhost/ is not a tracker's address"), "{error}");
 }

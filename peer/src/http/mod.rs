@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body, Error};
+use ureq::{Agent, Body, Error, Timeout};
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("torrent-daemon/", env!("CARGO_PKG_VERSION"));
@@ -145,6 +145,23 @@ impl HttpClient {
     ) -> Result<HttpAnswer, HttpError> {
         let response = self.agent.post(url).content_type(content_type).send(body).map_err(classify)?;
         read(response, max_len)
+    }
+
+    /// The addresses of a host, for whoever speaks another protocol. An IPv6 address stands in brackets. Takes no longer
+    /// than `timeout` and [`CONNECT_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`HttpError`]; not knowing the name is the usual one.
+    pub fn resolve(&self, host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>, HttpError> {
+        let uri = format!("http://{host}:{port}/").parse().map_err(|_| HttpError::BadUrl)?;
+        let names = Names { inner: DefaultResolver::default(), guard_loopback: false };
+        let timeout = NextTimeout {
+            after: timeout.min(CONNECT_TIMEOUT).into(),
+            reason: Timeout::Resolve,
+            ..NextTimeout::default()
+        };
+        let addresses = names.resolve(&uri, self.agent.config(), timeout).map_err(classify)?;
+        Ok(addresses.to_vec())
     }
 
     /// Breaks every connection of this client and its clones, those in use too, and lets no new one be made.

@@ -133,14 +133,14 @@ fn restored_torrents_come_one_after_the_other() {
 fn a_torrent_without_a_usable_tracker_says_so() {
     let now = Instant::now();
     let mut queue = queue(1);
-    let told = queue.add(&target(1, &["udp://a:1/announce", "udp://\x1b[2Jb:2/announce"]), false, now);
+    let told = queue.add(&target(1, &["wss://a:1/announce", "wss://\x1b[2Jb:2/announce"]), false, now);
     let (level, line) = told.line.unwrap();
     assert_eq!(level, log::Level::Warn);
     assert!(
-        line.ends_with("trackers over UDP are not supported yet: udp://a:1/announce (and 1 more)"),
+        line.ends_with("only http, https and udp trackers are supported: wss://a:1/announce (and 1 more)"),
         "{line}"
     );
-    assert!(queue.message(hash(1)).unwrap().contains("UDP"));
+    assert!(queue.message(hash(1)).unwrap().contains("wss"));
     assert_eq!(wait(&mut queue, now), None);
     queue.completed(hash(1), now);
     queue.want_peers(hash(1), now);
