@@ -66,6 +66,11 @@ impl Tracker {
         format!("http://{}/announce", self.address)
     }
 
+    /// The same for announces over UDP.
+    pub fn udp_url(&self) -> String {
+        format!("udp://{}/announce", self.address)
+    }
+
     /// Its folder: `catalogue.db`, `torrents/`, `peers`.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -60,6 +60,37 @@ fn a_restart_keeps_catalogue_and_swarm() {
 }
 
 #[test]
+fn a_swarm_over_udp() {
+    let room = Room::new("udp");
+    let mut tracker = Tracker::start(&room);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, ODD_TREE, 36);
+    let seeder = Daemon::start(&room, "seeder", &tracker.udp_url());
+    let seeded = seeder.seed(&seed_request(&source));
+    assert!(seeded.published, "the catalogue is found over HTTP: {seeded:?}");
+    tracker.wait_for_swarm(seeded.info_hash, 1, 0);
+    assert_eq!(parse(&std::fs::read(&seeded.torrent_path).unwrap()).trackers, [[tracker.udp_url()]]);
+
+    // The connection id that the seeder was given is not good any more after a restart.
+    tracker.restart();
+    let leecher = Daemon::start(&room, "leecher", &tracker.udp_url());
+    leecher.leech(&seeded.torrent_path, None);
+    leecher.wait_for_seeding(seeded.info_hash);
+    assert_same(&source, &leecher.downloads().join("tree"));
+    tracker.wait_for_swarm(seeded.info_hash, 2, 0);
+    let status: serde_json::Value = tracker.get("/").json();
+    assert!(status["udp_announces"].as_u64() >= Some(2), "{status}");
+    assert_eq!(status["udp_announces"], status["announces"], "and none over HTTP");
+
+    // A daemon that stops says so.
+    leecher.stop();
+    tracker.wait_for_swarm(seeded.info_hash, 1, 0);
+    seeder.stop();
+    tracker.wait_for_swarm(seeded.info_hash, 0, 0);
+    tracker.stop();
+}
+
+#[test]
 fn private_torrents_are_not_published() {
     let room = Room::new("private");
     let tracker = Tracker::start(&room);

@@ -52,7 +52,16 @@ pub fn find(name: &str) -> Option<PathBuf> {
 
 impl Client {
     /// Starts a client on `host` with one torrent, whose payload is, or is to be, in `data`.
-    pub fn start(make: Make, role: Role, room: &Room, host: &Host, torrent: &Path, data: &Path) -> Self {
+    /// With `udp` the torrent's tracker is one over UDP.
+    pub fn start(
+        make: Make,
+        role: Role,
+        room: &Room,
+        host: &Host,
+        torrent: &Path,
+        data: &Path,
+        udp: bool,
+    ) -> Self {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let folder = room.folder(&format!("{make:?}-{role:?}-{serial}"));
@@ -62,7 +71,7 @@ impl Client {
         match make {
             Make::Libtorrent => libtorrent(&mut command, role, host, torrent, data),
             Make::Transmission => transmission(&mut command, host, &folder),
-            Make::Aria2 => aria2(&mut command, role, host, torrent, data),
+            Make::Aria2 => aria2(&mut command, role, host, torrent, data, udp),
         }
         let process = Process::start(make.program(), &mut command, &log, &Place::Host(host.clone()));
         let client = Self { make, process, host: host.clone(), folder, log };
@@ -156,10 +165,11 @@ fn transmission(command: &mut Command, host: &Host, folder: &Path) {
     command.args(["--foreground", "--no-portmap", "--config-dir"]).arg(config);
 }
 
-fn aria2(command: &mut Command, role: Role, host: &Host, torrent: &Path, data: &Path) {
+fn aria2(command: &mut Command, role: Role, host: &Host, torrent: &Path, data: &Path, udp: bool) {
+    // It speaks UDP to trackers only while it speaks it to the DHT.
+    command.arg(format!("--enable-dht={udp}"));
     command.args([
         "--no-conf",
-        "--enable-dht=false",
         "--enable-dht6=false",
         "--enable-peer-exchange=false",
         "--bt-enable-lpd=false",

@@ -37,6 +37,8 @@ struct Swarm {
     network: Network,
     room: Room,
     name: &'static str,
+    /// Announces go over UDP.
+    udp: bool,
 }
 
 /// Says so once, and past the test runner, which shows nothing of what a passed test prints.
@@ -77,10 +79,18 @@ fn wanted() -> bool {
 
 impl Swarm {
     fn new(name: &'static str) -> Self {
+        Self::over(name, false)
+    }
+
+    fn over(name: &'static str, udp: bool) -> Self {
         let room = Room::new(&format!("interop-{name}"));
         let network = Network::new(6);
         let tracker = Tracker::start_at(&room, Place::Host(network.host(1)));
-        Self { tracker, network, room, name }
+        Self { tracker, network, room, name, udp }
+    }
+
+    fn announce_url(&self) -> String {
+        if self.udp { self.tracker.udp_url() } else { self.tracker.url() }
     }
 
     /// Makes a payload and its torrent: a folder or a single file.
@@ -92,16 +102,16 @@ impl Swarm {
         } else {
             write_file(&root, 5_000_003, seed);
         }
-        let (torrent, metainfo) = make(&root, &self.room.folder("torrents"), 32 * KIB, &self.tracker.url());
+        let (torrent, metainfo) = make(&root, &self.room.folder("torrents"), 32 * KIB, &self.announce_url());
         Payload { parent, root, torrent, metainfo }
     }
 
     fn daemon(&self, name: &str, host: usize) -> Daemon {
-        Daemon::start_at(&self.room, name, &self.tracker.url(), Place::Host(self.network.host(host)), "")
+        Daemon::start_at(&self.room, name, &self.announce_url(), Place::Host(self.network.host(host)), "")
     }
 
     fn client(&self, make: Make, role: Role, host: usize, payload: &Payload, data: &Path) -> Client {
-        Client::start(make, role, &self.room, &self.network.host(host), &payload.torrent, data)
+        Client::start(make, role, &self.room, &self.network.host(host), &payload.torrent, data, self.udp)
     }
 
     /// An empty folder for a download.
@@ -144,11 +154,11 @@ impl Payload {
 }
 
 /// Both directions, folder and file.
-fn with_ours(make: Make, name: &'static str) {
+fn with_ours(make: Make, name: &'static str, udp: bool) {
     if !wanted() {
         return;
     }
-    let swarm = Swarm::new(name);
+    let swarm = Swarm::over(name, udp);
     for folder in [true, false] {
         // It seeds, ours leeches.
         let payload = swarm.payload(folder, 51);
@@ -179,22 +189,41 @@ fn with_ours(make: Make, name: &'static str) {
         ours.wait_for("counted its upload", hash, |details| details.status.uploaded >= size);
         ours.stop();
     }
+    if udp {
+        let status: serde_json::Value = swarm.tracker.get("/").json();
+        assert_eq!(status["udp_announces"], status["announces"], "{status}");
+    }
     swarm.tracker.stop();
 }
 
 #[test]
 fn libtorrent_and_ours() {
-    with_ours(Make::Libtorrent, "libtorrent");
+    with_ours(Make::Libtorrent, "libtorrent", false);
 }
 
 #[test]
 fn transmission_and_ours() {
-    with_ours(Make::Transmission, "transmission");
+    with_ours(Make::Transmission, "transmission", false);
 }
 
 #[test]
 fn aria2_and_ours() {
-    with_ours(Make::Aria2, "aria2");
+    with_ours(Make::Aria2, "aria2", false);
+}
+
+#[test]
+fn libtorrent_and_ours_over_udp() {
+    with_ours(Make::Libtorrent, "libtorrent-udp", true);
+}
+
+#[test]
+fn transmission_and_ours_over_udp() {
+    with_ours(Make::Transmission, "transmission-udp", true);
+}
+
+#[test]
+fn aria2_and_ours_over_udp() {
+    with_ours(Make::Aria2, "aria2-udp", true);
 }
 
 /// Files of a torrent that libtorrent seeds, some at first and then all.
