@@ -236,9 +236,8 @@ pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
                 let now = Instant::now();
                 hang_up_late(&mut watched, now);
                 if next_nudge <= now {
-                    match nudge(loopback(inner.address)) {
-                        0 | 1 => {}
-                        count => log::debug!("{count} threads for connections that waited"),
+                    if renew_at.is_none() {
+                        nudge_pool(inner);
                     }
                     next_nudge = Instant::now() + NUDGE;
                 }
@@ -256,6 +255,18 @@ pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
                 }
             }
         }
+    }
+}
+
+/// Not where nobody accepts, which takes other means, nor with the last descriptors: a connection more would take those
+/// that accepting needs.
+fn nudge_pool(inner: &Inner) {
+    if is_waiting(inner) || spare_descriptors().len() < SPARE_DESCRIPTORS {
+        return;
+    }
+    match nudge(loopback(inner.address)) {
+        0 | 1 => {}
+        count => log::debug!("{count} threads for connections that waited"),
     }
 }
 
