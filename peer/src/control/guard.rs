@@ -126,9 +126,10 @@ impl Post<'_> {
                     restart();
                     looks = 0;
                 }
-                nudge(self.local);
                 if looks > 0 {
                     look_at = Some(now + LOOK_AGAIN);
+                } else {
+                    nudge(self.local);
                 }
             }
             let until = [look_at, next_due].into_iter().flatten().min();
