@@ -10,6 +10,7 @@ pub mod geometry;
 pub mod hash;
 pub mod ids;
 pub mod metainfo;
+pub mod network;
 pub mod nudge;
 pub mod wire;
 pub mod worker;

@@ -8,6 +8,7 @@ use torrent_common::announce::{AnnounceRequest, AnnounceResponse, Event, ScrapeE
 use torrent_common::config::TrackerConfig;
 use torrent_common::ids::InfoHash;
 
+use crate::address::Addresses;
 use crate::swarm::{Action, Full, Limits, Swarms, Visit};
 
 /// Intervals of silence after which a peer is forgotten.
@@ -16,6 +17,7 @@ const LIFETIME_INTERVALS: u32 = 2;
 /// Announces and scrapes are answered here.
 pub struct Desk {
     swarms: Swarms,
+    addresses: Addresses,
     interval_s: u32,
     min_interval_s: u32,
     default_peers: u32,
@@ -53,6 +55,7 @@ impl Desk {
         let interval_s = config.interval_s.max(1);
         Self {
             swarms: Swarms::new(interval_s.saturating_mul(LIFETIME_INTERVALS), Limits::default(), random),
+            addresses: Addresses::new(config),
             interval_s,
             min_interval_s: config.min_interval_s.min(interval_s),
             default_peers: config.default_peers.min(config.max_peers),
@@ -63,6 +66,11 @@ impl Desk {
     /// The swarms behind the desk: for sweeping, snapshots and sums.
     pub const fn swarms(&self) -> &Swarms {
         &self.swarms
+    }
+
+    /// Who may say at which address it is, and what others hear of it.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Seconds after which a silent peer is forgotten.
@@ -105,9 +113,10 @@ impl Desk {
         }
         let is_seeder = request.left == 0;
         let wanted = request.numwant.unwrap_or(self.default_peers).min(self.max_peers);
+        let own = SocketAddr::new(self.addresses.written(request.ip, from), request.port);
         let visit = Visit {
             info_hash: request.info_hash,
-            address: SocketAddr::new(address(request.ip, from), request.port),
+            address: own,
             is_seeder,
             wants_seeders: !is_seeder && request.event != Event::Paused,
             action: match request.event {
@@ -122,6 +131,7 @@ impl Desk {
         peers.clear();
         peers.reserve(visit.wanted.min(64));
         let counts = self.swarms.announce(&visit, now_s, random, &mut peers);
+        self.addresses.tell(&mut peers, from, own);
         *response = AnnounceResponse { peers, ..self.answer(counts?) };
         Ok(())
     }
@@ -146,19 +156,6 @@ impl Desk {
             ..AnnounceResponse::default()
         }
     }
-}
-
-/// Where a peer is: the address its request came from. What it claims is believed only from this machine itself, where
-/// the address of the connection says nothing to others; anyone else could send the swarm to a victim's address.
-fn address(claimed: Option<IpAddr>, from: IpAddr) -> IpAddr {
-    let from = from.to_canonical();
-    let claimed = claimed.map(|ip| ip.to_canonical()).filter(|ip| from.is_loopback() && can_be_dialled(*ip));
-    claimed.unwrap_or(from)
-}
-
-fn can_be_dialled(ip: IpAddr) -> bool {
-    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
 }
 
 #[cfg(test)]
@@ -201,28 +198,6 @@ mod tests {
             tell(desk, request, from).peers.iter().map(|peer| peer.address.to_string()).collect();
         all.sort_unstable();
         all
-    }
-
-    #[test]
-    fn only_this_machine_may_name_an_address() {
-        for (claimed, from, expected) in [
-            (None, "10.0.0.1", "10.0.0.1"),
-            (Some("10.9.9.9"), "10.0.0.1", "10.0.0.1"),
-            (Some("10.9.9.9"), "127.0.0.1", "10.9.9.9"),
-            (Some("10.9.9.9"), "127.3.2.1", "10.9.9.9"),
-            (Some("10.9.9.9"), "::1", "10.9.9.9"),
-            (Some("2001:db8::1"), "127.0.0.1", "2001:db8::1"),
-            (Some("10.9.9.9"), "::ffff:127.0.0.1", "10.9.9.9"),
-            (Some("10.9.9.9"), "::ffff:10.0.0.1", "10.0.0.1"),
-            (Some("0.0.0.0"), "127.0.0.1", "127.0.0.1"),
-            (Some("::"), "127.0.0.1", "127.0.0.1"),
-            (Some("224.0.0.1"), "127.0.0.1", "127.0.0.1"),
-            (Some("255.255.255.255"), "127.0.0.1", "127.0.0.1"),
-            (None, "::1", "::1"),
-        ] {
-            let claimed = claimed.map(|ip| ip.parse().unwrap());
-            assert_eq!(address(claimed, from.parse().unwrap()).to_string(), expected, "{claimed:?} {from}");
-        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! [`Tracker::start`] opens everything and returns; threads do the rest until [`Running::stop`].
 
+pub mod address;
 pub mod announce;
 pub mod catalogue;
 mod clock;
@@ -111,6 +112,7 @@ impl Tracker {
             clock: Clock::new(),
             max_scrape: config.max_scrape,
             max_torrent_len: config.max_torrent_len,
+            trusted_proxies: config.trusted_proxies.clone(),
             served: Served::default(),
         });
         let swarms = shared.desk.swarms();

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use torrent_common::network::Network;
+
 use crate::announce::Desk;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -13,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) max_scrape: usize,
     pub(crate) max_torrent_len: usize,
+    pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) served: Served,
 }
 

@@ -37,6 +37,9 @@ pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
     key("MAX_SCRAPE", |c, v| v.number("torrents", 1..=1000, &mut c.max_scrape)),
     key("MAX_TORRENT_SIZE_KIB", |c, v| v.scaled("KiB", 1..=MAX_TORRENT_KIB, 1024, &mut c.max_torrent_len)),
     key("SNAPSHOT_INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.snapshot_interval_s)),
+    key("TRUSTED_NETWORKS", |c, v| v.networks(&mut c.trusted_networks)),
+    key("TRUSTED_PROXIES", |c, v| v.networks(&mut c.trusted_proxies)),
+    key("PUBLIC_ADDRESS", |c, v| v.addresses(&mut c.public_addresses)),
 ];
 
 /// `[peer]`.

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::Network;
+
 /// How room for a file is made when the file is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,6 +81,12 @@ pub struct TrackerConfig {
     pub max_torrent_len: usize,
     /// SNAPSHOT_INTERVAL: seconds between snapshots of the swarms. Default 60.
     pub snapshot_interval_s: u32,
+    /// TRUSTED_NETWORKS: who may name an address in `ip=`, besides this machine. Default none.
+    pub trusted_networks: Vec<Network>,
+    /// TRUSTED_PROXIES: whose X-Forwarded-For is believed. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// PUBLIC_ADDRESS: where others reach peers of the tracker's own machine. Default auto (empty): as the system routes.
+    pub public_addresses: Vec<IpAddr>,
 }
 
 /// `[peer]`: the keys in capitals, the same order as in config.ini.
@@ -187,6 +195,9 @@ impl Default for TrackerConfig {
             max_scrape: 64,
             max_torrent_len: 10 << 20,
             snapshot_interval_s: 60,
+            trusted_networks: Vec::new(),
+            trusted_proxies: Vec::new(),
+            public_addresses: Vec::new(),
         }
     }
 }

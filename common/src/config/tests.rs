@@ -53,6 +53,9 @@ fn every_field_has_a_key() {
         MAX_SCRAPE = 7
         MAX_TORRENT_SIZE_KIB = 8
         SNAPSHOT_INTERVAL = 9
+        TRUSTED_NETWORKS = 10.0.0.0/8, ::1
+        TRUSTED_PROXIES = 192.0.2.1
+        PUBLIC_ADDRESS = 203.0.113.1,2001:db8::1
         [peer]
         TRACKER_URL = udp://t:1/announce
         TORRENT_DIR = d
@@ -105,6 +108,9 @@ fn every_field_has_a_key() {
         max_scrape: 7,
         max_torrent_len: 8 << 10,
         snapshot_interval_s: 9,
+        trusted_networks: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
+        trusted_proxies: vec!["192.0.2.1/32".parse().unwrap()],
+        public_addresses: vec!["203.0.113.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
     };
     let peer = PeerConfig {
         tracker_url: "udp://t:1/announce".into(),
@@ -219,6 +225,8 @@ fn bad_values_are_refused() {
         ("tracker", "PORT", &["", "-1", "1.5", "0x10", "99999999999999999999"]),
         ("tracker", "INTERVAL", &["0", "86401"]),
         ("tracker", "MAX_PEERS", &["0", "2001"]),
+        ("tracker", "TRUSTED_NETWORKS", &["", "host", "10.0.0.1/8", "10.0.0.0/8 11.0.0.0/8", "10.0.0.0/8,"]),
+        ("tracker", "PUBLIC_ADDRESS", &["host", "0.0.0.0", "127.0.0.1", "192.0.2.1, 192.0.2.2", "::1"]),
         ("tracker", "MAX_TORRENT_SIZE_KIB", &["0", "18446744073709551615"]),
         ("peer", "BLOCK_SIZE", &["0", "2048", "16383", "262144", "16 KiB"]),
         ("peer", "BUFFER_MIB", &["0", "18446744073709551615"]),

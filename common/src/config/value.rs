@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use super::CheckReads;
 use super::ranges::{Decimal, RATE_KIB, Whole, parse_duration};
 use super::schedule::{Schedule, ScheduleError};
+use crate::network::Network;
 
 /// A value as it stands in the file, and what paths in it mean.
 pub(super) struct Value<'a> {
@@ -109,6 +111,36 @@ impl Value<'_> {
             .parse()
             .map_err(|_| format!("an IP address such as 127.0.0.1, 0.0.0.0 or ::{}", self.comment_hint()))?;
         Ok(())
+    }
+
+    /// Networks with commas between them, or `none`.
+    pub fn networks(&self, to: &mut Vec<Network>) -> Outcome {
+        *to = self.list("none", "none, or networks such as 10.0.0.0/8, 2001:db8::/32")?;
+        Ok(())
+    }
+
+    /// Addresses that others can dial, at most one of each family, with a comma between them, or `auto`.
+    pub fn addresses(&self, to: &mut Vec<IpAddr>) -> Outcome {
+        let expected = "auto, or an IPv4 or IPv6 address, or one of each with a comma between them";
+        let found: Vec<IpAddr> = self.list("auto", expected)?;
+        let count = |is_v4| found.iter().filter(|ip| ip.is_ipv4() == is_v4).count();
+        if count(true) > 1
+            || count(false) > 1
+            || found.iter().any(|ip| ip.is_unspecified() || ip.is_loopback() || ip.is_multicast())
+        {
+            return Err(format!("{expected}, that others can reach"));
+        }
+        *to = found;
+        Ok(())
+    }
+
+    /// What commas separate, or the word for nothing.
+    fn list<T: FromStr>(&self, nothing: &str, expected: &str) -> Result<Vec<T>, String> {
+        if self.text == nothing {
+            return Ok(Vec::new());
+        }
+        let parts = self.text.split(',').map(str::trim);
+        parts.map(|part| part.parse().map_err(|_| format!("{expected}{}", self.comment_hint()))).collect()
     }
 
     /// How files are read to be hashed.

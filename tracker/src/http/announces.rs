@@ -35,7 +35,8 @@ pub(super) fn announce(shared: &Shared, query: &str, from: IpAddr, random: &mut 
     }
 }
 
-fn refused(shared: &Shared, reason: &str) -> Answer {
+/// The failure reason for an announce or a scrape.
+pub(super) fn refused(shared: &Shared, reason: &str) -> Answer {
     shared.served.refused.add();
     Answer::failure(200, reason)
 }

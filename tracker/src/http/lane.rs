@@ -13,7 +13,7 @@ use torrent_common::worker::Worker;
 use super::answer::Answer;
 use super::body::{Body, BodyError};
 use super::routes::{Route, Target, route};
-use super::{Inner, contain, origin, upload};
+use super::{Inner, contain, forwarded, origin, upload};
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
@@ -150,9 +150,13 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
             Answer::failure(403, "web pages do not publish")
         }
         Ok(bytes) if is_upload => {
+            let client = forwarded::client(&request, from.ip(), &inner.shared.trusted_proxies);
             let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
             let content_type = content_type.map_or("", |header| header.value.as_str());
-            upload::upload(&inner.shared, content_type, &bytes, from.ip(), random)
+            match client {
+                Ok(client) => upload::upload(&inner.shared, content_type, &bytes, client, random),
+                Err(error) => Answer::failure(403, &error.to_string()),
+            }
         }
         Ok(_) => inner.answer(&request, found, from.ip(), random),
         Err(error @ BodyError::TooLong(_)) if body.can_be_dropped() => {

@@ -11,6 +11,7 @@
 mod announces;
 mod answer;
 mod body;
+mod forwarded;
 mod guard;
 mod lane;
 mod multipart;
@@ -261,11 +262,14 @@ impl Inner {
     fn answer(&self, request: &Request, found: Route, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
         let query = Target::new(request.url()).query;
         match found {
-            // On this machine an announce may name an address, and a page in its user's browser can make it send one.
-            Route::Announce if from.to_canonical().is_loopback() && origin::is_foreign(request) => {
-                Answer::failure(200, "web pages do not announce")
-            }
-            Route::Announce => announces::announce(&self.shared, query, from, random),
+            Route::Announce => match forwarded::client(request, from, &self.shared.trusted_proxies) {
+                // Who may name an address may be a browser's user, whom any page can make announce.
+                Ok(from) if self.shared.desk.addresses().may_claim(from) && origin::is_foreign(request) => {
+                    Answer::failure(200, "web pages do not announce")
+                }
+                Ok(from) => announces::announce(&self.shared, query, from, random),
+                Err(error) => announces::refused(&self.shared, &error.to_string()),
+            },
             Route::Scrape => announces::scrape(&self.shared, query),
             Route::Status => announces::status(&self.shared),
             Route::Torrents => torrents::list(&self.shared, query),

@@ -176,3 +176,39 @@ fn a_damaged_snapshot_does_not_stop_the_start() {
     assert_eq!(fixture.json("/")["peers"], 0);
     assert_eq!(fs::read(fixture.folder.path().join("data/peers.bad")).unwrap(), b"nonsense");
 }
+
+/// An announce as a proxy on this machine passes it on for `client`.
+fn forwarded(fixture: &Fixture, client: &str, query: &str) -> Vec<u8> {
+    let url = format!("http://{}/announce?{query}", fixture.address());
+    Reply::of(agent().get(url).header("X-Forwarded-For", client).call().unwrap()).body
+}
+
+#[test]
+fn a_proxy_is_believed_only_if_it_is_known() {
+    let plain = query(1, "x", "left=5").replace("&ip=x", "");
+    let fixture = Fixture::new();
+    let Err(ResponseError::Failure(reason)) = decode_response(&forwarded(&fixture, "192.0.2.7", &plain), 10)
+    else {
+        panic!("everybody would be local")
+    };
+    assert!(reason.contains("TRUSTED_PROXIES"), "{reason}");
+    assert_eq!(fixture.json("/")["peers"], 0);
+
+    let fixture = Fixture::with(|config| config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]);
+    forwarded(&fixture, "198.51.100.1, 192.0.2.7", &format!("{plain}&ip=203.0.113.1"));
+    let told = fixture.announce(&query(1, "10.0.0.1", "left=5"));
+    assert_eq!(addresses(&told), ["192.0.2.7:6881"], "a client behind a proxy names no address");
+}
+
+#[test]
+fn a_peer_on_the_trackers_own_host_is_told_at_its_public_address() {
+    let fixture = Fixture::with(|config| {
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        config.public_addresses = vec!["203.0.113.5".parse().unwrap()];
+    });
+    let plain = |port: &str| query(1, "x", "left=5").replace("&ip=x", "").replace("6881", port);
+    assert_eq!(fixture.announce(&plain("6881")).incomplete, 1);
+    let far = decode_response(&forwarded(&fixture, "192.0.2.7", &plain("1")), 10).unwrap();
+    assert_eq!(addresses(&far), ["203.0.113.5:6881"]);
+    assert_eq!(addresses(&fixture.announce(&plain("2"))), ["127.0.0.1:6881", "192.0.2.7:1"]);
+}

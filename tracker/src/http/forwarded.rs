@@ -1,0 +1,112 @@
+//! Whose request it is that a reverse proxy passed on: X-Forwarded-For, believed from TRUSTED_PROXIES alone.
+//!
+//! Every proxy adds the address that it was asked from at the end, so what stands on the left may be anybody's invention.
+//! Read from the right, the first address that is no trusted proxy is the client's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tiny_http::{Header, Request};
+use torrent_common::network::Network;
+
+/// Addresses looked at: there are not so many proxies in a row.
+const MAX_HOPS: usize = 16;
+
+/// Why nobody knows whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ForwardedError {
+    /// To believe this machine would make every client a local one.
+    #[error("this request came through a proxy on the tracker's machine that TRUSTED_PROXIES does not name")]
+    UnknownProxy,
+    /// A trusted proxy says something that is no address.
+    #[error("the proxy's X-Forwarded-For is not understood")]
+    Unreadable,
+}
+
+/// Who asks, when the request came over a connection from `from`.
+///
+/// # Errors
+/// [`ForwardedError`], to be sent back as the failure reason.
+pub(super) fn client(request: &Request, from: IpAddr, proxies: &[Network]) -> Result<IpAddr, ForwardedError> {
+    from_headers(request.headers(), from.to_canonical(), proxies)
+}
+
+fn from_headers(headers: &[Header], from: IpAddr, proxies: &[Network]) -> Result<IpAddr, ForwardedError> {
+    let is_proxy = |ip: IpAddr| proxies.iter().any(|network| network.contains(ip));
+    let is_forwarded = || headers.iter().any(|header| header.field.equiv("X-Forwarded-For"));
+    if !is_proxy(from) {
+        // What others say in this header means nothing; but no client on this machine says anything.
+        return if from.is_loopback() && is_forwarded() {
+            Err(ForwardedError::UnknownProxy)
+        } else {
+            Ok(from)
+        };
+    }
+    let lists = headers.iter().rev().filter(|header| header.field.equiv("X-Forwarded-For"));
+    let hops = lists.flat_map(|header| header.value.as_str().rsplit(','));
+    let mut client = from;
+    for hop in hops.take(MAX_HOPS) {
+        client = address(hop.trim()).ok_or(ForwardedError::Unreadable)?;
+        if !is_proxy(client) {
+            break;
+        }
+    }
+    Ok(client)
+}
+
+/// An address, with or without brackets and a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let ip = bare.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    ip.ok().map(|ip| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(from: &str, lines: &[&str]) -> Result<String, ForwardedError> {
+        let proxies = ["127.0.0.1", "10.0.0.0/24", "2001:db8::/32"].map(|text| text.parse().unwrap());
+        let mut headers = vec![Header::from_bytes("Host", "t").unwrap()];
+        headers.extend(lines.iter().map(|line| Header::from_bytes("x-forwarded-for", *line).unwrap()));
+        from_headers(&headers, from.parse().unwrap(), &proxies).map(|ip| ip.to_string())
+    }
+
+    #[test]
+    fn the_rightmost_address_that_is_no_proxy_is_the_clients() {
+        for (from, lines, expected) in [
+            ("127.0.0.1", &["192.0.2.7"][..], "192.0.2.7"),
+            ("127.0.0.1", &[" 198.51.100.1 , 192.0.2.7 "], "192.0.2.7"),
+            ("127.0.0.1", &["nonsense, 192.0.2.7"], "192.0.2.7"),
+            ("127.0.0.1", &["192.0.2.7, 10.0.0.3"], "192.0.2.7"),
+            ("127.0.0.1", &["192.0.2.7", "10.0.0.3"], "192.0.2.7"),
+            ("127.0.0.1", &["198.51.100.1", "192.0.2.7"], "192.0.2.7"),
+            ("10.0.0.9", &["::ffff:192.0.2.7"], "192.0.2.7"),
+            ("10.0.0.9", &["[2001:db9::7]:4711"], "2001:db9::7"),
+            ("10.0.0.9", &["[2001:db9::7]"], "2001:db9::7"),
+            ("2001:db8::1", &["192.0.2.7:4711"], "192.0.2.7"),
+            // Nobody but proxies: the first of them asks for itself.
+            ("127.0.0.1", &[], "127.0.0.1"),
+            ("127.0.0.1", &["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
+            // From strangers the header means nothing.
+            ("10.0.1.1", &["192.0.2.7"], "10.0.1.1"),
+            ("203.0.113.1", &["127.0.0.1"], "203.0.113.1"),
+        ] {
+            assert_eq!(found(from, lines).as_deref(), Ok(expected), "{from} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_a_guess_is_refused() {
+        for line in ["", "unknown", "192.0.2.7, unknown", "192.0.2.7,", "192.0.2.7 10.0.0.1"] {
+            assert_eq!(found("127.0.0.1", &[line]), Err(ForwardedError::Unreadable), "{line:?}");
+        }
+        assert_eq!(found("127.0.0.2", &["192.0.2.7"]), Err(ForwardedError::UnknownProxy));
+        assert_eq!(found("::1", &["192.0.2.7"]), Err(ForwardedError::UnknownProxy));
+    }
+
+    #[test]
+    fn a_long_line_costs_little() {
+        let line = "10.0.0.1,".repeat(10_000) + "10.0.0.1";
+        assert_eq!(found("127.0.0.1", &[&line]).as_deref(), Ok("10.0.0.1"));
+    }
+}
