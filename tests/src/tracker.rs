@@ -233,7 +233,7 @@ pub fn request(info_hash: InfoHash, peer_id: PeerId, port: u16, left: u64) -> An
 fn write_config(folder: &Path, place: &Place, port: u16) {
     let text = format!(
         "[tracker]\nHOST = {}\nPORT = {port}\nTORRENT_DIR = torrents\nTORRENT_FILE = catalogue.db\n\
-         PEER_FILE = peers\nINTERVAL = 10\nMIN_INTERVAL = 1\nSNAPSHOT_INTERVAL = 1\n",
+         PEER_FILE = peers\nINTERVAL = 10\nMAX_INTERVAL = 10\nMIN_INTERVAL = 1\nSNAPSHOT_INTERVAL = 1\n",
         place.address()
     );
     std::fs::write(folder.join("config.ini"), text).unwrap();

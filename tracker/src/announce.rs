@@ -9,17 +9,13 @@ use torrent_common::config::TrackerConfig;
 use torrent_common::ids::InfoHash;
 
 use crate::address::Addresses;
+use crate::swarm::pace::{Pace, PaceLimits};
 use crate::swarm::{Action, Full, Limits, Swarms, Visit};
-
-/// Intervals of silence after which a peer is forgotten.
-const LIFETIME_INTERVALS: u32 = 2;
 
 /// Announces and scrapes are answered here.
 pub struct Desk {
     swarms: Swarms,
     addresses: Addresses,
-    interval_s: u32,
-    min_interval_s: u32,
     default_peers: u32,
     max_peers: u32,
 }
@@ -52,12 +48,15 @@ pub enum Refusal {
 impl Desk {
     /// No swarms yet; intervals and numbers of peers as configured.
     pub fn new(config: &TrackerConfig, random: &mut fastrand::Rng) -> Self {
-        let interval_s = config.interval_s.max(1);
+        let pace = Pace::new(PaceLimits {
+            interval_s: config.interval_s,
+            max_interval_s: config.max_interval_s,
+            min_interval_s: config.min_interval_s,
+            max_rate: config.max_announce_rate,
+        });
         Self {
-            swarms: Swarms::new(interval_s.saturating_mul(LIFETIME_INTERVALS), Limits::default(), random),
+            swarms: Swarms::new(pace, Limits::default(), random),
             addresses: Addresses::new(config),
-            interval_s,
-            min_interval_s: config.min_interval_s.min(interval_s),
             default_peers: config.default_peers.min(config.max_peers),
             max_peers: config.max_peers,
         }
@@ -71,11 +70,6 @@ impl Desk {
     /// Who may say at which address it is, and what others hear of it.
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
-    }
-
-    /// Seconds after which a silent peer is forgotten.
-    pub const fn lifetime_s(&self) -> u32 {
-        self.interval_s.saturating_mul(LIFETIME_INTERVALS)
     }
 
     /// Takes note of an announce that came from `from`, and answers it. `now_s` is the swarms' clock.
@@ -130,15 +124,15 @@ impl Desk {
         let mut peers = std::mem::take(&mut response.peers);
         peers.clear();
         peers.reserve(visit.wanted.min(64));
-        let counts = self.swarms.announce(&visit, now_s, random, &mut peers);
+        let visited = self.swarms.announce(&visit, now_s, random, &mut peers)?;
         self.addresses.tell(&mut peers, from, own);
-        *response = AnnounceResponse { peers, ..self.answer(counts?) };
+        *response = AnnounceResponse { peers, ..self.answer(visited.counts, visited.interval_s) };
         Ok(())
     }
 
     /// The answer to one who publishes a torrent without joining its swarm.
-    pub fn counts(&self, info_hash: &InfoHash, now_s: u32) -> AnnounceResponse {
-        self.answer(self.swarms.scrape(info_hash, now_s))
+    pub fn counts(&self, info_hash: &InfoHash, now_s: u32, random: &mut fastrand::Rng) -> AnnounceResponse {
+        self.answer(self.swarms.scrape(info_hash, now_s), self.swarms.pace().interval_s(0, random))
     }
 
     /// The counts of the torrents asked for; zeros for those without a swarm (BEP 48).
@@ -146,10 +140,10 @@ impl Desk {
         info_hashes.iter().map(|info_hash| (*info_hash, self.swarms.scrape(info_hash, now_s))).collect()
     }
 
-    fn answer(&self, counts: ScrapeEntry) -> AnnounceResponse {
+    fn answer(&self, counts: ScrapeEntry, interval_s: u32) -> AnnounceResponse {
         AnnounceResponse {
-            interval_s: self.interval_s,
-            min_interval_s: Some(self.min_interval_s),
+            interval_s,
+            min_interval_s: Some(self.swarms.pace().min_interval_s(interval_s)),
             complete: counts.complete,
             incomplete: counts.incomplete,
             downloaded: Some(counts.downloaded),
@@ -239,24 +233,33 @@ mod tests {
 
     #[test]
     fn intervals_are_told_and_make_sense() {
-        let config = TrackerConfig { interval_s: 20, min_interval_s: 30, ..TrackerConfig::default() };
+        let config = TrackerConfig { interval_s: 200, min_interval_s: 300, ..TrackerConfig::default() };
         let desk = Desk::new(&config, &mut fastrand::Rng::with_seed(1));
         let answer = tell(&desk, &request(), "10.0.0.1");
-        assert_eq!((answer.interval_s, answer.min_interval_s), (20, Some(20)));
-        assert_eq!(desk.lifetime_s(), 40);
+        assert!((180..=200).contains(&answer.interval_s), "{}", answer.interval_s);
+        assert_eq!(answer.min_interval_s, Some(answer.interval_s));
     }
 
     #[test]
-    fn a_peer_lives_for_two_intervals() {
-        let desk = desk();
+    fn a_peer_lives_for_twice_the_interval_it_was_told() {
+        let config = TrackerConfig { interval_s: 400, ..TrackerConfig::default() };
+        let desk = Desk::new(&config, &mut fastrand::Rng::with_seed(1));
         let at = |from: [u8; 4], now_s| {
-            desk.announce(&request(), from.into(), now_s, &mut fastrand::Rng::with_seed(2))
-                .unwrap()
-                .incomplete
+            desk.announce(&request(), from.into(), now_s, &mut fastrand::Rng::with_seed(2)).unwrap()
         };
-        at([10, 0, 0, 1], 0);
-        assert_eq!(at([10, 0, 0, 2], 2 * 120), 2);
-        assert_eq!(at([10, 0, 0, 2], 2 * 120 + 1), 1);
+        let told_s = at([10, 0, 0, 1], 0).interval_s;
+        assert_eq!(at([10, 0, 0, 2], 2 * told_s).incomplete, 2);
+        assert_eq!(at([10, 0, 0, 2], 2 * told_s + 1).incomplete, 1);
+    }
+
+    #[test]
+    fn a_new_seeder_is_told_the_leechers() {
+        let desk = desk();
+        tell(&desk, &request(), "10.0.0.1");
+        let seeder = AnnounceRequest { left: 0, event: Event::Started, ..request() };
+        assert_eq!(told(&desk, &seeder, "10.0.0.2"), ["10.0.0.1:6881"]);
+        let completed = AnnounceRequest { event: Event::Completed, ..seeder };
+        assert_eq!(told(&desk, &completed, "10.0.0.3"), ["10.0.0.1:6881"]);
     }
 
     #[test]

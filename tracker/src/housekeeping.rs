@@ -17,19 +17,19 @@ pub(crate) struct Housekeeping {
     pub(crate) shared: Arc<Shared>,
     pub(crate) peer_file: PathBuf,
     pub(crate) snapshot_interval: Duration,
+    pub(crate) sweep_interval: Duration,
 }
 
 impl Housekeeping {
     /// Runs until the channel is closed; then takes a last snapshot.
     pub(crate) fn run(self, stop: &Receiver<()>) {
-        let sweep_interval = sweep_interval(self.shared.desk.lifetime_s());
-        let mut next_sweep = Instant::now() + sweep_interval;
+        let mut next_sweep = Instant::now() + self.sweep_interval;
         let mut next_snapshot = Instant::now() + self.snapshot_interval;
         let mut snapshot_has_peers = true;
         while let Err(RecvTimeoutError::Timeout) = stop.recv_deadline(next_sweep.min(next_snapshot)) {
             if Instant::now() >= next_sweep {
                 self.sweep();
-                next_sweep = Instant::now() + sweep_interval;
+                next_sweep = Instant::now() + self.sweep_interval;
             }
             if Instant::now() >= next_snapshot {
                 let has_peers = self.shared.desk.swarms().totals() != Totals::default();
@@ -47,9 +47,9 @@ impl Housekeeping {
 
     fn sweep(&self) {
         let mut retired = Vec::new();
-        for shard in 0..SHARDS {
-            self.shared.desk.swarms().sweep(shard, self.shared.clock.now_s(), &mut retired);
-        }
+        let swarms = self.shared.desk.swarms();
+        let demands = (0..SHARDS).map(|shard| swarms.sweep(shard, self.shared.clock.now_s(), &mut retired));
+        swarms.pace().expect(demands.sum());
         keep_downloads(&self.shared.catalogue, &retired);
     }
 
@@ -71,8 +71,8 @@ pub(crate) fn keep_downloads(catalogue: &Catalogue, retired: &[Retired]) {
     }
 }
 
-/// A quarter of a lifetime, between 1 and 30 seconds: swarms too large to be swept at every announce show the silent
-/// for so much longer.
-fn sweep_interval(lifetime_s: u32) -> Duration {
-    Duration::from_secs((lifetime_s / 4).clamp(1, 30).into())
+/// Half an interval, between 1 and 30 seconds: swarms too large to be swept at every announce show the silent for so much
+/// longer, and too many announces are noticed so much later.
+pub(crate) fn sweep_interval(interval_s: u32) -> Duration {
+    Duration::from_secs((interval_s / 2).clamp(1, 30).into())
 }

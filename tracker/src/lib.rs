@@ -27,7 +27,7 @@ use torrent_common::worker::Worker;
 use announce::Desk;
 use catalogue::{Catalogue, CatalogueError};
 use clock::Clock;
-use housekeeping::{Housekeeping, keep_downloads};
+use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
 use http::Http;
 use shared::{Served, Shared};
 use snapshot::{Loaded, SnapshotError};
@@ -121,7 +121,7 @@ impl Tracker {
             snapshot::load(swarms, &config.peer_file, shared.clock.now_s(), wall_s, &mut retired)?
         {
             log::warn!(
-                "{} was damaged: what could be read is used, the file is now {}",
+                "{} was damaged or of another version: what could be read is used, the file is now {}",
                 config.peer_file.display(),
                 kept.display()
             );
@@ -134,6 +134,7 @@ impl Tracker {
             shared: Arc::clone(&shared),
             peer_file: config.peer_file.clone(),
             snapshot_interval: Duration::from_secs(config.snapshot_interval_s.max(1).into()),
+            sweep_interval: sweep_interval(config.interval_s),
         };
         let udp = Udp::start(sockets, &shared).map_err(StartError::Threads)?;
         let http = Http::start(listener, shared, config.workers).map_err(StartError::Threads)?;

@@ -2,11 +2,11 @@
 //!
 //! Layout, numbers little-endian: 8 bytes of `MAGIC` (the last is the version), the time of writing in seconds since
 //! 1970 (u64), then blocks, one for each part of the swarms: length in bytes (u32), SHA-1 of the payload (20), payload.
-//! A block of length 0 ends the file. A payload is swarms one after another: info-hash (20), downloads (u32), number of
-//! peers (u32), and for each peer flags (bit 0: seeder, bit 1: IPv6), seconds since it was heard of (u32), address
-//! (4 or 16) and port (2, big-endian, as in BEP 23).
+//! A block of length 0 ends the file. A payload is swarms one after another: info-hash (20), downloads (u32), seconds since
+//! something changed (u32), number of peers (u32), and for each peer flags (bit 0: seeder, bit 1: IPv6), seconds until it is
+//! forgotten (u32), address (4 or 16) and port (2, big-endian, as in BEP 23).
 //!
-//! The time of writing and the ages let expiry go on over a restart: a peer does not live longer for it.
+//! The time of writing and those seconds let expiry go on over a restart: a peer does not live longer for it.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use torrent_common::ids::InfoHash;
 
-use crate::swarm::{PeerImage, Retired, SHARDS, Swarms};
+use crate::swarm::{PeerImage, Retired, SHARDS, SwarmImage, Swarms};
 
-const MAGIC: &[u8; 8] = b"TFPEERS\x01";
+const MAGIC: &[u8; 8] = b"TFPEERS\x02";
 /// The longest block read: a part holds 1/256 of all swarms, and the most peers of one swarm take less than this.
 const MAX_BLOCK_LEN: u32 = 1 << 29;
 
@@ -63,9 +63,7 @@ pub fn save(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<(),
         let mut payload = Vec::new();
         for shard in 0..SHARDS {
             payload.clear();
-            swarms.each_of_shard(shard, now_s, |info_hash, downloaded, peers| {
-                push_swarm(&mut payload, info_hash, downloaded, peers);
-            });
+            swarms.each_of_shard(shard, now_s, |swarm, peers| push_swarm(&mut payload, swarm, peers));
             let Some(len) = u32::try_from(payload.len()).ok().filter(|len| (1..=MAX_BLOCK_LEN).contains(len))
             else {
                 continue;
@@ -84,22 +82,18 @@ pub fn save(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<(),
     write().map_err(|source| SnapshotError::File { action: "write", path: path.to_path_buf(), source })
 }
 
-fn push_swarm(
-    out: &mut Vec<u8>,
-    info_hash: &InfoHash,
-    downloaded: u32,
-    peers: &mut dyn Iterator<Item = PeerImage>,
-) {
+fn push_swarm(out: &mut Vec<u8>, swarm: &SwarmImage, peers: &mut dyn Iterator<Item = PeerImage>) {
     let start = out.len();
-    out.extend_from_slice(info_hash.as_bytes());
-    out.extend_from_slice(&downloaded.to_le_bytes());
+    out.extend_from_slice(swarm.info_hash.as_bytes());
+    out.extend_from_slice(&swarm.downloaded.to_le_bytes());
+    out.extend_from_slice(&swarm.quiet_s.to_le_bytes());
     let count_at = out.len();
     out.extend_from_slice(&[0; 4]);
     let mut count = 0_u32;
     for peer in peers {
         let ip = peer.address.ip();
         out.push(u8::from(peer.is_seeder) | u8::from(ip.is_ipv6()) << 1);
-        out.extend_from_slice(&peer.age_s.to_le_bytes());
+        out.extend_from_slice(&peer.left_s.to_le_bytes());
         match ip {
             IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
             IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
@@ -191,39 +185,40 @@ fn restore_swarm(
     asleep_s: u32,
     retired: &mut Vec<Retired>,
 ) -> Option<()> {
-    let info_hash = InfoHash::new(take(rest)?);
-    let downloaded = u32::from_le_bytes(take(rest)?);
+    let swarm = SwarmImage {
+        info_hash: InfoHash::new(take(rest)?),
+        downloaded: u32::from_le_bytes(take(rest)?),
+        quiet_s: u32::from_le_bytes(take(rest)?),
+    };
     let count = u32::from_le_bytes(take(rest)?);
     let mut whole = true;
     let peers = (0..count).map_while(|_| {
-        let peer = take_peer(rest, asleep_s);
+        let peer = take_peer(rest);
         whole = peer.is_some();
         peer
     });
+    let peers =
+        peers.filter_map(|peer| Some(PeerImage { left_s: peer.left_s.checked_sub(asleep_s)?, ..peer }));
     // A limit may end the restoring before the peers end: the rest of them is read all the same.
     let mut peers = peers;
-    let is_back = swarms.restore(info_hash, downloaded, &mut peers, now_s);
+    let is_back = swarms.restore(&swarm, &mut peers, now_s);
     peers.for_each(drop);
-    if whole && !is_back && downloaded > 0 {
-        retired.push(Retired { info_hash, downloaded });
+    if whole && !is_back && swarm.downloaded > 0 {
+        retired.push(Retired { info_hash: swarm.info_hash, downloaded: swarm.downloaded });
     }
     whole.then_some(())
 }
 
-fn take_peer(rest: &mut &[u8], asleep_s: u32) -> Option<PeerImage> {
+fn take_peer(rest: &mut &[u8]) -> Option<PeerImage> {
     let [flags] = take(rest)?;
-    let age_s = u32::from_le_bytes(take(rest)?);
+    let left_s = u32::from_le_bytes(take(rest)?);
     let ip: IpAddr = match flags {
         0 | 1 => Ipv4Addr::from(take::<4>(rest)?).into(),
         2 | 3 => Ipv6Addr::from(take::<16>(rest)?).into(),
         _ => return None,
     };
     let port = u16::from_be_bytes(take(rest)?);
-    Some(PeerImage {
-        address: (ip, port).into(),
-        is_seeder: flags & 1 != 0,
-        age_s: age_s.saturating_add(asleep_s),
-    })
+    Some(PeerImage { address: (ip, port).into(), is_seeder: flags & 1 != 0, left_s })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -249,12 +244,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::swarm::pace::{Pace, PaceLimits};
     use crate::swarm::{Action, Limits, Visit};
 
-    const LIFETIME_S: u32 = 240;
-
+    /// Peers are remembered for 330 seconds.
     fn store() -> Swarms {
-        Swarms::new(LIFETIME_S, Limits::default(), &mut fastrand::Rng::with_seed(5))
+        let limits = PaceLimits { interval_s: 120, max_interval_s: 120, min_interval_s: 0, max_rate: 0 };
+        Swarms::new(Pace::new(limits), Limits::default(), &mut fastrand::Rng::with_seed(5))
     }
 
     fn filled() -> Swarms {
@@ -279,17 +275,17 @@ mod tests {
         swarms
     }
 
-    type SwarmImage = (InfoHash, u32, Vec<(SocketAddr, bool, u32)>);
+    type Image = (InfoHash, u32, u32, Vec<(SocketAddr, bool, u32)>);
 
     /// Everything, sorted.
-    fn image(swarms: &Swarms, now_s: u32) -> Vec<SwarmImage> {
+    fn image(swarms: &Swarms, now_s: u32) -> Vec<Image> {
         let mut all = Vec::new();
         for shard in 0..SHARDS {
-            swarms.each_of_shard(shard, now_s, |info_hash, downloaded, peers| {
+            swarms.each_of_shard(shard, now_s, |swarm, peers| {
                 let mut peers: Vec<_> =
-                    peers.map(|peer| (peer.address, peer.is_seeder, peer.age_s)).collect();
+                    peers.map(|peer| (peer.address, peer.is_seeder, peer.left_s)).collect();
                 peers.sort_unstable();
-                all.push((*info_hash, downloaded, peers));
+                all.push((swarm.info_hash, swarm.downloaded, swarm.quiet_s, peers));
             });
         }
         all.sort_unstable();
@@ -322,7 +318,7 @@ mod tests {
         let path = folder.path().join("peers");
         save(&filled(), &path, 200, 1_000_000).unwrap();
         let all = filled().totals().peers;
-        for (asleep, expected) in [(0, all), (41, all - 1), (140, all - 100), (240, 0), (100_000_000_000, 0)]
+        for (asleep, expected) in [(0, all), (131, all - 1), (230, all - 100), (330, 0), (100_000_000_000, 0)]
         {
             let restored = store();
             load(&restored, &path, 0, 1_000_000 + asleep, &mut Vec::new()).unwrap();

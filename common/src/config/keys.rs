@@ -30,7 +30,11 @@ pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
     key("TORRENT_FILE", |c, v| v.path(&mut c.torrent_file)),
     key("PEER_FILE", |c, v| v.path(&mut c.peer_file)),
     key("INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.interval_s)),
+    key("MAX_INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.max_interval_s)),
     key("MIN_INTERVAL", |c, v| v.number("seconds", 0..=DAY_S, &mut c.min_interval_s)),
+    key("MAX_ANNOUNCE_RATE", |c, v| {
+        v.number("announces per second (0: no limit)", 0..=10_000_000, &mut c.max_announce_rate)
+    }),
     key("WORKERS", |c, v| v.number("threads", 0..=256, &mut c.workers)),
     key("DEFAULT_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.default_peers)),
     key("MAX_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.max_peers)),

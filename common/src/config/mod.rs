@@ -65,10 +65,14 @@ pub struct TrackerConfig {
     pub torrent_file: PathBuf,
     /// PEER_FILE: the snapshot of the swarms.
     pub peer_file: PathBuf,
-    /// INTERVAL: seconds between a peer's announces. Default 120.
+    /// INTERVAL: seconds between a peer's announces in a young swarm. Default 120.
     pub interval_s: u32,
+    /// MAX_INTERVAL: the same in a swarm in which nothing changes. Default 1800.
+    pub max_interval_s: u32,
     /// MIN_INTERVAL: seconds that a peer must wait in any case. Default 30.
     pub min_interval_s: u32,
+    /// MAX_ANNOUNCE_RATE: announces per second of all peers; 0: no limit. Default 1000.
+    pub max_announce_rate: u32,
     /// WORKERS: threads that answer requests; 0: one per core, at least 2. Default 0.
     pub workers: usize,
     /// DEFAULT_PEERS: peers in an answer when the client does not say. Default 50.
@@ -188,7 +192,9 @@ impl Default for TrackerConfig {
             torrent_file: "tracker-data/catalogue.db".into(),
             peer_file: "tracker-data/peers".into(),
             interval_s: 120,
+            max_interval_s: 1800,
             min_interval_s: 30,
+            max_announce_rate: 1000,
             workers: 0,
             default_peers: 50,
             max_peers: 200,

@@ -113,27 +113,37 @@ impl Reader<'_> {
                 Section::Tracker,
                 "MIN_INTERVAL",
                 tracker.min_interval_s.to_string(),
-                "INTERVAL",
+                "at most INTERVAL",
             ));
             tracker.min_interval_s = tracker.interval_s;
+        }
+        if tracker.max_interval_s < tracker.interval_s {
+            let value = tracker.max_interval_s.to_string();
+            contradictions.push((Section::Tracker, "MAX_INTERVAL", value, "at least INTERVAL"));
+            tracker.max_interval_s = tracker.interval_s;
         }
         if tracker.default_peers > tracker.max_peers {
             contradictions.push((
                 Section::Tracker,
                 "DEFAULT_PEERS",
                 tracker.default_peers.to_string(),
-                "MAX_PEERS",
+                "at most MAX_PEERS",
             ));
             tracker.default_peers = tracker.max_peers;
         }
         if peer.max_connections_per_torrent > peer.max_connections {
             let value = peer.max_connections_per_torrent.to_string();
-            contradictions.push((Section::Peer, "MAX_CONNECTIONS_PER_TORRENT", value, "MAX_CONNECTIONS"));
+            contradictions.push((
+                Section::Peer,
+                "MAX_CONNECTIONS_PER_TORRENT",
+                value,
+                "at most MAX_CONNECTIONS",
+            ));
             peer.max_connections_per_torrent = peer.max_connections;
         }
-        for (section, key, value, bound) in contradictions {
+        for (section, key, value, expected) in contradictions {
             if let Some(line) = self.line_of(section, key) {
-                let expected = format!("at most {bound}");
+                let expected = expected.to_owned();
                 let problem = Problem::Value { section: section.name(), key, value, expected };
                 return Err(ConfigError::At { path: self.path.to_owned(), line, problem });
             }

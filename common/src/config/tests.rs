@@ -46,6 +46,8 @@ fn every_field_has_a_key() {
         TORRENT_FILE = b
         PEER_FILE = c
         INTERVAL = 3
+        MAX_INTERVAL = 31
+        MAX_ANNOUNCE_RATE = 32
         MIN_INTERVAL = 2
         WORKERS = 4
         DEFAULT_PEERS = 5
@@ -101,7 +103,9 @@ fn every_field_has_a_key() {
         torrent_file: "b".into(),
         peer_file: "c".into(),
         interval_s: 3,
+        max_interval_s: 31,
         min_interval_s: 2,
+        max_announce_rate: 32,
         workers: 4,
         default_peers: 5,
         max_peers: 6,
@@ -179,6 +183,10 @@ fn errors_name_file_line_and_what_was_meant() {
         (
             "[peer]\nPORT = 65536",
             "config.ini:2: PORT in [peer] is \"65536\", and must be a whole number from 0 to 65535",
+        ),
+        (
+            "[tracker]\nMAX_INTERVAL = 119",
+            "config.ini:2: MAX_INTERVAL in [tracker] is \"119\", and must be at least INTERVAL",
         ),
         (
             "[tracker]\nINTERVAL = 2m",
@@ -271,6 +279,8 @@ fn tracker_urls() {
 
 #[test]
 fn defaults_give_way_to_bounds() {
+    let config = parse("[tracker]\nINTERVAL = 3600\n").unwrap().tracker;
+    assert_eq!((config.interval_s, config.max_interval_s), (3600, 3600));
     let config = parse("[tracker]\nINTERVAL = 5\nMAX_PEERS = 3\n[peer]\nMAX_CONNECTIONS = 4").unwrap();
     let (tracker, peer) = (config.tracker, config.peer);
     assert_eq!((tracker.min_interval_s, tracker.default_peers, peer.max_connections_per_torrent), (5, 3, 4));

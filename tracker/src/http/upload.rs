@@ -123,11 +123,11 @@ fn answer(
     let response = match joined {
         Some(Ok(response)) => response,
         Some(Err(refusal)) => {
-            let mut response = shared.desk.counts(&info_hash, now_s);
+            let mut response = shared.desk.counts(&info_hash, now_s, random);
             response.warning = Some(format!("published, but not announced: {refusal}"));
             response
         }
-        None => shared.desk.counts(&info_hash, now_s),
+        None => shared.desk.counts(&info_hash, now_s, random),
     };
     let (compact, no_peer_id) =
         announce.map_or((true, false), |request| (request.compact, request.no_peer_id));

@@ -8,6 +8,7 @@
 //! for one bounded step of a sweep: no announce waits for a sweep of everything. Time and randomness are arguments.
 
 mod one;
+pub mod pace;
 mod table;
 
 use std::collections::HashMap;
@@ -21,7 +22,8 @@ use torrent_common::announce::{AnnouncedPeer, ScrapeEntry};
 use torrent_common::ids::InfoHash;
 
 use one::{Asker, Packed, Swarm, Sweep, Was};
-use table::{Horizon, Tick};
+use pace::{Demand, Pace};
+use table::{Tick, is_past};
 
 /// Number of locks: also the number of parts that a snapshot is taken in.
 pub const SHARDS: usize = 256;
@@ -78,6 +80,15 @@ pub struct Visit {
     pub family: Option<Family>,
 }
 
+/// What an announce found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visited {
+    /// The swarm's counts, the visitor included.
+    pub counts: ScrapeEntry,
+    /// Seconds until it is to announce again.
+    pub interval_s: u32,
+}
+
 /// The tracker remembers as much as it may: no newcomer is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the tracker is full, try again later")]
@@ -101,8 +112,19 @@ pub struct PeerImage {
     pub address: SocketAddr,
     /// It has everything.
     pub is_seeder: bool,
-    /// Seconds since it was last heard of.
-    pub age_s: u32,
+    /// Seconds until it is forgotten.
+    pub left_s: u32,
+}
+
+/// A swarm as a snapshot keeps it, without its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwarmImage {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// Downloads completed.
+    pub downloaded: u32,
+    /// Seconds since something changed in it, if that is not long ago.
+    pub quiet_s: u32,
 }
 
 /// A swarm that was forgotten because its last peer had gone, with the downloads counted in it.
@@ -119,6 +141,7 @@ pub struct Swarms {
     shards: Box<[Mutex<Shard>]>,
     /// Secret, random: hashes are keyed with it.
     key: u64,
+    pace: Pace,
     ticks: Ticks,
     limits: Limits,
     swarms: AtomicUsize,
@@ -128,17 +151,15 @@ pub struct Swarms {
 
 type Shard = HashMap<InfoHash, Swarm>;
 
-/// Seconds as 16-bit ticks: as fine as lets a whole lifetime be a quarter of the range, so that a sweep may be late.
+/// Seconds as 16-bit ticks: as fine as lets the longest lifetime be a quarter of the range, so that a sweep may be late.
 #[derive(Debug, Clone, Copy)]
 struct Ticks {
     tick_s: u32,
-    lifetime: Tick,
 }
 
 impl Ticks {
-    fn new(lifetime_s: u32) -> Self {
-        let tick_s = lifetime_s.div_ceil(1 << 14).max(1);
-        Self { tick_s, lifetime: Tick::try_from(lifetime_s.div_ceil(tick_s)).unwrap_or(1 << 14) }
+    fn new(longest_lifetime_s: u32) -> Self {
+        Self { tick_s: longest_lifetime_s.div_ceil(1 << 14).max(1) }
     }
 
     fn at(self, now_s: u32) -> Tick {
@@ -146,18 +167,24 @@ impl Ticks {
         Tick::from_le_bytes([low, high])
     }
 
-    fn horizon(self, now_s: u32) -> Horizon {
-        Horizon { now: self.at(now_s), lifetime: self.lifetime }
+    /// So many seconds, rounded up. No more than the longest lifetime.
+    fn span(self, len_s: u32) -> Tick {
+        Tick::try_from(len_s.div_ceil(self.tick_s)).unwrap_or(1 << 14).min(1 << 14)
+    }
+
+    fn seconds(self, ticks: Tick) -> u32 {
+        u32::from(ticks) * self.tick_s
     }
 }
 
 impl Swarms {
-    /// No swarms. A peer not heard of for `lifetime_s` seconds is forgotten.
-    pub fn new(lifetime_s: u32, limits: Limits, random: &mut fastrand::Rng) -> Self {
+    /// No swarms.
+    pub fn new(pace: Pace, limits: Limits, random: &mut fastrand::Rng) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             key: random.u64(..),
-            ticks: Ticks::new(lifetime_s),
+            ticks: Ticks::new(pace.longest_lifetime_s()),
+            pace,
             limits,
             swarms: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
@@ -165,8 +192,13 @@ impl Swarms {
         }
     }
 
+    /// How soon peers announce again.
+    pub const fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// Takes note of an announce, and appends up to [`Visit::wanted`] other peers, chosen at random, to `peers`.
-    /// Returns the swarm's counts, the visitor included. `now_s` is in seconds since any fixed moment.
+    /// `now_s` is in seconds since any fixed moment.
     ///
     /// # Errors
     /// [`Full`]: nothing was noted.
@@ -176,35 +208,45 @@ impl Swarms {
         now_s: u32,
         random: &mut fastrand::Rng,
         peers: &mut Vec<AnnouncedPeer>,
-    ) -> Result<ScrapeEntry, Full> {
-        let horizon = self.ticks.horizon(now_s);
+    ) -> Result<Visited, Full> {
+        let now = self.ticks.at(now_s);
         let address = Packed::new(visit.address);
         let mut shard = self.shard_of(&visit.info_hash);
         if visit.action == Action::Leave {
-            let Some(swarm) = shard.get_mut(&visit.info_hash) else { return Ok(ScrapeEntry::default()) };
+            let interval_s = self.pace.interval_s(0, random);
+            let Some(swarm) = shard.get_mut(&visit.info_hash) else {
+                return Ok(Visited { counts: ScrapeEntry::default(), interval_s });
+            };
             let before = swarm.counts();
             swarm.remove(&address, self.key);
-            self.sweep_if_small(swarm, horizon);
-            self.count(before, swarm.counts());
+            self.sweep_if_small(swarm, now);
             let counts = swarm.counts();
+            self.count(before, counts);
             self.retire_if_bare(&mut shard, &visit.info_hash);
-            return Ok(counts);
+            return Ok(Visited { counts, interval_s });
         }
-        let swarm = self.entry(&mut shard, visit.info_hash, &address, horizon.now)?;
+        let swarm = self.entry(&mut shard, visit.info_hash, &address, now)?;
         let before = swarm.counts();
-        let was = swarm.insert(address, visit.is_seeder, horizon.now, self.key);
+        let (mut interval_s, until) = self.term(swarm, now, random);
+        let was = swarm.insert(address, visit.is_seeder, until, self.key);
+        if was != if visit.is_seeder { Was::Seeder } else { Was::Leecher } {
+            swarm.note_change(now, random);
+            let until;
+            (interval_s, until) = self.term(swarm, now, random);
+            swarm.insert(address, visit.is_seeder, until, self.key);
+        }
         if visit.action == Action::Complete && visit.is_seeder && was != Was::Seeder {
             swarm.add_downloads(1);
         }
-        self.sweep_if_small(swarm, horizon);
+        self.sweep_if_small(swarm, now);
         let counts = swarm.counts();
         self.count(before, counts);
         let Visit { is_seeder, wants_seeders, family, .. } = *visit;
         let asker = Asker { address, is_seeder, wants_seeders, family };
-        swarm.sample(visit.wanted, &asker, horizon, random, |address| {
+        swarm.sample(visit.wanted, &asker, now, random, |address| {
             peers.push(AnnouncedPeer { address, peer_id: None });
         });
-        Ok(counts)
+        Ok(Visited { counts, interval_s })
     }
 
     /// The counts of a swarm; zeros if there is none.
@@ -212,7 +254,7 @@ impl Swarms {
         let mut shard = self.shard_of(info_hash);
         let Some(swarm) = shard.get_mut(info_hash) else { return ScrapeEntry::default() };
         let before = swarm.counts();
-        self.sweep_if_small(swarm, self.ticks.horizon(now_s));
+        self.sweep_if_small(swarm, self.ticks.at(now_s));
         self.count(before, swarm.counts());
         swarm.counts()
     }
@@ -228,11 +270,12 @@ impl Swarms {
 
     /// Forgets the silent peers of shard number `shard` (below [`SHARDS`]) and its empty swarms. Those in which
     /// downloads were counted are appended to `retired`. The lock is taken for bounded steps: whoever announces
-    /// meanwhile waits for one of them at most.
-    pub fn sweep(&self, shard: usize, now_s: u32, retired: &mut Vec<Retired>) {
-        let horizon = self.ticks.horizon(now_s);
+    /// meanwhile waits for one of them at most. Returns what the rest asks of the tracker.
+    pub fn sweep(&self, shard: usize, now_s: u32, retired: &mut Vec<Retired>) -> Demand {
+        let now = self.ticks.at(now_s);
         let mut large = Vec::new();
-        let Some(lock) = self.shards.get(shard) else { return };
+        let mut demands = Vec::new();
+        let Some(lock) = self.shards.get(shard) else { return Demand::default() };
         {
             let mut swarms = held(lock);
             swarms.retain(|info_hash, swarm| {
@@ -240,11 +283,11 @@ impl Swarms {
                     large.push(*info_hash);
                     return true;
                 }
-                let before = swarm.counts();
-                swarm.expire(horizon, Sweep::default(), usize::MAX, self.key);
-                self.count(before, swarm.counts());
+                self.expire(swarm, now, Sweep::default(), usize::MAX);
                 let stays = !swarm.is_empty();
-                if !stays {
+                if stays {
+                    demands.push(self.demand(swarm, now));
+                } else {
                     self.swarms.fetch_sub(1, Ordering::Relaxed);
                     retired.extend(retired_of(*info_hash, swarm));
                 }
@@ -259,59 +302,61 @@ impl Swarms {
             while let Some(at) = from {
                 let mut swarms = held(lock);
                 let Some(swarm) = swarms.get_mut(&info_hash) else { break };
-                let before = swarm.counts();
-                from = swarm.expire(horizon, at, SWEEP_SLOTS, self.key);
-                self.count(before, swarm.counts());
+                from = self.expire(swarm, now, at, SWEEP_SLOTS);
+                if from.is_none() {
+                    demands.push(self.demand(swarm, now));
+                }
             }
         }
+        demands.into_iter().sum()
     }
 
-    /// Shows every swarm of shard number `shard` (below [`SHARDS`]) with its downloads and living peers. The shard's
-    /// lock is held meanwhile: `show` should only copy.
+    /// Shows every swarm of shard number `shard` (below [`SHARDS`]) with its living peers. The shard's lock is held
+    /// meanwhile: `show` should only copy.
     pub fn each_of_shard(
         &self,
         shard: usize,
         now_s: u32,
-        mut show: impl FnMut(&InfoHash, u32, &mut dyn Iterator<Item = PeerImage>),
+        mut show: impl FnMut(&SwarmImage, &mut dyn Iterator<Item = PeerImage>),
     ) {
-        let horizon = self.ticks.horizon(now_s);
+        let now = self.ticks.at(now_s);
         let Some(shard) = self.shards.get(shard) else { return };
         for (info_hash, swarm) in held(shard).iter() {
-            let mut peers = swarm.iter().filter(|&(_, _, seen)| !horizon.is_past(seen)).map(
-                |(address, is_seeder, seen)| PeerImage {
+            let image = SwarmImage {
+                info_hash: *info_hash,
+                downloaded: swarm.downloaded(),
+                quiet_s: self.ticks.seconds(swarm.quiet(now)),
+            };
+            let mut peers = swarm.iter().filter(|&(_, _, until)| !is_past(until, now)).map(
+                |(address, is_seeder, until)| PeerImage {
                     address,
                     is_seeder,
-                    age_s: u32::from(horizon.age(seen)) * self.ticks.tick_s,
+                    left_s: self.ticks.seconds(until.wrapping_sub(now)),
                 },
             );
-            show(info_hash, swarm.downloaded(), &mut peers);
+            show(&image, &mut peers);
         }
     }
 
-    /// Takes a swarm back from a snapshot. Peers that are too old by now, and those beyond the limits, are left out.
-    /// False if that left nobody: then there is no swarm, and its downloads are not counted here.
-    pub fn restore(
-        &self,
-        info_hash: InfoHash,
-        downloaded: u32,
-        peers: impl Iterator<Item = PeerImage>,
-        now_s: u32,
-    ) -> bool {
+    /// Takes a swarm back from a snapshot. Peers beyond the limits are left out. False if that left nobody: then there
+    /// is no swarm, and its downloads are not counted here.
+    pub fn restore(&self, image: &SwarmImage, peers: impl Iterator<Item = PeerImage>, now_s: u32) -> bool {
         let now = self.ticks.at(now_s);
-        let mut shard = self.shard_of(&info_hash);
+        let mut shard = self.shard_of(&image.info_hash);
         let mut counted = false;
         for peer in peers {
-            let age = Tick::try_from(peer.age_s / self.ticks.tick_s).unwrap_or(Tick::MAX);
-            if age > self.ticks.lifetime || peer.address.port() == 0 {
+            if peer.address.port() == 0 {
                 continue;
             }
             let address = Packed::new(peer.address);
-            let Ok(swarm) = self.entry(&mut shard, info_hash, &address, now) else { return counted };
+            let Ok(swarm) = self.entry(&mut shard, image.info_hash, &address, now) else { return counted };
             let before = swarm.counts();
             if !std::mem::replace(&mut counted, true) {
-                swarm.add_downloads(downloaded);
+                swarm.add_downloads(image.downloaded);
+                swarm.set_quiet(self.ticks.span(image.quiet_s), now);
             }
-            swarm.insert(address, peer.is_seeder, now.wrapping_sub(age), self.key);
+            let until = now.wrapping_add(self.ticks.span(peer.left_s));
+            swarm.insert(address, peer.is_seeder, until, self.key);
             self.count(before, swarm.counts());
         }
         counted
@@ -350,10 +395,30 @@ impl Swarms {
         }
     }
 
-    fn sweep_if_small(&self, swarm: &mut Swarm, horizon: Horizon) {
-        if !swarm.is_swept(horizon.now) && swarm.slot_count() <= SMALL_SWARM_SLOTS {
-            swarm.expire(horizon, Sweep::default(), usize::MAX, self.key);
+    /// In how many seconds a peer is to announce again, and until when it is remembered.
+    fn term(&self, swarm: &Swarm, now: Tick, random: &mut fastrand::Rng) -> (u32, Tick) {
+        let interval_s = self.pace.interval_s(self.ticks.seconds(swarm.quiet(now)), random);
+        (interval_s, now.wrapping_add(self.ticks.span(Pace::lifetime_s(interval_s))))
+    }
+
+    fn sweep_if_small(&self, swarm: &mut Swarm, now: Tick) {
+        if !swarm.is_swept(now) && swarm.slot_count() <= SMALL_SWARM_SLOTS {
+            swarm.expire(now, Sweep::default(), usize::MAX, self.key);
         }
+    }
+
+    /// A step of a sweep through a swarm: see [`Swarm::expire`].
+    fn expire(&self, swarm: &mut Swarm, now: Tick, from: Sweep, budget: usize) -> Option<Sweep> {
+        let before = swarm.counts();
+        let rest = swarm.expire(now, from, budget, self.key);
+        self.count(before, swarm.counts());
+        rest
+    }
+
+    /// What the peers of a swarm ask of the tracker.
+    fn demand(&self, swarm: &Swarm, now: Tick) -> Demand {
+        let counts = swarm.counts();
+        self.pace.demand(counts.complete + counts.incomplete, self.ticks.seconds(swarm.quiet(now)))
     }
 
     /// Drops a swarm without peers and without counts worth keeping; others wait for the sweep.
@@ -387,5 +452,7 @@ fn held(lock: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use torrent_common::announce::{ScrapeEntry, compact};
 
-use super::table::{Address, Horizon, Table, Tick};
+use super::pace::FEW_PEERS;
+use super::table::{Address, Table, Tick, is_past};
 
 /// Seeders and leechers of one address family.
 pub(super) struct Family<const N: usize> {
@@ -19,7 +20,12 @@ pub(super) struct Swarm {
     downloaded: u32,
     /// The tick at which the tables were last swept through.
     swept: Tick,
+    /// The tick at which something last changed that peers should hear of, at the most [`LONGEST_QUIET`] ago.
+    changed: Tick,
 }
+
+/// Ticks after which it does not matter any more for how long a swarm has been quiet: so they do not wrap around.
+const LONGEST_QUIET: Tick = 1 << 14;
 
 /// A peer's address, packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,13 +114,13 @@ impl<const N: usize> Family<N> {
         }
     }
 
-    fn insert(&mut self, address: Address<N>, seeder: bool, seen: Tick, key: u64) -> Was {
+    fn insert(&mut self, address: Address<N>, seeder: bool, until: Tick, key: u64) -> Was {
         let (into, other) = match seeder {
             true => (&mut self.seeders, &mut self.leechers),
             false => (&mut self.leechers, &mut self.seeders),
         };
         let was_other = other.remove(&address, key);
-        let was_same = !into.insert(address, seen, key);
+        let was_same = !into.insert(address, until, key);
         match (was_same, was_other) {
             (false, false) => Was::Unknown,
             (true, _) if seeder => Was::Seeder,
@@ -127,7 +133,7 @@ impl<const N: usize> Family<N> {
 
 impl Swarm {
     pub(super) fn new(now: Tick) -> Self {
-        Self { v4: Family::new(), v6: None, downloaded: 0, swept: now }
+        Self { v4: Family::new(), v6: None, downloaded: 0, swept: now, changed: now }
     }
 
     pub(super) fn counts(&self) -> ScrapeEntry {
@@ -152,6 +158,25 @@ impl Swarm {
         self.downloaded = self.downloaded.saturating_add(count);
     }
 
+    /// Ticks since something changed. None if that was a moment after `now` was read, by another thread.
+    pub(super) const fn quiet(&self, now: Tick) -> Tick {
+        if is_past(self.changed, now) { now.wrapping_sub(self.changed) } else { 0 }
+    }
+
+    /// Takes over for how long a swarm from a snapshot was quiet.
+    pub(super) fn set_quiet(&mut self, quiet: Tick, now: Tick) {
+        self.changed = now.wrapping_sub(quiet.min(LONGEST_QUIET));
+    }
+
+    /// Takes note that a peer came or completed, unless that is nothing to the others: see [`super::pace`].
+    pub(super) fn note_change(&mut self, now: Tick, random: &mut fastrand::Rng) {
+        let ScrapeEntry { complete, incomplete, .. } = self.counts();
+        let peers = complete + incomplete;
+        if incomplete > 0 && (peers <= FEW_PEERS || random.u32(..peers) < FEW_PEERS) {
+            self.changed = now;
+        }
+    }
+
     pub(super) fn contains(&self, peer: &Packed, key: u64) -> bool {
         match peer {
             Packed::V4(a) => self.v4.seeders.contains(a, key) || self.v4.leechers.contains(a, key),
@@ -161,11 +186,11 @@ impl Swarm {
         }
     }
 
-    pub(super) fn insert(&mut self, peer: Packed, seeder: bool, seen: Tick, key: u64) -> Was {
+    pub(super) fn insert(&mut self, peer: Packed, seeder: bool, until: Tick, key: u64) -> Was {
         match peer {
-            Packed::V4(address) => self.v4.insert(address, seeder, seen, key),
+            Packed::V4(address) => self.v4.insert(address, seeder, until, key),
             Packed::V6(address) => {
-                self.v6.get_or_insert_with(|| Box::new(Family::new())).insert(address, seeder, seen, key)
+                self.v6.get_or_insert_with(|| Box::new(Family::new())).insert(address, seeder, until, key)
             }
         }
     }
@@ -184,7 +209,7 @@ impl Swarm {
         &self,
         wanted: usize,
         asker: &Asker,
-        horizon: Horizon,
+        now: Tick,
         random: &mut fastrand::Rng,
         mut take: impl FnMut(SocketAddr),
     ) {
@@ -209,11 +234,11 @@ impl Swarm {
             others(v6.map_or(0, |v6| v6.leechers.len()), false, true),
         ];
         let [s4, l4, s6, l6] = shares(sizes, wanted, random);
-        self.v4.seeders.sample(s4, except4, horizon, random, |a| take(unpack_v4(a)));
-        self.v4.leechers.sample(l4, except4, horizon, random, |a| take(unpack_v4(a)));
+        self.v4.seeders.sample(s4, except4, now, random, |a| take(unpack_v4(a)));
+        self.v4.leechers.sample(l4, except4, now, random, |a| take(unpack_v4(a)));
         if let Some(v6) = v6 {
-            v6.seeders.sample(s6, except6, horizon, random, |a| take(unpack_v6(a)));
-            v6.leechers.sample(l6, except6, horizon, random, |a| take(unpack_v6(a)));
+            v6.seeders.sample(s6, except6, now, random, |a| take(unpack_v6(a)));
+            v6.leechers.sample(l6, except6, now, random, |a| take(unpack_v6(a)));
         }
     }
 
@@ -229,14 +254,14 @@ impl Swarm {
     }
 
     /// Forgets silent peers, looking at about `budget` slots from where `from` says. Returns where to go on.
-    pub(super) fn expire(&mut self, horizon: Horizon, from: Sweep, budget: usize, key: u64) -> Option<Sweep> {
+    pub(super) fn expire(&mut self, now: Tick, from: Sweep, budget: usize, key: u64) -> Option<Sweep> {
         let Sweep { mut table, mut slot } = from;
         loop {
             let rest = match (table, &mut self.v6) {
-                (0, _) => self.v4.seeders.expire(horizon, slot, budget, key),
-                (1, _) => self.v4.leechers.expire(horizon, slot, budget, key),
-                (2, Some(v6)) => v6.seeders.expire(horizon, slot, budget, key),
-                (3, Some(v6)) => v6.leechers.expire(horizon, slot, budget, key),
+                (0, _) => self.v4.seeders.expire(now, slot, budget, key),
+                (1, _) => self.v4.leechers.expire(now, slot, budget, key),
+                (2, Some(v6)) => v6.seeders.expire(now, slot, budget, key),
+                (3, Some(v6)) => v6.leechers.expire(now, slot, budget, key),
                 _ => break,
             };
             if let Some(slot) = rest {
@@ -247,18 +272,21 @@ impl Swarm {
         if self.v6.as_ref().is_some_and(|v6| v6.is_empty()) {
             self.v6 = None;
         }
-        self.swept = horizon.now;
+        self.swept = now;
+        if self.quiet(now) > LONGEST_QUIET {
+            self.changed = now.wrapping_sub(LONGEST_QUIET);
+        }
         None
     }
 
-    /// Every peer: address, whether a seeder, and the tick it was seen.
+    /// Every peer: address, whether a seeder, and the tick until which it is remembered.
     pub(super) fn iter(&self) -> impl Iterator<Item = (SocketAddr, bool, Tick)> {
         fn both<const N: usize>(
             family: &Family<N>,
             unpack: fn(&Address<N>) -> SocketAddr,
         ) -> impl Iterator<Item = (SocketAddr, bool, Tick)> {
-            let seeders = family.seeders.iter().map(move |(a, seen)| (unpack(a), true, seen));
-            seeders.chain(family.leechers.iter().map(move |(a, seen)| (unpack(a), false, seen)))
+            let seeders = family.seeders.iter().map(move |(a, until)| (unpack(a), true, until));
+            seeders.chain(family.leechers.iter().map(move |(a, until)| (unpack(a), false, until)))
         }
         both(&self.v4, unpack_v4).chain(self.v6.as_deref().into_iter().flat_map(|v6| both(v6, unpack_v6)))
     }

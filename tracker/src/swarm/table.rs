@@ -1,11 +1,16 @@
 //! The peers of one swarm that are alike: one address family, all seeders or all leechers. A hash table with linear
-//! probing over records of address and time, without pointers: 8 bytes a slot for IPv4, 20 for IPv6.
+//! probing over records of address and time (until when it is remembered), without pointers: 8 bytes a slot for IPv4, 20 for IPv6.
 //!
 //! It grows by a quarter when it is 7/8 full and shrinks when it is nearly empty, so an IPv4 peer costs 9 to 12 bytes
 //! in all but the smallest tables.
 
-/// When a peer was last heard of: ticks of the store's clock, which wrap around. See [`super::Ticks`].
+/// A moment: ticks of the store's clock, which wrap around. See [`super::Ticks`].
 pub(super) type Tick = u16;
+
+/// Whether a peer that is to be forgotten after `until` is past that. It may have been so for half the range of ticks.
+pub(super) const fn is_past(until: Tick, now: Tick) -> bool {
+    until.wrapping_sub(now) >= 1 << 15
+}
 
 /// A compact address (BEP 23, BEP 7) of `N` bytes; its last two are the port.
 pub(super) type Address<const N: usize> = [u8; N];
@@ -14,45 +19,21 @@ pub(super) type Address<const N: usize> = [u8; N];
 struct Slot<const N: usize> {
     /// Port 0: the slot is free.
     address: Address<N>,
-    seen: [u8; 2],
+    until: [u8; 2],
 }
 
 impl<const N: usize> Slot<N> {
-    const FREE: Self = Self { address: [0; N], seen: [0; 2] };
+    const FREE: Self = Self { address: [0; N], until: [0; 2] };
 
     fn is_free(&self) -> bool {
         self.address.ends_with(&[0, 0])
     }
 }
 
-/// A set of addresses with the tick each was seen.
+/// A set of addresses with the tick until which each is remembered.
 pub(super) struct Table<const N: usize> {
     slots: Box<[Slot<N>]>,
     len: u32,
-}
-
-/// The oldest tick still alive, seen from `now`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Horizon {
-    /// Now.
-    pub now: Tick,
-    /// Ticks a peer lives after it was heard of.
-    pub lifetime: Tick,
-}
-
-impl Horizon {
-    /// Ticks since a peer that is not past the horizon was seen.
-    pub(super) const fn age(self, seen: Tick) -> Tick {
-        let age = self.now.wrapping_sub(seen);
-        if age > self.lifetime { 0 } else { age }
-    }
-
-    /// Whether a peer last seen at `seen` is to be forgotten. Ages in the last quarter of the range are of peers seen
-    /// a moment after `now` was read, by another thread.
-    pub(super) const fn is_past(self, seen: Tick) -> bool {
-        let age = self.now.wrapping_sub(seen);
-        age > self.lifetime && age < 3 << 14
-    }
 }
 
 const MIN_SLOTS: usize = 3;
@@ -73,16 +54,16 @@ impl<const N: usize> Table<N> {
     }
 
     /// Adds or refreshes a peer (its port is not 0). True if it was not there.
-    pub(super) fn insert(&mut self, address: Address<N>, seen: Tick, key: u64) -> bool {
+    pub(super) fn insert(&mut self, address: Address<N>, until: Tick, key: u64) -> bool {
         if let Some(slot) = self.find(&address, key).and_then(|at| self.slots.get_mut(at)) {
-            slot.seen = seen.to_le_bytes();
+            slot.until = until.to_le_bytes();
             return false;
         }
         if (self.len as usize + 1) * 8 > self.slots.len() * 7 {
             let more = self.slots.len() / 4 + 1;
             self.resize((self.slots.len() + more).max(MIN_SLOTS), key);
         }
-        self.place(Slot { address, seen: seen.to_le_bytes() }, key);
+        self.place(Slot { address, until: until.to_le_bytes() }, key);
         self.len += 1;
         true
     }
@@ -99,13 +80,13 @@ impl<const N: usize> Table<N> {
         true
     }
 
-    /// Forgets those past the horizon among the slots from `from`, looking at no more than `budget` slots. Returns
+    /// Forgets those whose time is over among the slots from `from`, looking at no more than `budget` slots. Returns
     /// where to go on, if there is more.
-    pub(super) fn expire(&mut self, horizon: Horizon, from: usize, budget: usize, key: u64) -> Option<usize> {
+    pub(super) fn expire(&mut self, now: Tick, from: usize, budget: usize, key: u64) -> Option<usize> {
         let mut at = from;
         for _ in 0..budget {
             let Some(slot) = self.slots.get(at) else { break };
-            if !slot.is_free() && horizon.is_past(Tick::from_le_bytes(slot.seen)) {
+            if !slot.is_free() && is_past(Tick::from_le_bytes(slot.until), now) {
                 // Another record may move into this slot: it is looked at next.
                 self.vacate(at, key);
             } else {
@@ -119,7 +100,7 @@ impl<const N: usize> Table<N> {
         None
     }
 
-    /// Gives `wanted` different peers that are not past the horizon to `take` (fewer if there are not so many), never
+    /// Gives `wanted` different peers whose time is not over to `take` (fewer if there are not so many), never
     /// `except`. Looks at a number of slots in proportion to `wanted`, not to the size of the table: at one run of slots
     /// after the other, by a random stride that reaches each once. The runs are counted from a random slot on, so that
     /// none is the last, shorter one more often than others; single slots instead of runs cost a look into memory each.
@@ -127,7 +108,7 @@ impl<const N: usize> Table<N> {
         &self,
         wanted: usize,
         except: Option<&Address<N>>,
-        horizon: Horizon,
+        now: Tick,
         random: &mut fastrand::Rng,
         mut take: impl FnMut(&Address<N>),
     ) {
@@ -144,7 +125,7 @@ impl<const N: usize> Table<N> {
                 let at = if first + at < count { first + at } else { first + at - count };
                 if let Some(slot) = self.slots.get(at)
                     && !slot.is_free()
-                    && !horizon.is_past(Tick::from_le_bytes(slot.seen))
+                    && !is_past(Tick::from_le_bytes(slot.until), now)
                     && except != Some(&slot.address)
                 {
                     take(&slot.address);
@@ -161,12 +142,12 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Every peer, with the tick it was seen.
+    /// Every peer, with the tick until which it is remembered.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Address<N>, Tick)> {
         self.slots
             .iter()
             .filter(|slot| !slot.is_free())
-            .map(|slot| (&slot.address, Tick::from_le_bytes(slot.seen)))
+            .map(|slot| (&slot.address, Tick::from_le_bytes(slot.until)))
     }
 
     fn find(&self, address: &Address<N>, key: u64) -> Option<usize> {
@@ -283,8 +264,6 @@ mod tests {
 
     use super::*;
 
-    const ALL_ALIVE: Horizon = Horizon { now: 1000, lifetime: 1000 };
-
     fn address(number: u16) -> Address<6> {
         let [high, low] = number.to_be_bytes();
         [10, 0, high, low, 0x1a, 0xe1]
@@ -320,7 +299,7 @@ mod tests {
             let table = filled(count, 7);
             for wanted in [0, 1, 2, 49, 50, 2000] {
                 let mut seen = Vec::new();
-                table.sample(wanted, Some(&address(0)), ALL_ALIVE, &mut random, |a| seen.push(*a));
+                table.sample(wanted, Some(&address(0)), 0, &mut random, |a| seen.push(*a));
                 assert_eq!(seen.len(), wanted.min(usize::from(count).saturating_sub(1)), "{count} {wanted}");
                 assert!(!seen.contains(&address(0)));
                 seen.sort_unstable();
@@ -336,7 +315,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(4);
         let mut times = HashMap::new();
         for _ in 0..4000 {
-            table.sample(10, None, ALL_ALIVE, &mut random, |a| *times.entry(*a).or_insert(0) += 1);
+            table.sample(10, None, 0, &mut random, |a| *times.entry(*a).or_insert(0) += 1);
         }
         assert_eq!(times.len(), 200);
         assert!(times.values().all(|&n| (100..=320).contains(&n)), "{times:?}");
@@ -345,26 +324,28 @@ mod tests {
     #[test]
     fn expiry_goes_on_where_it_stopped() {
         let mut table = filled(1000, 5);
-        let horizon = Horizon { now: 999, lifetime: 499 };
+        let now = 500;
         let (mut at, mut steps) = (0, 0);
-        while let Some(next) = table.expire(horizon, at, 64, 5) {
+        while let Some(next) = table.expire(now, at, 64, 5) {
             at = next;
             steps += 1;
         }
         assert!(steps > 10);
         assert_eq!(table.len(), 500);
-        assert!(table.iter().all(|(_, seen)| seen >= 500));
+        assert!(table.iter().all(|(_, until)| until >= 500));
         let mut seen = 0;
-        table.sample(1000, None, horizon, &mut fastrand::Rng::with_seed(1), |_| seen += 1);
+        table.sample(1000, None, now, &mut fastrand::Rng::with_seed(1), |_| seen += 1);
         assert_eq!(seen, 500);
     }
 
     #[test]
     fn ticks_wrap() {
-        let horizon = Horizon { now: 5, lifetime: 10 };
-        assert!(!horizon.is_past(65_531));
-        assert!(horizon.is_past(65_530));
-        assert!(!horizon.is_past(6), "another thread's clock is a tick ahead");
+        assert!(!is_past(5, 5), "until then, and then");
+        assert!(is_past(4, 5));
+        assert!(!is_past(5, 65_530));
+        assert!(is_past(65_530, 5));
+        assert!(!is_past((1 << 14) + 7, 7), "the longest lifetime");
+        assert!(is_past(7, (1 << 15) + 6), "a late sweep");
     }
 
     #[derive(Debug, Clone)]
@@ -398,13 +379,13 @@ mod tests {
                         prop_assert_eq!(table.remove(&address(n), key), map.remove(&address(n)).is_some());
                     }
                     Step::Expire(lifetime) => {
-                        let horizon = Horizon { now, lifetime };
-                        table.expire(horizon, 0, usize::MAX, key);
-                        map.retain(|_, &mut seen| !horizon.is_past(seen));
+                        let now = now.wrapping_sub(lifetime);
+                        table.expire(now, 0, usize::MAX, key);
+                        map.retain(|_, &mut until| !is_past(until, now));
                     }
                 }
                 prop_assert_eq!(table.len() as usize, map.len());
-                let have: HashMap<_, _> = table.iter().map(|(a, seen)| (*a, seen)).collect();
+                let have: HashMap<_, _> = table.iter().map(|(a, until)| (*a, until)).collect();
                 prop_assert_eq!(&have, &map);
                 prop_assert!(map.keys().all(|a| table.find(a, key).is_some()));
             }

@@ -4,12 +4,20 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
+use super::pace::PaceLimits;
 use super::*;
 
-const LIFETIME_S: u32 = 240;
+/// Of whoever was told an interval of a few minutes.
+const LIFETIME_S: u32 = super::pace::LEAST_LIFETIME_S;
+
+/// Swarms in which the interval is always about the same.
+fn steady(interval_s: u32, limits: Limits, seed: u64) -> Swarms {
+    let pace = PaceLimits { interval_s, max_interval_s: interval_s, min_interval_s: 0, max_rate: 0 };
+    Swarms::new(Pace::new(pace), limits, &mut fastrand::Rng::with_seed(seed))
+}
 
 fn store(limits: Limits) -> Swarms {
-    Swarms::new(LIFETIME_S, limits, &mut fastrand::Rng::with_seed(11))
+    steady(120, limits, 11)
 }
 
 fn hash(n: u8) -> InfoHash {
@@ -40,9 +48,9 @@ fn seeder(n: u32) -> Visit {
 /// Announces, and returns the counts and the peers told.
 fn tell(swarms: &Swarms, visit: &Visit, now_s: u32) -> (ScrapeEntry, Vec<SocketAddr>) {
     let mut peers = Vec::new();
-    let counts =
+    let visited =
         swarms.announce(visit, now_s, &mut fastrand::Rng::with_seed(now_s.into()), &mut peers).unwrap();
-    (counts, peers.into_iter().map(|peer| peer.address).collect())
+    (visited.counts, peers.into_iter().map(|peer| peer.address).collect())
 }
 
 fn counts(complete: u32, incomplete: u32, downloaded: u32) -> ScrapeEntry {
@@ -51,7 +59,9 @@ fn counts(complete: u32, incomplete: u32, downloaded: u32) -> ScrapeEntry {
 
 fn sweep_all(swarms: &Swarms, now_s: u32) -> Vec<Retired> {
     let mut retired = Vec::new();
-    (0..SHARDS).for_each(|shard| swarms.sweep(shard, now_s, &mut retired));
+    (0..SHARDS).for_each(|shard| {
+        swarms.sweep(shard, now_s, &mut retired);
+    });
     retired
 }
 
@@ -85,7 +95,7 @@ fn a_seeder_gets_no_seeders() {
 #[test]
 fn one_of_each_always_find_each_other_with_one_wanted() {
     for seed in 0..50 {
-        let swarms = Swarms::new(LIFETIME_S, Limits::default(), &mut fastrand::Rng::with_seed(seed));
+        let swarms = steady(120, Limits::default(), seed);
         tell(&swarms, &seeder(1), 0);
         let (_, peers) = tell(&swarms, &Visit { wanted: 1, ..leecher(2) }, u32::try_from(seed).unwrap());
         assert_eq!(peers, [peer(1)]);
@@ -229,11 +239,13 @@ fn answers_have_at_most_what_was_wanted() {
 
 #[test]
 fn long_lifetimes_work_with_coarse_ticks() {
-    let lifetime_s = 7 * 86_400;
-    let swarms = Swarms::new(lifetime_s, Limits::default(), &mut fastrand::Rng::with_seed(1));
-    tell(&swarms, &leecher(1), 1000);
-    assert_eq!(tell(&swarms, &leecher(2), 1000 + lifetime_s - 100).0.incomplete, 2);
-    assert_eq!(tell(&swarms, &leecher(2), 1000 + lifetime_s + 100).0.incomplete, 1);
+    let swarms = steady(7 * 86_400, Limits::default(), 1);
+    let announce = |visit: Visit, now_s| {
+        swarms.announce(&visit, now_s, &mut fastrand::Rng::with_seed(1), &mut Vec::new()).unwrap()
+    };
+    let lifetime_s = 2 * announce(leecher(1), 1000).interval_s;
+    assert_eq!(announce(leecher(2), 1000 + lifetime_s - 100).counts.incomplete, 2);
+    assert_eq!(announce(leecher(2), 1000 + lifetime_s + 100).counts.incomplete, 1);
 }
 
 #[test]
@@ -248,8 +260,8 @@ fn time_may_be_longer_than_ticks_count() {
 fn image(swarms: &Swarms, now_s: u32) -> HashSet<(InfoHash, SocketAddr, bool, u32)> {
     let mut all = HashSet::new();
     for shard in 0..SHARDS {
-        swarms.each_of_shard(shard, now_s, |info_hash, _, peers| {
-            all.extend(peers.map(|peer| (*info_hash, peer.address, peer.is_seeder, peer.age_s)));
+        swarms.each_of_shard(shard, now_s, |swarm, peers| {
+            all.extend(peers.map(|peer| (swarm.info_hash, peer.address, peer.is_seeder, peer.left_s)));
         });
     }
     all
@@ -290,8 +302,8 @@ proptest! {
         }
         let restored = store(Limits::default());
         for shard in 0..SHARDS {
-            swarms.each_of_shard(shard, 200, |info_hash, downloaded, peers| {
-                restored.restore(*info_hash, downloaded, peers, 7);
+            swarms.each_of_shard(shard, 200, |swarm, peers| {
+                restored.restore(swarm, peers, 7);
             });
         }
         prop_assert_eq!(image(&swarms, 200), image(&restored, 7));

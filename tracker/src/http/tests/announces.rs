@@ -13,7 +13,8 @@ fn peers_find_each_other() {
     let fixture = Fixture::new();
     let first = fixture.announce(&query(1, "10.0.0.1", "left=0&event=started"));
     assert_eq!((first.complete, first.incomplete, first.peers.len()), (1, 0, 0));
-    assert_eq!((first.interval_s, first.min_interval_s), (120, Some(30)));
+    assert!((108..=120).contains(&first.interval_s), "{}", first.interval_s);
+    assert_eq!(first.min_interval_s, Some(first.interval_s / 4));
     let second = fixture.announce(&query(1, "10.0.0.2", "left=5&event=started"));
     assert_eq!(addresses(&second), ["10.0.0.1:6881"]);
     let third = fixture.announce(&query(1, "2001:db8::3", "left=5"));
@@ -91,7 +92,8 @@ fn the_configuration_bounds_the_answers() {
         fixture.announce(&query(1, &format!("10.0.0.{n}"), "left=5"));
     }
     let answer = fixture.announce(&query(1, "10.0.0.1", "left=5"));
-    assert_eq!((answer.interval_s, answer.min_interval_s, answer.peers.len()), (77, Some(11), 3));
+    assert!((70..=77).contains(&answer.interval_s), "{}", answer.interval_s);
+    assert_eq!((answer.min_interval_s, answer.peers.len()), (Some(answer.interval_s / 7), 3));
     assert_eq!(fixture.announce(&query(1, "10.0.0.1", "left=5&numwant=100")).peers.len(), 4);
 }
 

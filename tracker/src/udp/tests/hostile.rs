@@ -27,6 +27,7 @@ fn clerk() -> (Clerk, ConnectionIds, TempDir) {
         desk.announce(&request(1000), [10, 0, 0, n].into(), 0, &mut random).unwrap();
     }
     let shared = Shared {
+        trusted_proxies: Vec::new(),
         desk,
         catalogue,
         clock: Clock::new(),
