@@ -12,5 +12,6 @@ pub mod ids;
 pub mod metainfo;
 pub mod network;
 pub mod nudge;
+pub mod secret;
 pub mod wire;
 pub mod worker;

@@ -12,6 +12,7 @@ use torrent_common::announce::{AnnounceRequest, Event};
 use torrent_common::config::is_tracker_url;
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::metainfo::{Metainfo, MetainfoError, MetainfoLimits};
+use torrent_common::secret::Secret;
 
 use crate::http::{HttpAnswer, HttpClient, HttpError, HttpOptions, Once};
 use crate::text::escape_for_log;
@@ -104,6 +105,8 @@ pub struct Publication<'a> {
     pub key: u32,
     /// Bytes we lack ourselves: 0 for a seeder.
     pub left: u64,
+    /// What the tracker wants to hear from who publishes.
+    pub token: Option<&'a Secret>,
 }
 
 /// Publishing led to this.

@@ -8,14 +8,16 @@ use torrent_common::announce::{AnnounceRequest, AnnounceResponse, Event, ScrapeE
 use torrent_common::config::TrackerConfig;
 use torrent_common::ids::InfoHash;
 
+use crate::access::{Access, AccessError};
 use crate::address::Addresses;
 use crate::swarm::pace::{Pace, PaceLimits};
-use crate::swarm::{Action, Full, Limits, Swarms, Visit};
+use crate::swarm::{Action, Full, Limits, Retired, Swarms, Visit};
 
 /// Announces and scrapes are answered here.
 pub struct Desk {
     swarms: Swarms,
     addresses: Addresses,
+    access: Access,
     default_peers: u32,
     max_peers: u32,
 }
@@ -37,6 +39,9 @@ impl Room {
 /// Why an announce was refused: sent back as the failure reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// ACCESS does not let it.
+    #[error("this torrent is not tracked here")]
+    NotTracked,
     /// Nobody can dial it.
     #[error("port 0 cannot be dialled")]
     Port,
@@ -46,7 +51,7 @@ pub enum Refusal {
 }
 
 impl Desk {
-    /// No swarms yet; intervals and numbers of peers as configured.
+    /// No swarms yet; intervals and numbers of peers as configured, and all torrents tracked.
     pub fn new(config: &TrackerConfig, random: &mut fastrand::Rng) -> Self {
         let pace = Pace::new(PaceLimits {
             interval_s: config.interval_s,
@@ -57,9 +62,31 @@ impl Desk {
         Self {
             swarms: Swarms::new(pace, Limits::default(), random),
             addresses: Addresses::new(config),
+            access: Access::open(),
             default_peers: config.default_peers.min(config.max_peers),
             max_peers: config.max_peers,
         }
+    }
+
+    /// The same, but only those torrents are tracked.
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Which torrents are tracked.
+    pub const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Reads the list of torrents again, and forgets the swarms that are not tracked any more: those in which downloads
+    /// were counted are appended to `retired`. Returns how many torrents are on the list; `None` if none is in use.
+    ///
+    /// # Errors
+    /// [`AccessError`]; then nothing changes.
+    pub fn reload_access(&self, retired: &mut Vec<Retired>) -> Result<Option<usize>, AccessError> {
+        let count = self.access.reload()?;
+        self.swarms.retain(|info_hash| self.access.permits(info_hash), retired);
+        Ok(count)
     }
 
     /// The swarms behind the desk: for sweeping, snapshots and sums.
@@ -104,6 +131,9 @@ impl Desk {
     ) -> Result<(), Refusal> {
         if request.port == 0 {
             return Err(Refusal::Port);
+        }
+        if !self.access.permits(&request.info_hash) {
+            return Err(Refusal::NotTracked);
         }
         let is_seeder = request.left == 0;
         let wanted = request.numwant.unwrap_or(self.default_peers).min(self.max_peers);

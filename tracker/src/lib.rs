@@ -2,6 +2,7 @@
 //!
 //! [`Tracker::start`] opens everything and returns; threads do the rest until [`Running::stop`].
 
+pub mod access;
 pub mod address;
 pub mod announce;
 pub mod catalogue;
@@ -24,11 +25,12 @@ use crossbeam_channel::Sender;
 use torrent_common::config::TrackerConfig;
 use torrent_common::worker::Worker;
 
+use access::{Access, AccessError};
 use announce::Desk;
 use catalogue::{Catalogue, CatalogueError};
 use clock::Clock;
 use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
-use http::Http;
+use http::{Http, Quota};
 use shared::{Served, Shared};
 use snapshot::{Loaded, SnapshotError};
 use udp::Udp;
@@ -66,6 +68,9 @@ pub enum StartError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The list of torrents cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The catalogue cannot be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -83,6 +88,7 @@ pub struct Tracker;
 /// A tracker at work. It stops when this is dropped.
 pub struct Running {
     address: SocketAddr,
+    shared: Arc<Shared>,
     http: Option<Http>,
     udp: Option<Udp>,
     housekeeper: Option<(Sender<()>, Worker)>,
@@ -99,6 +105,7 @@ impl Tracker {
         // The port first: a second tracker with the same configuration must not touch the first one's files.
         let Listening { listener, sockets, address } = listen(config)?;
         let wall_s = Clock::wall_s();
+        let access = Access::load(config)?;
         let lock = lock(&config.torrent_dir)?;
         let catalogue = Catalogue::open(
             &config.torrent_file,
@@ -107,12 +114,14 @@ impl Tracker {
             i64::try_from(wall_s).unwrap_or(i64::MAX),
         )?;
         let shared = Arc::new(Shared {
-            desk: Desk::new(config, &mut fastrand::Rng::new()),
+            desk: Desk::new(config, &mut fastrand::Rng::new()).with_access(access),
             catalogue,
             clock: Clock::new(),
             max_scrape: config.max_scrape,
             max_torrent_len: config.max_torrent_len,
             trusted_proxies: config.trusted_proxies.clone(),
+            upload_token: config.upload_token.clone(),
+            quota: Quota::new(config.upload_quota),
             served: Served::default(),
         });
         let swarms = shared.desk.swarms();
@@ -126,6 +135,8 @@ impl Tracker {
                 kept.display()
             );
         }
+        // Swarms of before the list was made.
+        swarms.retain(|info_hash| shared.desk.access().permits(info_hash), &mut retired);
         // Proves now, not at the end, that the file can be written.
         snapshot::save(swarms, &config.peer_file, shared.clock.now_s(), wall_s)?;
         // Now that they are not in the file any more, so that no restart adds them again.
@@ -137,9 +148,9 @@ impl Tracker {
             sweep_interval: sweep_interval(config.interval_s),
         };
         let udp = Udp::start(sockets, &shared).map_err(StartError::Threads)?;
-        let http = Http::start(listener, shared, config.workers).map_err(StartError::Threads)?;
+        let http = Http::start(listener, Arc::clone(&shared), config.workers).map_err(StartError::Threads)?;
         let mut running =
-            Running { address, http: Some(http), udp: Some(udp), housekeeper: None, _lock: lock };
+            Running { address, shared, http: Some(http), udp: Some(udp), housekeeper: None, _lock: lock };
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let worker =
             Worker::spawn("housekeeper", move || housekeeper.run(&stopped)).map_err(StartError::Threads)?;
@@ -200,6 +211,17 @@ impl Running {
     /// Where HTTP and UDP are answered: with the real port when the configured one was 0.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the list of torrents again (ACCESS_FILE), while everything goes on.
+    pub fn reload(&self) {
+        let mut retired = Vec::new();
+        match self.shared.desk.reload_access(&mut retired) {
+            Ok(Some(count)) => log::info!("read again: the list has {count} torrents"),
+            Ok(None) => log::info!("nothing to read again: ACCESS is open"),
+            Err(error) => log::error!("the list of torrents stays as it was: {error}"),
+        }
+        keep_downloads(&self.shared.catalogue, &retired);
     }
 
     /// Stops answering, saves the swarms, and waits for every thread.

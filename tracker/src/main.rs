@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use torrent_common::config::Config;
 use torrent_tracker::Tracker;
@@ -76,8 +76,8 @@ fn run(arguments: Arguments) -> Result<(), String> {
     config.host = arguments.host.unwrap_or(config.host);
     config.port = arguments.port.unwrap_or(config.port);
     // Before anything is started: a signal that comes meanwhile is not lost.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| format!("cannot wait for signals: {error}"))?;
     limit_descriptors();
     let running = Tracker::start(&config).map_err(|error| error.to_string())?;
     match path {
@@ -89,9 +89,14 @@ fn run(arguments: Arguments) -> Result<(), String> {
     log::info!("listening: announce to http://{address}/announce{udp}");
     // One line for whoever started us and needs the port; nobody may be reading it.
     let _ = writeln!(std::io::stdout(), "ready http={address}");
-    if let Some(signal) = signals.forever().next() {
+    for signal in &mut signals.forever() {
+        if signal == SIGHUP {
+            running.reload();
+            continue;
+        }
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
         log::info!("stopping on {name}");
+        break;
     }
     running.stop();
     log::info!("stopped");

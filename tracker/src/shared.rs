@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use torrent_common::network::Network;
+use torrent_common::secret::Secret;
 
 use crate::announce::Desk;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
+use crate::http::Quota;
 
 /// The rooms behind the front ends, and what they count.
 pub(crate) struct Shared {
@@ -16,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) max_scrape: usize,
     pub(crate) max_torrent_len: usize,
     pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) upload_token: Option<Secret>,
+    pub(crate) quota: Quota,
     pub(crate) served: Served,
 }
 

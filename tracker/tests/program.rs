@@ -188,6 +188,22 @@ fn signals_stop_it_in_order() {
 }
 
 #[test]
+fn a_hangup_makes_it_read_the_list_again() {
+    let folder = folder();
+    let config = config(folder.path());
+    let list = folder.path().join("list");
+    std::fs::write(&list, "# nobody yet\n").unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}ACCESS = allow\nACCESS_FILE = list\n")).unwrap();
+    let program = Program::run(Command::new(PROGRAM).arg("--config").arg(&config).args(["--port", "0"]));
+    assert!(program.get(&announce("10.0.0.1", 0)).contains("not tracked"));
+    std::fs::write(&list, format!("{}\n", "61".repeat(20))).unwrap();
+    program.signal(Signal::HUP);
+    program.wait_for("the list has 1 torrents");
+    assert!(program.get(&announce("10.0.0.1", 0)).contains("8:completei1e"));
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_kill() {
     let folder = folder();
     for n in 0..5 {

@@ -2,7 +2,7 @@
 
 use super::ranges::{ACTIVE_TORRENTS, CONNECTIONS, SEED_RATIO, SEED_TIME};
 use super::value::{Outcome, Value};
-use super::{Config, PeerConfig, Preallocation, TrackerConfig};
+use super::{AccessMode, Config, PeerConfig, Preallocation, TrackerConfig};
 
 /// A key of one section.
 pub(super) struct Key<T> {
@@ -44,11 +44,19 @@ pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
     key("TRUSTED_NETWORKS", |c, v| v.networks(&mut c.trusted_networks)),
     key("TRUSTED_PROXIES", |c, v| v.networks(&mut c.trusted_proxies)),
     key("PUBLIC_ADDRESS", |c, v| v.addresses(&mut c.public_addresses)),
+    key("ACCESS", |c, v| {
+        let modes = [("open", AccessMode::Open), ("allow", AccessMode::Allow), ("deny", AccessMode::Deny)];
+        v.one_of(&modes, &mut c.access)
+    }),
+    key("ACCESS_FILE", |c, v| v.path(&mut c.access_file)),
+    key("UPLOAD_TOKEN", |c, v| v.secret(&mut c.upload_token)),
+    key("UPLOAD_QUOTA", |c, v| v.number("torrents (0: no limit)", 0..=1_000_000, &mut c.upload_quota)),
 ];
 
 /// `[peer]`.
 pub(super) const PEER: &[Key<PeerConfig>] = &[
     key("TRACKER_URL", |c, v| v.tracker_url(&mut c.tracker_url)),
+    key("UPLOAD_TOKEN", |c, v| v.secret(&mut c.upload_token)),
     key("TORRENT_DIR", |c, v| v.path(&mut c.torrent_dir)),
     key("DOWNLOAD_DIR", |c, v| v.path(&mut c.download_dir)),
     key("SEQUENTIAL", |c, v| v.one_of(&[("no", false), ("yes", true)], &mut c.sequential)),

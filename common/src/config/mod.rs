@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::network::Network;
+use crate::secret::Secret;
 
 /// How room for a file is made when the file is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,6 +40,18 @@ impl Preallocation {
     /// Each by its name.
     pub const NAMES: [(&'static str, Self); 3] =
         [("none", Self::None), ("sparse", Self::Sparse), ("full", Self::Full)];
+}
+
+/// Which torrents a tracker tracks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessMode {
+    /// All.
+    #[default]
+    Open,
+    /// Those of a list.
+    Allow,
+    /// All but those of a list.
+    Deny,
 }
 
 /// Both programs' settings.
@@ -91,6 +104,14 @@ pub struct TrackerConfig {
     pub trusted_proxies: Vec<Network>,
     /// PUBLIC_ADDRESS: where others reach peers of the tracker's own machine. Default auto (empty): as the system routes.
     pub public_addresses: Vec<IpAddr>,
+    /// ACCESS: which torrents are tracked. Default open.
+    pub access: AccessMode,
+    /// ACCESS_FILE: the list of info-hashes for ACCESS.
+    pub access_file: PathBuf,
+    /// UPLOAD_TOKEN: who knows it may publish torrents and take them out again; `None`: all may publish. Default none.
+    pub upload_token: Option<Secret>,
+    /// UPLOAD_QUOTA: torrents that one address may publish in an hour; 0: no limit. Default 1000.
+    pub upload_quota: u32,
 }
 
 /// `[peer]`: the keys in capitals, the same order as in config.ini.
@@ -98,6 +119,8 @@ pub struct TrackerConfig {
 pub struct PeerConfig {
     /// TRACKER_URL: the tracker used when a torrent is made, and its catalogue. Default http://127.0.0.1:8000/announce.
     pub tracker_url: String,
+    /// UPLOAD_TOKEN: the tracker's, sent along when a torrent is published. Default none.
+    pub upload_token: Option<Secret>,
     /// TORRENT_DIR: where .torrent files made and fetched are kept.
     pub torrent_dir: PathBuf,
     /// DOWNLOAD_DIR: where payload goes unless told otherwise.
@@ -204,6 +227,10 @@ impl Default for TrackerConfig {
             trusted_networks: Vec::new(),
             trusted_proxies: Vec::new(),
             public_addresses: Vec::new(),
+            access: AccessMode::Open,
+            access_file: "tracker-data/access".into(),
+            upload_token: None,
+            upload_quota: 1000,
         }
     }
 }
@@ -212,6 +239,7 @@ impl Default for PeerConfig {
     fn default() -> Self {
         Self {
             tracker_url: "http://127.0.0.1:8000/announce".into(),
+            upload_token: None,
             torrent_dir: "peer-data/torrents".into(),
             download_dir: "downloads".into(),
             sequential: false,
@@ -297,12 +325,13 @@ impl Config {
     }
 
     /// Every path among the settings.
-    fn paths_mut(&mut self) -> [&mut PathBuf; 6] {
+    fn paths_mut(&mut self) -> [&mut PathBuf; 7] {
         let Self { tracker, peer } = self;
         [
             &mut tracker.torrent_dir,
             &mut tracker.torrent_file,
             &mut tracker.peer_file,
+            &mut tracker.access_file,
             &mut peer.torrent_dir,
             &mut peer.download_dir,
             &mut peer.state_dir,

@@ -58,8 +58,13 @@ fn every_field_has_a_key() {
         TRUSTED_NETWORKS = 10.0.0.0/8, ::1
         TRUSTED_PROXIES = 192.0.2.1
         PUBLIC_ADDRESS = 203.0.113.1,2001:db8::1
+        ACCESS = deny
+        ACCESS_FILE = g
+        UPLOAD_TOKEN = 0123456789abcdef
+        UPLOAD_QUOTA = 33
         [peer]
         TRACKER_URL = udp://t:1/announce
+        UPLOAD_TOKEN = 0123456789abcdeg
         TORRENT_DIR = d
         DOWNLOAD_DIR = e
         SEQUENTIAL = yes
@@ -115,9 +120,14 @@ fn every_field_has_a_key() {
         trusted_networks: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
         trusted_proxies: vec!["192.0.2.1/32".parse().unwrap()],
         public_addresses: vec!["203.0.113.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        access: AccessMode::Deny,
+        access_file: "g".into(),
+        upload_token: Secret::new("0123456789abcdef"),
+        upload_quota: 33,
     };
     let peer = PeerConfig {
         tracker_url: "udp://t:1/announce".into(),
+        upload_token: Secret::new("0123456789abcdeg"),
         torrent_dir: "d".into(),
         download_dir: "e".into(),
         sequential: true,
@@ -223,7 +233,7 @@ fn errors_name_file_line_and_what_was_meant() {
     for (text, expected) in table {
         assert_eq!(error(text), expected, "{text}");
     }
-    assert!(error("[peer]\nCOLOUR = 1").contains("its keys are TRACKER_URL, TORRENT_DIR, "));
+    assert!(error("[peer]\nCOLOUR = 1").contains("its keys are TRACKER_URL, UPLOAD_TOKEN, "));
 }
 
 #[test]
@@ -233,6 +243,7 @@ fn bad_values_are_refused() {
         ("tracker", "PORT", &["", "-1", "1.5", "0x10", "99999999999999999999"]),
         ("tracker", "INTERVAL", &["0", "86401"]),
         ("tracker", "MAX_PEERS", &["0", "2001"]),
+        ("tracker", "ACCESS", &["", "closed"]),
         ("tracker", "TRUSTED_NETWORKS", &["", "host", "10.0.0.1/8", "10.0.0.0/8 11.0.0.0/8", "10.0.0.0/8,"]),
         ("tracker", "PUBLIC_ADDRESS", &["host", "0.0.0.0", "127.0.0.1", "192.0.2.1, 192.0.2.2", "::1"]),
         ("tracker", "MAX_TORRENT_SIZE_KIB", &["0", "18446744073709551615"]),

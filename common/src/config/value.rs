@@ -9,6 +9,7 @@ use super::CheckReads;
 use super::ranges::{Decimal, RATE_KIB, Whole, parse_duration};
 use super::schedule::{Schedule, ScheduleError};
 use crate::network::Network;
+use crate::secret::{MAX_SECRET_LEN, MIN_SECRET_LEN, Secret};
 
 /// A value as it stands in the file, and what paths in it mean.
 pub(super) struct Value<'a> {
@@ -131,6 +132,17 @@ impl Value<'_> {
             return Err(format!("{expected}, that others can reach"));
         }
         *to = found;
+        Ok(())
+    }
+
+    /// A secret, or `none`.
+    pub fn secret(&self, to: &mut Option<Secret>) -> Outcome {
+        *to = match self.text {
+            "none" => None,
+            text => Some(Secret::new(text).ok_or_else(|| {
+                format!("none, or from {MIN_SECRET_LEN} to {MAX_SECRET_LEN} letters, digits and signs")
+            })?),
+        };
         Ok(())
     }
 

@@ -38,6 +38,9 @@ pub(super) fn form(
         fields.push(("name", name.into()));
     }
     fields.push(("description", publication.description.into()));
+    if let Some(token) = publication.token {
+        fields.push(("token", token.reveal().into()));
+    }
 
     let contents = fields.iter().map(|(_, content)| content.as_slice());
     let boundary = boundary(contents.chain([publication.torrent]), random);
@@ -78,11 +81,13 @@ fn boundary<'a>(contents: impl Iterator<Item = &'a [u8]> + Clone, random: &mut f
 #[cfg(test)]
 mod tests {
     use torrent_common::ids::{InfoHash, PeerId};
+    use torrent_common::secret::Secret;
 
     use super::super::announce_of;
     use super::*;
 
     fn posted(name: &str) -> (String, String) {
+        let token = Secret::new("0123456789abcdef");
         let publication = Publication {
             torrent: b"d4:info\r\n--e",
             info_hash: InfoHash::new([0xab; 20]),
@@ -92,6 +97,7 @@ mod tests {
             port: 7000,
             key: 0xbeef,
             left: 0,
+            token: token.as_ref(),
         };
         let form = form(&publication, &announce_of(&publication), &mut fastrand::Rng::with_seed(1));
         let boundary = form.content_type.strip_prefix("multipart/form-data; boundary=").unwrap();
@@ -114,6 +120,7 @@ mod tests {
             ("key", "0000BEEF"),
             ("name", "Größe\""),
             ("description", "two\r\nlines"),
+            ("token", "0123456789abcdef"),
         ] {
             assert_eq!(body.matches(&field(name, value)).count(), 1, "{name} in {body}");
         }

@@ -26,6 +26,7 @@ fn publication() -> Publication<'static> {
         port: 7,
         key: 8,
         left: 0,
+        token: None,
     }
 }
 

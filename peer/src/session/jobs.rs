@@ -186,6 +186,7 @@ fn publish(shared: &Shared, metainfo: &Metainfo, torrent: &[u8], description: &s
         port: shared.peer_port.get().copied().unwrap_or_default(),
         key: shared.key,
         left: 0,
+        token: shared.config.upload_token.as_ref(),
     };
     let published = client.publish(&publication).map_err(|error| error.to_string())?;
     if let Some(warning) = published.warning {

@@ -46,6 +46,16 @@ impl Files {
         write().map_err(failed("write", &path))
     }
 
+    /// Removes a torrent file, for good; one that is gone already, too.
+    pub(super) fn remove(&self, info_hash: InfoHash) -> Result<(), CatalogueError> {
+        let path = self.path(info_hash);
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        removed.and_then(|()| File::open(&self.folder)?.sync_all()).map_err(failed("remove", &path))
+    }
+
     /// Whether the torrent file is there.
     pub(super) fn has(&self, info_hash: InfoHash) -> Result<bool, CatalogueError> {
         let path = self.path(info_hash);

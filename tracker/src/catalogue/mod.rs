@@ -161,6 +161,22 @@ impl Catalogue {
         Ok(Published::New)
     }
 
+    /// Takes a torrent out: file and row. False if it was not there. A crash between the two leaves a row without a file,
+    /// and no file that the next start would take in again.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; the torrent may be half gone, and can be taken out again.
+    pub fn remove(&self, info_hash: InfoHash) -> Result<bool, CatalogueError> {
+        let writer = held(&self.writer);
+        if !rows::contains(&writer, info_hash).map_err(|e| self.failed(e))? {
+            return Ok(false);
+        }
+        self.files.remove(info_hash)?;
+        rows::remove(&writer, info_hash).map_err(|e| self.failed(e))?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
     /// The torrents whose name or description has every word of `query` in it, in any case, newest first.
     ///
     /// # Errors

@@ -73,6 +73,11 @@ pub(super) fn insert(connection: &Connection, publication: &Publication<'_>) -> 
     Ok(())
 }
 
+pub(super) fn remove(connection: &Connection, info_hash: InfoHash) -> Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM torrents WHERE info_hash = ?")?;
+    statement.execute([info_hash.as_bytes()]).map(drop)
+}
+
 pub(super) fn add_completed(connection: &mut Connection, downloads: &[(InfoHash, u32)]) -> Result<()> {
     let transaction = connection.transaction()?;
     {

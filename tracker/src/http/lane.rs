@@ -13,7 +13,7 @@ use torrent_common::worker::Worker;
 use super::answer::Answer;
 use super::body::{Body, BodyError};
 use super::routes::{Route, Target, route};
-use super::{Inner, contain, forwarded, origin, upload};
+use super::{Inner, bearer, contain, forwarded, origin, upload};
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
@@ -154,7 +154,11 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
             let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
             let content_type = content_type.map_or("", |header| header.value.as_str());
             match client {
-                Ok(client) => upload::upload(&inner.shared, content_type, &bytes, client, random),
+                Ok(client) => {
+                    let bearer = bearer(&request);
+                    let sender = upload::Sender { from: client, bearer };
+                    upload::upload(&inner.shared, content_type, &bytes, sender, random)
+                }
                 Err(error) => Answer::failure(403, &error.to_string()),
             }
         }

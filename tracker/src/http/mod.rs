@@ -16,6 +16,7 @@ mod guard;
 mod lane;
 mod multipart;
 mod origin;
+mod quota;
 mod routes;
 mod torrents;
 mod turns;
@@ -39,6 +40,7 @@ use answer::Answer;
 use body::Body;
 use guard::Guard;
 use lane::{Lane, Lanes};
+pub(crate) use quota::Quota;
 use routes::{Route, Target, route};
 use turns::{Turn, Turns};
 
@@ -238,7 +240,7 @@ impl Inner {
             return true;
         }
         let found = route(request.method(), Target::new(request.url()).path);
-        let takes_long = matches!(found, Route::Torrents | Route::Torrent(_));
+        let takes_long = matches!(found, Route::Torrents | Route::Torrent(_) | Route::Removal(_));
         let lane = match body {
             Body::None if !takes_long => {
                 let answer = self.answer(&request, found, from.ip(), random);
@@ -274,6 +276,7 @@ impl Inner {
             Route::Status => announces::status(&self.shared),
             Route::Torrents => torrents::list(&self.shared, query),
             Route::Torrent(info_hash) => torrents::torrent(&self.shared, info_hash),
+            Route::Removal(info_hash) => torrents::remove(&self.shared, info_hash, bearer(request)),
             Route::Upload => Answer::failure(411, "an upload needs a Content-Length and a body"),
             Route::NotFound => Answer::error(404, "there is nothing at this path"),
             Route::WrongMethod(allow) => Answer::wrong_method(allow),
@@ -303,6 +306,13 @@ fn contain(run: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
         log::error!("a request was not answered because of a bug: please report it with the lines above");
     }
+}
+
+/// The token in `Authorization: Bearer`.
+fn bearer(request: &Request) -> Option<&str> {
+    let header = request.headers().iter().find(|header| header.field.equiv("Authorization"))?;
+    let (scheme, token) = header.value.as_str().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
 /// An address to reach a listener at from this machine.

@@ -21,6 +21,8 @@ pub(super) enum Route {
     Torrents,
     /// A torrent file.
     Torrent(InfoHash),
+    /// A torrent is to be taken out of the catalogue.
+    Removal(InfoHash),
     /// POST /announce.
     Upload,
     NotFound,
@@ -59,7 +61,11 @@ pub(super) fn route(method: &Method, path: &str) -> Route {
         _ => {
             let name = path.strip_prefix("/torrents/").unwrap_or_default();
             match name.strip_suffix(".torrent").unwrap_or(name).parse() {
-                Ok(info_hash) => get(Route::Torrent(info_hash)),
+                Ok(info_hash) if *method == Method::Delete => Route::Removal(info_hash),
+                Ok(info_hash) => match get(Route::Torrent(info_hash)) {
+                    Route::WrongMethod(_) => Route::WrongMethod("GET, HEAD, DELETE"),
+                    route => route,
+                },
                 Err(_) => Route::NotFound,
             }
         }
@@ -103,7 +109,8 @@ mod tests {
             (Method::Get, "/torrents", Route::Torrents),
             (Method::Get, &format!("/torrents/{hash}"), torrent),
             (Method::Get, &format!("/torrents/{}.torrent", hash.to_uppercase()), torrent),
-            (Method::Delete, &format!("/torrents/{hash}"), Route::WrongMethod("GET, HEAD")),
+            (Method::Delete, &format!("/torrents/{hash}"), Route::Removal(hash.parse().unwrap())),
+            (Method::Post, &format!("/torrents/{hash}"), Route::WrongMethod("GET, HEAD, DELETE")),
             (Method::Get, "/torrents/", Route::NotFound),
             (Method::Get, "/torrents/../../etc/passwd", Route::NotFound),
             (Method::Get, "/torrents/00", Route::NotFound),

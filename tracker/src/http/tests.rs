@@ -16,6 +16,7 @@ use torrent_common::ids::InfoHash;
 
 use crate::{Running, StartError, Tracker};
 
+mod access;
 mod announces;
 mod catalogue;
 mod hostile;
@@ -39,6 +40,7 @@ impl Fixture {
             torrent_dir: folder.path().join("data/torrents"),
             torrent_file: folder.path().join("data/catalogue.db"),
             peer_file: folder.path().join("data/peers"),
+            access_file: folder.path().join("data/list"),
             ..TrackerConfig::default()
         };
         change(&mut config);

@@ -1,4 +1,4 @@
-//! GET /torrents and GET /torrents/{info_hash}: the catalogue, read.
+//! /torrents and /torrents/{info_hash}: the catalogue, read; and entries taken out.
 
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -92,6 +92,32 @@ pub(super) fn torrent(shared: &Shared, info_hash: InfoHash) -> Answer {
         Ok(None) => Answer::error(404, "no such torrent"),
         Err(error) => {
             log::error!("{info_hash} could not be read: {error}");
+            Answer::error(500, "the catalogue failed")
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Removed {
+    removed: InfoHash,
+}
+
+/// DELETE /torrents/{info_hash}: only with the token. The swarm lives on: ACCESS = deny ends it.
+pub(super) fn remove(shared: &Shared, info_hash: InfoHash, token: Option<&str>) -> Answer {
+    let Some(secret) = &shared.upload_token else {
+        return Answer::error(403, "nothing is taken out: the tracker has no UPLOAD_TOKEN");
+    };
+    if !token.is_some_and(|token| secret.is(token.as_bytes())) {
+        return Answer::error(403, "the tracker's UPLOAD_TOKEN is needed, in Authorization: Bearer");
+    }
+    match shared.catalogue.remove(info_hash) {
+        Ok(true) => {
+            log::info!("{info_hash} was taken out of the catalogue");
+            Answer::json(200, &Removed { removed: info_hash })
+        }
+        Ok(false) => Answer::error(404, "no such torrent"),
+        Err(error) => {
+            log::error!("{info_hash} was not taken out: {error}");
             Answer::error(500, "the catalogue failed")
         }
     }

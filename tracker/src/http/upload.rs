@@ -2,7 +2,8 @@
 //!
 //! Fields of the form: `torrent` (the file), `name` and `description` (else the torrent's own name, and nothing),
 //! `info_hash` (40 hexadecimal digits: compared with the torrent's if given), and those of an announce: with `peer_id`
-//! (20 bytes, or 40 hexadecimal digits) and `port` the publisher joins the swarm; `left` is then 0 unless given.
+//! (20 bytes, or 40 hexadecimal digits) and `port` the publisher joins the swarm; `left` is then 0 unless given. Where
+//! UPLOAD_TOKEN is set it must be in the field `token`, or in a header `Authorization: Bearer`.
 //!
 //! The answer is that of an announce, with status 201 when the torrent is new and 200 when it was known, in which case
 //! the first entry stays as it is. Refusals are a failure reason with a status that fits.
@@ -42,15 +43,24 @@ impl Refused {
     }
 }
 
+/// Who uploads.
+#[derive(Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub(super) from: IpAddr,
+    /// The token in the request's head.
+    pub(super) bearer: Option<&'a str>,
+}
+
 /// Answers an upload whose body was read.
 pub(super) fn upload(
     shared: &Shared,
     content_type: &str,
     body: &[u8],
-    from: IpAddr,
+    sender: Sender<'_>,
     random: &mut fastrand::Rng,
 ) -> Answer {
-    match publish(shared, content_type, body, from, random) {
+    let from = sender.from;
+    match publish(shared, content_type, body, sender, random) {
         Ok(answer) => answer,
         Err(Refused { status, reason }) => {
             log::debug!("upload from {from} refused: {reason}");
@@ -64,11 +74,12 @@ fn publish(
     shared: &Shared,
     content_type: &str,
     body: &[u8],
-    from: IpAddr,
+    sender: Sender<'_>,
     random: &mut fastrand::Rng,
 ) -> Result<Answer, Refused> {
     let boundary = multipart::boundary(content_type).map_err(|error| Refused::new(415, error))?;
     let form = Form::parse(body, boundary).map_err(|error| Refused::new(400, error))?;
+    check_token(shared, &form, sender.bearer)?;
     let bytes = form.get("torrent").ok_or_else(|| Refused::new(400, "the form has no field torrent"))?;
     if bytes.len() > shared.max_torrent_len {
         return Err(Refused::new(413, format_args!("the torrent is over {} bytes", shared.max_torrent_len)));
@@ -79,6 +90,9 @@ fn publish(
         return Err(Refused::new(403, "a private torrent is not published"));
     }
     check_info_hash(&form, metainfo.info_hash)?;
+    if !shared.desk.access().permits(&metainfo.info_hash) {
+        return Err(Refused::new(403, "this torrent is not tracked here"));
+    }
     let own_name = printable(&metainfo.name);
     let name = match text(&form, "name", MAX_NAME_LEN, |c| c.is_control())? {
         "" => &own_name,
@@ -89,24 +103,52 @@ fn publish(
     let announce = announce_request(&form, metainfo.info_hash)?;
     let created_s = i64::try_from(Clock::wall_s()).unwrap_or(i64::MAX);
     let publication = Publication { bytes, metainfo: &metainfo, name, description, created_s };
-    let status = match shared.catalogue.publish(&publication) {
+    let status = enter(shared, &publication, sender.from)?;
+    Ok(answer(shared, status, metainfo.info_hash, announce.as_ref(), sender.from, random))
+}
+
+/// Enters the torrent in the catalogue, if there are not too many from there. Returns the status of the answer.
+fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result<u16, Refused> {
+    let info_hash = publication.metainfo.info_hash;
+    let is_counted = !shared.desk.addresses().may_claim(from);
+    if is_counted && !shared.quota.take(from, shared.clock.now_s()) {
+        return Err(Refused::new(
+            429,
+            "too many torrents were published from your address, try again in an hour",
+        ));
+    }
+    let published = shared.catalogue.publish(publication);
+    if is_counted && !matches!(published, Ok(Published::New)) {
+        shared.quota.give_back(from);
+    }
+    match published {
         Ok(Published::New) => {
             shared.served.uploads.add();
             log::info!(
-                "published {} ({} bytes of payload), from {from}",
-                metainfo.info_hash,
-                metainfo.total_len()
+                "published {info_hash} ({} bytes of payload), from {from}",
+                publication.metainfo.total_len()
             );
-            201
+            Ok(201)
         }
-        Ok(Published::Known) => 200,
-        Err(error @ CatalogueError::Full) => return Err(Refused::new(507, error)),
+        Ok(Published::Known) => Ok(200),
+        Err(error @ CatalogueError::Full) => Err(Refused::new(507, error)),
         Err(error) => {
-            log::error!("{} was not published: {error}", metainfo.info_hash);
-            return Err(Refused::new(500, "the catalogue failed"));
+            log::error!("{info_hash} was not published: {error}");
+            Err(Refused::new(500, "the catalogue failed"))
         }
-    };
-    Ok(answer(shared, status, metainfo.info_hash, announce.as_ref(), from, random))
+    }
+}
+
+fn check_token(shared: &Shared, form: &Form, bearer: Option<&str>) -> Result<(), Refused> {
+    let Some(secret) = &shared.upload_token else { return Ok(()) };
+    match bearer.map(str::as_bytes).or_else(|| form.get("token")) {
+        Some(said) if secret.is(said) => Ok(()),
+        Some(_) => Err(Refused::new(403, "that is not the tracker's UPLOAD_TOKEN")),
+        None => Err(Refused::new(
+            403,
+            "publishing here needs the tracker's UPLOAD_TOKEN: in config.ini, in a field token, or in Authorization: Bearer",
+        )),
+    }
 }
 
 /// The torrent is published whatever the swarm says: a refusal there is a warning here.

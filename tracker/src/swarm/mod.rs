@@ -311,6 +311,22 @@ impl Swarms {
         demands.into_iter().sum()
     }
 
+    /// Forgets all swarms but those of the torrents that `keep` says. Those in which downloads were counted are appended to
+    /// `retired`.
+    pub fn retain(&self, keep: impl Fn(&InfoHash) -> bool, retired: &mut Vec<Retired>) {
+        for lock in &self.shards {
+            held(lock).retain(|info_hash, swarm| {
+                let stays = keep(info_hash);
+                if !stays {
+                    self.count(swarm.counts(), ScrapeEntry::default());
+                    self.swarms.fetch_sub(1, Ordering::Relaxed);
+                    retired.extend(retired_of(*info_hash, swarm));
+                }
+                stays
+            });
+        }
+    }
+
     /// Shows every swarm of shard number `shard` (below [`SHARDS`]) with its living peers. The shard's lock is held
     /// meanwhile: `show` should only copy.
     pub fn each_of_shard(

@@ -28,6 +28,8 @@ fn clerk() -> (Clerk, ConnectionIds, TempDir) {
     }
     let shared = Shared {
         trusted_proxies: Vec::new(),
+        upload_token: None,
+        quota: crate::http::Quota::new(0),
         desk,
         catalogue,
         clock: Clock::new(),
