@@ -13,7 +13,9 @@ use torrent_common::announce::http::{
 use torrent_common::announce::udp::{
     ConnectionId, TransactionId, decode_answer, decode_request, encode_announce, encode_announced,
 };
-use torrent_common::announce::{AnnounceRequest, AnnounceResponse, AnnouncedPeer, Event, ScrapeEntry};
+use torrent_common::announce::{
+    AnnounceRequest, AnnounceResponse, AnnouncedPeer, Event, ScrapeEntry, ScrapedTorrent,
+};
 use torrent_common::ids::{InfoHash, PeerId};
 
 /// Peers in an answer: what clients ask for, and the most that a tracker gives.
@@ -119,8 +121,9 @@ fn read_answer_packet(bencher: Bencher<'_, '_>, peers: u16) {
 /// A scrape of as many torrents as are answered at once (BEP 48).
 #[divan::bench]
 fn write_scrape(bencher: Bencher<'_, '_>) {
-    let entry = ScrapeEntry { complete: 12, downloaded: 3456, incomplete: 78 };
-    let entries: Vec<_> = (0..64_u8).map(|number| (InfoHash::of(&[number]), entry)).collect();
+    let counts = ScrapeEntry { complete: 12, downloaded: 3456, incomplete: 78 };
+    let entry = |number| ScrapedTorrent { info_hash: InfoHash::of(&[number]), counts, downloaders: 76 };
+    let entries: Vec<_> = (0..64_u8).map(entry).collect();
     let mut out = Vec::new();
     bencher.counter(ItemsCount::new(entries.len())).bench_local(|| {
         out.clear();

@@ -4,14 +4,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use torrent_common::announce::compact::Family;
-use torrent_common::announce::{AnnounceRequest, AnnounceResponse, Event, ScrapeEntry};
+use torrent_common::announce::{AnnounceRequest, AnnounceResponse, Event, ScrapeEntry, ScrapedTorrent};
 use torrent_common::config::TrackerConfig;
 use torrent_common::ids::InfoHash;
 
 use crate::access::{Access, AccessError};
 use crate::address::Addresses;
 use crate::swarm::pace::{Pace, PaceLimits};
-use crate::swarm::{Action, Full, Limits, Retired, Swarms, Visit};
+use crate::swarm::{Action, Full, Limits, Retired, Role, Swarms, Visit};
 
 /// Announces and scrapes are answered here.
 pub struct Desk {
@@ -135,14 +135,18 @@ impl Desk {
         if !self.access.permits(&request.info_hash) {
             return Err(Refusal::NotTracked);
         }
-        let is_seeder = request.left == 0;
+        let role = match request.event {
+            _ if request.left == 0 => Role::Seeder,
+            // Said in every announce (BEP 21).
+            Event::Paused => Role::PartialSeed,
+            _ => Role::Leecher,
+        };
         let wanted = request.numwant.unwrap_or(self.default_peers).min(self.max_peers);
         let own = SocketAddr::new(self.addresses.written(request.ip, from), request.port);
         let visit = Visit {
             info_hash: request.info_hash,
             address: own,
-            is_seeder,
-            wants_seeders: !is_seeder && request.event != Event::Paused,
+            role,
             action: match request.event {
                 Event::Completed => Action::Complete,
                 Event::Stopped => Action::Leave,
@@ -166,8 +170,12 @@ impl Desk {
     }
 
     /// The counts of the torrents asked for; zeros for those without a swarm (BEP 48).
-    pub fn scrape(&self, info_hashes: &[InfoHash], now_s: u32) -> Vec<(InfoHash, ScrapeEntry)> {
-        info_hashes.iter().map(|info_hash| (*info_hash, self.swarms.scrape(info_hash, now_s))).collect()
+    pub fn scrape(&self, info_hashes: &[InfoHash], now_s: u32) -> Vec<ScrapedTorrent> {
+        let scraped = |info_hash: &InfoHash| {
+            let (counts, downloaders) = self.swarms.scrape_with_downloaders(info_hash, now_s);
+            ScrapedTorrent { info_hash: *info_hash, counts, downloaders }
+        };
+        info_hashes.iter().map(scraped).collect()
     }
 
     fn answer(&self, counts: ScrapeEntry, interval_s: u32) -> AnnounceResponse {
@@ -257,7 +265,11 @@ mod tests {
         assert_eq!((answer.complete, answer.peers.len()), (1, 0));
         assert_eq!(
             desk.scrape(&[InfoHash::new([9; 20])], 0),
-            [(InfoHash::new([9; 20]), ScrapeEntry::default())]
+            [ScrapedTorrent {
+                info_hash: InfoHash::new([9; 20]),
+                counts: ScrapeEntry::default(),
+                downloaders: 0
+            }]
         );
     }
 

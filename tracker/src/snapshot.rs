@@ -3,7 +3,8 @@
 //! Layout, numbers little-endian: 8 bytes of `MAGIC` (the last is the version), the time of writing in seconds since
 //! 1970 (u64), then blocks, one for each part of the swarms: length in bytes (u32), SHA-1 of the payload (20), payload.
 //! A block of length 0 ends the file. A payload is swarms one after another: info-hash (20), downloads (u32), seconds since
-//! something changed (u32), number of peers (u32), and for each peer flags (bit 0: seeder, bit 1: IPv6), seconds until it is
+//! something changed (u32), number of peers (u32), and for each peer flags (bit 0: seeder, bit 1: IPv6, bit 2: partial
+//! seed), seconds until it is
 //! forgotten (u32), address (4 or 16) and port (2, big-endian, as in BEP 23).
 //!
 //! The time of writing and those seconds let expiry go on over a restart: a peer does not live longer for it.
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use torrent_common::ids::InfoHash;
 
-use crate::swarm::{PeerImage, Retired, SHARDS, SwarmImage, Swarms};
+use crate::swarm::{PeerImage, Retired, Role, SHARDS, SwarmImage, Swarms};
 
 const MAGIC: &[u8; 8] = b"TFPEERS\x02";
 /// The longest block read: a part holds 1/256 of all swarms, and the most peers of one swarm take less than this.
@@ -92,7 +93,12 @@ fn push_swarm(out: &mut Vec<u8>, swarm: &SwarmImage, peers: &mut dyn Iterator<It
     let mut count = 0_u32;
     for peer in peers {
         let ip = peer.address.ip();
-        out.push(u8::from(peer.is_seeder) | u8::from(ip.is_ipv6()) << 1);
+        let role = match peer.role {
+            Role::Leecher => 0,
+            Role::Seeder => 1,
+            Role::PartialSeed => 4,
+        };
+        out.push(role | u8::from(ip.is_ipv6()) << 1);
         out.extend_from_slice(&peer.left_s.to_le_bytes());
         match ip {
             IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
@@ -213,12 +219,17 @@ fn take_peer(rest: &mut &[u8]) -> Option<PeerImage> {
     let [flags] = take(rest)?;
     let left_s = u32::from_le_bytes(take(rest)?);
     let ip: IpAddr = match flags {
-        0 | 1 => Ipv4Addr::from(take::<4>(rest)?).into(),
-        2 | 3 => Ipv6Addr::from(take::<16>(rest)?).into(),
+        0 | 1 | 4 => Ipv4Addr::from(take::<4>(rest)?).into(),
+        2 | 3 | 6 => Ipv6Addr::from(take::<16>(rest)?).into(),
         _ => return None,
     };
+    let role = match flags {
+        4 | 6 => Role::PartialSeed,
+        1 | 3 => Role::Seeder,
+        _ => Role::Leecher,
+    };
     let port = u16::from_be_bytes(take(rest)?);
-    Some(PeerImage { address: (ip, port).into(), is_seeder: flags & 1 != 0, left_s })
+    Some(PeerImage { address: (ip, port).into(), role, left_s })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -264,8 +275,7 @@ mod tests {
             let visit = Visit {
                 info_hash: InfoHash::new([n % 40; 20]),
                 address,
-                is_seeder: n % 2 == 0,
-                wants_seeders: true,
+                role: Role::ALL[usize::from(n % 2 + n % 5 / 4)],
                 action: if n % 4 == 0 { Action::Complete } else { Action::Stay },
                 wanted: 0,
                 family: None,
@@ -275,7 +285,7 @@ mod tests {
         swarms
     }
 
-    type Image = (InfoHash, u32, u32, Vec<(SocketAddr, bool, u32)>);
+    type Image = (InfoHash, u32, u32, Vec<(SocketAddr, u8, u32)>);
 
     /// Everything, sorted.
     fn image(swarms: &Swarms, now_s: u32) -> Vec<Image> {
@@ -283,7 +293,7 @@ mod tests {
         for shard in 0..SHARDS {
             swarms.each_of_shard(shard, now_s, |swarm, peers| {
                 let mut peers: Vec<_> =
-                    peers.map(|peer| (peer.address, peer.is_seeder, peer.left_s)).collect();
+                    peers.map(|peer| (peer.address, peer.role as u8, peer.left_s)).collect();
                 peers.sort_unstable();
                 all.push((swarm.info_hash, swarm.downloaded, swarm.quiet_s, peers));
             });

@@ -97,3 +97,14 @@ pub struct ScrapeEntry {
     /// Leechers.
     pub incomplete: u32,
 }
+
+/// One swarm in a scrape over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScrapedTorrent {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// How many are in its swarm.
+    pub counts: ScrapeEntry,
+    /// Those of the leechers that download: all but partial seeds (BEP 21).
+    pub downloaders: u32,
+}

@@ -21,7 +21,7 @@ use torrent_common::announce::compact::Family;
 use torrent_common::announce::{AnnouncedPeer, ScrapeEntry};
 use torrent_common::ids::InfoHash;
 
-use one::{Asker, Packed, Swarm, Sweep, Was};
+use one::{Asker, Packed, Swarm, Sweep};
 use pace::{Demand, Pace};
 use table::{Tick, is_past};
 
@@ -61,6 +61,22 @@ pub enum Action {
     Leave,
 }
 
+/// What a peer is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It has everything.
+    Seeder,
+    /// It lacks something, and wants it.
+    Leecher,
+    /// It lacks something, and does not want it (BEP 21).
+    PartialSeed,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Seeder, Self::Leecher, Self::PartialSeed];
+}
+
 /// One announce, cleaned.
 #[derive(Debug, Clone, Copy)]
 pub struct Visit {
@@ -68,10 +84,8 @@ pub struct Visit {
     pub info_hash: InfoHash,
     /// Where the peer can be dialled; its port is not 0.
     pub address: SocketAddr,
-    /// It has everything.
-    pub is_seeder: bool,
-    /// It has a use for seeders.
-    pub wants_seeders: bool,
+    /// What it is. Seeders and partial seeds get leechers alone.
+    pub role: Role,
     /// What it does.
     pub action: Action,
     /// Peers it gets at most.
@@ -110,8 +124,8 @@ pub struct Totals {
 pub struct PeerImage {
     /// Where it can be dialled.
     pub address: SocketAddr,
-    /// It has everything.
-    pub is_seeder: bool,
+    /// What it is.
+    pub role: Role,
     /// Seconds until it is forgotten.
     pub left_s: u32,
 }
@@ -228,21 +242,20 @@ impl Swarms {
         let swarm = self.entry(&mut shard, visit.info_hash, &address, now)?;
         let before = swarm.counts();
         let (mut interval_s, until) = self.term(swarm, now, random);
-        let was = swarm.insert(address, visit.is_seeder, until, self.key);
-        if was != if visit.is_seeder { Was::Seeder } else { Was::Leecher } {
+        let was = swarm.insert(address, visit.role, until, self.key);
+        if was != Some(visit.role) {
             swarm.note_change(now, random);
             let until;
             (interval_s, until) = self.term(swarm, now, random);
-            swarm.insert(address, visit.is_seeder, until, self.key);
+            swarm.insert(address, visit.role, until, self.key);
         }
-        if visit.action == Action::Complete && visit.is_seeder && was != Was::Seeder {
+        if visit.action == Action::Complete && visit.role == Role::Seeder && was != Some(Role::Seeder) {
             swarm.add_downloads(1);
         }
         self.sweep_if_small(swarm, now);
         let counts = swarm.counts();
         self.count(before, counts);
-        let Visit { is_seeder, wants_seeders, family, .. } = *visit;
-        let asker = Asker { address, is_seeder, wants_seeders, family };
+        let asker = Asker { address, role: visit.role, family: visit.family };
         swarm.sample(visit.wanted, &asker, now, random, |address| {
             peers.push(AnnouncedPeer { address, peer_id: None });
         });
@@ -251,12 +264,17 @@ impl Swarms {
 
     /// The counts of a swarm; zeros if there is none.
     pub fn scrape(&self, info_hash: &InfoHash, now_s: u32) -> ScrapeEntry {
+        self.scrape_with_downloaders(info_hash, now_s).0
+    }
+
+    /// The same, and how many of the incomplete download: all but the partial seeds (BEP 21).
+    pub fn scrape_with_downloaders(&self, info_hash: &InfoHash, now_s: u32) -> (ScrapeEntry, u32) {
         let mut shard = self.shard_of(info_hash);
-        let Some(swarm) = shard.get_mut(info_hash) else { return ScrapeEntry::default() };
+        let Some(swarm) = shard.get_mut(info_hash) else { return (ScrapeEntry::default(), 0) };
         let before = swarm.counts();
         self.sweep_if_small(swarm, self.ticks.at(now_s));
         self.count(before, swarm.counts());
-        swarm.counts()
+        (swarm.counts(), swarm.count_of(Role::Leecher))
     }
 
     /// Sums over all swarms, as of the last sweep.
@@ -343,13 +361,10 @@ impl Swarms {
                 downloaded: swarm.downloaded(),
                 quiet_s: self.ticks.seconds(swarm.quiet(now)),
             };
-            let mut peers = swarm.iter().filter(|&(_, _, until)| !is_past(until, now)).map(
-                |(address, is_seeder, until)| PeerImage {
-                    address,
-                    is_seeder,
-                    left_s: self.ticks.seconds(until.wrapping_sub(now)),
-                },
-            );
+            let mut peers =
+                swarm.iter().filter(|&(_, _, until)| !is_past(until, now)).map(|(address, role, until)| {
+                    PeerImage { address, role, left_s: self.ticks.seconds(until.wrapping_sub(now)) }
+                });
             show(&image, &mut peers);
         }
     }
@@ -372,7 +387,7 @@ impl Swarms {
                 swarm.set_quiet(self.ticks.span(image.quiet_s), now);
             }
             let until = now.wrapping_add(self.ticks.span(peer.left_s));
-            swarm.insert(address, peer.is_seeder, until, self.key);
+            swarm.insert(address, peer.role, until, self.key);
             self.count(before, swarm.counts());
         }
         counted

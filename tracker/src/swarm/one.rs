@@ -1,22 +1,30 @@
-//! One swarm: its seeders and leechers of both address families.
+//! One swarm: its seeders, leechers and partial seeds of both address families.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use torrent_common::announce::{ScrapeEntry, compact};
 
+use super::Role;
 use super::pace::FEW_PEERS;
 use super::table::{Address, Table, Tick, is_past};
 
 /// Seeders and leechers of one address family.
-pub(super) struct Family<const N: usize> {
-    pub(super) seeders: Table<N>,
-    pub(super) leechers: Table<N>,
+struct Family<const N: usize> {
+    seeders: Table<N>,
+    leechers: Table<N>,
 }
 
-/// The peers of one torrent. Those of IPv6 are kept apart: most swarms have none.
+/// What most swarms have none of.
+struct Rare {
+    v6: Family<18>,
+    partial4: Table<6>,
+    partial6: Table<18>,
+}
+
+/// The peers of one torrent. Each is in one table.
 pub(super) struct Swarm {
     v4: Family<6>,
-    v6: Option<Box<Family<18>>>,
+    rare: Option<Box<Rare>>,
     downloaded: u32,
     /// The tick at which the tables were last swept through.
     swept: Tick,
@@ -34,25 +42,16 @@ pub(super) enum Packed {
     V6(Address<18>),
 }
 
-/// What a peer was before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Was {
-    Unknown,
-    Leecher,
-    Seeder,
-}
-
 /// The peer that a sample is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asker {
     pub(super) address: Packed,
-    pub(super) is_seeder: bool,
-    pub(super) wants_seeders: bool,
+    pub(super) role: Role,
     /// Wants peers of this family alone.
     pub(super) family: Option<compact::Family>,
 }
 
-/// How far a sweep through a swarm has come: the table (0 to 3), and the slot in it.
+/// How far a sweep through a swarm has come: the table (0 to 5), and the slot in it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sweep {
     table: u8,
@@ -99,55 +98,67 @@ impl<const N: usize> Family<N> {
     fn new() -> Self {
         Self { seeders: Table::new(), leechers: Table::new() }
     }
+}
 
-    fn is_empty(&self) -> bool {
-        self.seeders.len() == 0 && self.leechers.len() == 0
-    }
-
-    fn remove(&mut self, address: &Address<N>, key: u64) -> Was {
-        if self.seeders.remove(address, key) {
-            Was::Seeder
-        } else if self.leechers.remove(address, key) {
-            Was::Leecher
-        } else {
-            Was::Unknown
-        }
-    }
-
-    fn insert(&mut self, address: Address<N>, seeder: bool, until: Tick, key: u64) -> Was {
-        let (into, other) = match seeder {
-            true => (&mut self.seeders, &mut self.leechers),
-            false => (&mut self.leechers, &mut self.seeders),
-        };
-        let was_other = other.remove(&address, key);
-        let was_same = !into.insert(address, until, key);
-        match (was_same, was_other) {
-            (false, false) => Was::Unknown,
-            (true, _) if seeder => Was::Seeder,
-            (true, _) => Was::Leecher,
-            (false, true) if seeder => Was::Leecher,
-            (false, true) => Was::Seeder,
-        }
+impl Rare {
+    fn new() -> Self {
+        Self { v6: Family::new(), partial4: Table::new(), partial6: Table::new() }
     }
 }
 
 impl Swarm {
     pub(super) fn new(now: Tick) -> Self {
-        Self { v4: Family::new(), v6: None, downloaded: 0, swept: now, changed: now }
+        Self { v4: Family::new(), rare: None, downloaded: 0, swept: now, changed: now }
     }
 
+    fn table4(&self, role: Role) -> Option<&Table<6>> {
+        match role {
+            Role::Seeder => Some(&self.v4.seeders),
+            Role::Leecher => Some(&self.v4.leechers),
+            Role::PartialSeed => self.rare.as_deref().map(|rare| &rare.partial4),
+        }
+    }
+
+    fn table4_mut(&mut self, role: Role) -> Option<&mut Table<6>> {
+        match role {
+            Role::Seeder => Some(&mut self.v4.seeders),
+            Role::Leecher => Some(&mut self.v4.leechers),
+            Role::PartialSeed => self.rare.as_deref_mut().map(|rare| &mut rare.partial4),
+        }
+    }
+
+    fn table6(&self, role: Role) -> Option<&Table<18>> {
+        self.rare.as_deref().map(|rare| match role {
+            Role::Seeder => &rare.v6.seeders,
+            Role::Leecher => &rare.v6.leechers,
+            Role::PartialSeed => &rare.partial6,
+        })
+    }
+
+    fn table6_mut(&mut self, role: Role) -> Option<&mut Table<18>> {
+        self.rare.as_deref_mut().map(|rare| match role {
+            Role::Seeder => &mut rare.v6.seeders,
+            Role::Leecher => &mut rare.v6.leechers,
+            Role::PartialSeed => &mut rare.partial6,
+        })
+    }
+
+    /// How many peers do this.
+    pub(super) fn count_of(&self, role: Role) -> u32 {
+        self.table4(role).map_or(0, Table::len) + self.table6(role).map_or(0, Table::len)
+    }
+
+    /// Partial seeds count as incomplete (BEP 21).
     pub(super) fn counts(&self) -> ScrapeEntry {
-        let (seeders6, leechers6) =
-            self.v6.as_ref().map_or((0, 0), |v6| (v6.seeders.len(), v6.leechers.len()));
         ScrapeEntry {
-            complete: self.v4.seeders.len() + seeders6,
-            incomplete: self.v4.leechers.len() + leechers6,
+            complete: self.count_of(Role::Seeder),
+            incomplete: self.count_of(Role::Leecher) + self.count_of(Role::PartialSeed),
             downloaded: self.downloaded,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.as_ref().is_none_or(|v6| v6.is_empty())
+        Role::ALL.into_iter().all(|role| self.count_of(role) == 0)
     }
 
     pub(super) const fn downloaded(&self) -> u32 {
@@ -172,34 +183,41 @@ impl Swarm {
     pub(super) fn note_change(&mut self, now: Tick, random: &mut fastrand::Rng) {
         let ScrapeEntry { complete, incomplete, .. } = self.counts();
         let peers = complete + incomplete;
-        if incomplete > 0 && (peers <= FEW_PEERS || random.u32(..peers) < FEW_PEERS) {
+        if self.count_of(Role::Leecher) > 0 && (peers <= FEW_PEERS || random.u32(..peers) < FEW_PEERS) {
             self.changed = now;
         }
     }
 
     pub(super) fn contains(&self, peer: &Packed, key: u64) -> bool {
-        match peer {
-            Packed::V4(a) => self.v4.seeders.contains(a, key) || self.v4.leechers.contains(a, key),
-            Packed::V6(a) => {
-                self.v6.as_ref().is_some_and(|v6| v6.seeders.contains(a, key) || v6.leechers.contains(a, key))
-            }
-        }
+        Role::ALL.into_iter().any(|role| match peer {
+            Packed::V4(a) => self.table4(role).is_some_and(|table| table.contains(a, key)),
+            Packed::V6(a) => self.table6(role).is_some_and(|table| table.contains(a, key)),
+        })
     }
 
-    pub(super) fn insert(&mut self, peer: Packed, seeder: bool, until: Tick, key: u64) -> Was {
-        match peer {
-            Packed::V4(address) => self.v4.insert(address, seeder, until, key),
-            Packed::V6(address) => {
-                self.v6.get_or_insert_with(|| Box::new(Family::new())).insert(address, seeder, until, key)
-            }
+    /// Adds or refreshes a peer. Returns what it was before, if it was there.
+    pub(super) fn insert(&mut self, peer: Packed, role: Role, until: Tick, key: u64) -> Option<Role> {
+        let mut others = Role::ALL.into_iter().filter(|&other| other != role);
+        let was = others.find(|&other| self.remove_from(other, &peer, key));
+        if role == Role::PartialSeed || matches!(peer, Packed::V6(_)) {
+            self.rare.get_or_insert_with(|| Box::new(Rare::new()));
         }
+        let is_new = match peer {
+            Packed::V4(a) => self.table4_mut(role).is_some_and(|table| table.insert(a, until, key)),
+            Packed::V6(a) => self.table6_mut(role).is_some_and(|table| table.insert(a, until, key)),
+        };
+        if is_new { was } else { Some(role) }
     }
 
-    pub(super) fn remove(&mut self, peer: &Packed, key: u64) -> Was {
-        match (peer, &mut self.v6) {
-            (Packed::V4(address), _) => self.v4.remove(address, key),
-            (Packed::V6(address), Some(v6)) => v6.remove(address, key),
-            (Packed::V6(_), None) => Was::Unknown,
+    /// Returns what it was, if it was there.
+    pub(super) fn remove(&mut self, peer: &Packed, key: u64) -> Option<Role> {
+        Role::ALL.into_iter().find(|&role| self.remove_from(role, peer, key))
+    }
+
+    fn remove_from(&mut self, role: Role, peer: &Packed, key: u64) -> bool {
+        match peer {
+            Packed::V4(a) => self.table4_mut(role).is_some_and(|table| table.remove(a, key)),
+            Packed::V6(a) => self.table6_mut(role).is_some_and(|table| table.remove(a, key)),
         }
     }
 
@@ -217,35 +235,37 @@ impl Swarm {
             Packed::V4(address) => (Some(address), None),
             Packed::V6(address) => (None, Some(address)),
         };
-        let v6 = self.v6.as_deref();
-        // Others of one table, the asker not counted.
-        let others = |len: u32, seeders: bool, of_v6: bool| {
-            let own = seeders == asker.is_seeder && of_v6 == matches!(asker.address, Packed::V6(_));
-            let is_wanted = match asker.family {
+        // Others of one table, the asker not counted. Who needs nothing gets those alone who do.
+        let others = |len: Option<u32>, role: Role, of_v6: bool| {
+            let own = role == asker.role && of_v6 == matches!(asker.address, Packed::V6(_));
+            let is_of_use = asker.role == Role::Leecher || role == Role::Leecher;
+            let is_reached = match asker.family {
                 None => true,
                 Some(family) => of_v6 == (family == compact::Family::V6),
             };
-            if !is_wanted || seeders && !asker.wants_seeders { 0 } else { len.saturating_sub(own.into()) }
+            if is_of_use && is_reached { len.unwrap_or(0).saturating_sub(own.into()) } else { 0 }
         };
-        let sizes = [
-            others(self.v4.seeders.len(), true, false),
-            others(self.v4.leechers.len(), false, false),
-            others(v6.map_or(0, |v6| v6.seeders.len()), true, true),
-            others(v6.map_or(0, |v6| v6.leechers.len()), false, true),
-        ];
-        let [s4, l4, s6, l6] = shares(sizes, wanted, random);
-        self.v4.seeders.sample(s4, except4, now, random, |a| take(unpack_v4(a)));
-        self.v4.leechers.sample(l4, except4, now, random, |a| take(unpack_v4(a)));
-        if let Some(v6) = v6 {
-            v6.seeders.sample(s6, except6, now, random, |a| take(unpack_v6(a)));
-            v6.leechers.sample(l6, except6, now, random, |a| take(unpack_v6(a)));
+        let [s4, l4, p4] = Role::ALL.map(|role| others(self.table4(role).map(Table::len), role, false));
+        let [s6, l6, p6] = Role::ALL.map(|role| others(self.table6(role).map(Table::len), role, true));
+        let [s4, l4, p4, s6, l6, p6] = shares([s4, l4, p4, s6, l6, p6], wanted, random);
+        for (role, share) in Role::ALL.into_iter().zip([s4, l4, p4]) {
+            if let Some(table) = self.table4(role) {
+                table.sample(share, except4, now, random, |a| take(unpack_v4(a)));
+            }
+        }
+        for (role, share) in Role::ALL.into_iter().zip([s6, l6, p6]) {
+            if let Some(table) = self.table6(role) {
+                table.sample(share, except6, now, random, |a| take(unpack_v6(a)));
+            }
         }
     }
 
     /// Slots of all tables: what a whole sweep looks at.
     pub(super) fn slot_count(&self) -> usize {
-        let v6 = self.v6.as_ref().map_or(0, |v6| v6.seeders.slot_count() + v6.leechers.slot_count());
-        self.v4.seeders.slot_count() + self.v4.leechers.slot_count() + v6
+        let slots = |role| {
+            self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
+        };
+        Role::ALL.into_iter().map(slots).sum()
     }
 
     /// Whether every slot has been swept at this tick.
@@ -256,21 +276,27 @@ impl Swarm {
     /// Forgets silent peers, looking at about `budget` slots from where `from` says. Returns where to go on.
     pub(super) fn expire(&mut self, now: Tick, from: Sweep, budget: usize, key: u64) -> Option<Sweep> {
         let Sweep { mut table, mut slot } = from;
-        loop {
-            let rest = match (table, &mut self.v6) {
-                (0, _) => self.v4.seeders.expire(now, slot, budget, key),
-                (1, _) => self.v4.leechers.expire(now, slot, budget, key),
-                (2, Some(v6)) => v6.seeders.expire(now, slot, budget, key),
-                (3, Some(v6)) => v6.leechers.expire(now, slot, budget, key),
-                _ => break,
+        let (v4, v6) = ([0, 1, 2], [3, 4, 5]);
+        for (number, role) in v4.into_iter().zip(Role::ALL).chain(v6.into_iter().zip(Role::ALL)) {
+            if number < table {
+                continue;
+            }
+            let rest = if v4.contains(&number) {
+                self.table4_mut(role).and_then(|table| table.expire(now, slot, budget, key))
+            } else {
+                self.table6_mut(role).and_then(|table| table.expire(now, slot, budget, key))
             };
             if let Some(slot) = rest {
                 return Some(Sweep { table, slot });
             }
-            (table, slot) = (table + 1, 0);
+            (table, slot) = (number + 1, 0);
         }
-        if self.v6.as_ref().is_some_and(|v6| v6.is_empty()) {
-            self.v6 = None;
+        let is_bare = |role: Role| {
+            self.table6(role).is_none_or(|table| table.len() == 0)
+                && (role != Role::PartialSeed || self.table4(role).is_none_or(|table| table.len() == 0))
+        };
+        if self.rare.is_some() && Role::ALL.into_iter().all(is_bare) {
+            self.rare = None;
         }
         self.swept = now;
         if self.quiet(now) > LONGEST_QUIET {
@@ -279,21 +305,17 @@ impl Swarm {
         None
     }
 
-    /// Every peer: address, whether a seeder, and the tick until which it is remembered.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SocketAddr, bool, Tick)> {
-        fn both<const N: usize>(
-            family: &Family<N>,
-            unpack: fn(&Address<N>) -> SocketAddr,
-        ) -> impl Iterator<Item = (SocketAddr, bool, Tick)> {
-            let seeders = family.seeders.iter().map(move |(a, until)| (unpack(a), true, until));
-            seeders.chain(family.leechers.iter().map(move |(a, until)| (unpack(a), false, until)))
-        }
-        both(&self.v4, unpack_v4).chain(self.v6.as_deref().into_iter().flat_map(|v6| both(v6, unpack_v6)))
+    /// Every peer: address, what it does, and the tick until which it is remembered.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SocketAddr, Role, Tick)> {
+        let v4 = Role::ALL.into_iter().filter_map(move |role| Some((role, self.table4(role)?)));
+        let v6 = Role::ALL.into_iter().filter_map(move |role| Some((role, self.table6(role)?)));
+        let v4 = v4.flat_map(|(role, table)| table.iter().map(move |(a, until)| (unpack_v4(a), role, until)));
+        v4.chain(v6.flat_map(|(role, table)| table.iter().map(move |(a, until)| (unpack_v6(a), role, until))))
     }
 }
 
 /// How many to take of each table: all if `wanted` is enough for all, else in proportion, rounded at random.
-fn shares(sizes: [u32; 4], wanted: usize, random: &mut fastrand::Rng) -> [usize; 4] {
+fn shares<const N: usize>(sizes: [u32; N], wanted: usize, random: &mut fastrand::Rng) -> [usize; N] {
     let mut total: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
     let mut left = wanted as u64;
     sizes.map(|size| {
@@ -336,18 +358,38 @@ mod tests {
     #[test]
     fn a_peer_changes_sides() {
         let mut swarm = Swarm::new(0);
+        let (seeder, leecher, partial) = (Role::Seeder, Role::Leecher, Role::PartialSeed);
         for text in ["1.2.3.4:6881", "[2001:db8::1]:6881"] {
             let peer = Packed::new(text.parse().unwrap());
-            assert_eq!(swarm.insert(peer, false, 0, 1), Was::Unknown);
-            assert_eq!(swarm.insert(peer, false, 0, 1), Was::Leecher);
-            assert_eq!(swarm.insert(peer, true, 0, 1), Was::Leecher);
-            assert_eq!(swarm.insert(peer, true, 0, 1), Was::Seeder);
-            assert_eq!(swarm.insert(peer, false, 0, 1), Was::Seeder);
-            assert_eq!(swarm.insert(peer, true, 0, 1), Was::Leecher);
+            let mut was = None;
+            for role in [
+                leecher, leecher, seeder, seeder, leecher, partial, partial, seeder, partial, leecher, seeder,
+            ] {
+                assert_eq!(swarm.insert(peer, role, 0, 1), was);
+                assert!(swarm.contains(&peer, 1));
+                was = Some(role);
+            }
         }
         assert_eq!(swarm.counts(), ScrapeEntry { complete: 2, incomplete: 0, downloaded: 0 });
-        assert_eq!(swarm.remove(&Packed::new("1.2.3.4:6881".parse().unwrap()), 1), Was::Seeder);
-        assert_eq!(swarm.remove(&Packed::new("1.2.3.4:6881".parse().unwrap()), 1), Was::Unknown);
+        let six = Packed::new("[2001:db8::2]:6881".parse().unwrap());
+        swarm.insert(six, partial, 0, 1);
+        assert_eq!(swarm.counts(), ScrapeEntry { complete: 2, incomplete: 1, downloaded: 0 });
+        assert_eq!(swarm.count_of(leecher), 0);
+        assert_eq!(swarm.remove(&six, 1), Some(partial));
+        assert_eq!(swarm.remove(&Packed::new("1.2.3.4:6881".parse().unwrap()), 1), Some(seeder));
+        assert_eq!(swarm.remove(&Packed::new("1.2.3.4:6881".parse().unwrap()), 1), None);
         assert!(!swarm.is_empty());
+    }
+
+    #[test]
+    fn a_swarm_without_rare_peers_is_small() {
+        assert!(size_of::<Swarm>() <= 64, "{}", size_of::<Swarm>());
+        let mut swarm = Swarm::new(0);
+        let partial = Packed::new("1.2.3.4:6881".parse().unwrap());
+        swarm.insert(partial, Role::PartialSeed, 5, 1);
+        swarm.expire(5, Sweep::default(), usize::MAX, 1);
+        assert!(swarm.rare.is_some());
+        swarm.expire(6, Sweep::default(), usize::MAX, 1);
+        assert!(swarm.rare.is_none() && swarm.is_empty());
     }
 }

@@ -34,7 +34,7 @@ impl Simulation {
     }
 
     fn visit(&self, torrent: u32, peer: u32) -> Visit {
-        let is_seeder = peer < self.leechers_from;
+        let role = if peer < self.leechers_from { Role::Seeder } else { Role::Leecher };
         let [a, b, c, d] = torrent.to_be_bytes();
         let mut info_hash = [0; 20];
         info_hash[..4].copy_from_slice(&[a, b, c, d]);
@@ -42,8 +42,7 @@ impl Simulation {
         Visit {
             info_hash: InfoHash::new(info_hash),
             address: ([10, x, y, z], 6881).into(),
-            is_seeder,
-            wants_seeders: !is_seeder,
+            role,
             action: Action::Stay,
             wanted: 0,
             family: None,

@@ -33,8 +33,7 @@ fn leecher(n: u32) -> Visit {
     Visit {
         info_hash: hash(1),
         address: peer(n),
-        is_seeder: false,
-        wants_seeders: true,
+        role: Role::Leecher,
         action: Action::Stay,
         wanted: 50,
         family: None,
@@ -42,7 +41,7 @@ fn leecher(n: u32) -> Visit {
 }
 
 fn seeder(n: u32) -> Visit {
-    Visit { is_seeder: true, wants_seeders: false, ..leecher(n) }
+    Visit { role: Role::Seeder, ..leecher(n) }
 }
 
 /// Announces, and returns the counts and the peers told.
@@ -84,12 +83,27 @@ fn a_seeder_gets_no_seeders() {
     tell(&swarms, &leecher(7), 0);
     assert_eq!(tell(&swarms, &seeder(6), 0).1, [peer(7)]);
     assert_eq!(tell(&swarms, &leecher(8), 0).1.len(), 7);
-    let partial = Visit { wants_seeders: false, ..leecher(8) };
-    assert_eq!(
-        tell(&swarms, &partial, 0).1,
-        [peer(7)],
-        "a partial seed is a leecher without a use for seeders"
-    );
+}
+
+#[test]
+fn a_partial_seed_is_incomplete_and_no_use_to_those_who_want_nothing() {
+    let swarms = store(Limits::default());
+    let partial = |n| Visit { role: Role::PartialSeed, ..leecher(n) };
+    tell(&swarms, &leecher(1), 0);
+    tell(&swarms, &seeder(2), 0);
+    assert_eq!(tell(&swarms, &partial(3), 0), (counts(1, 2, 0), vec![peer(1)]));
+    assert_eq!(tell(&swarms, &partial(4), 0).1, [peer(1)]);
+    assert_eq!(tell(&swarms, &seeder(2), 0).1, [peer(1)]);
+    let mut told = tell(&swarms, &leecher(1), 0).1;
+    told.sort_unstable();
+    assert_eq!(told, [peer(2), peer(3), peer(4)], "a leecher takes what they have");
+    assert_eq!(swarms.scrape_with_downloaders(&hash(1), 0), (counts(1, 3, 0), 1));
+    // It wants more, after all.
+    assert_eq!(tell(&swarms, &leecher(3), 0).0, counts(1, 3, 0));
+    assert_eq!(swarms.scrape_with_downloaders(&hash(1), 0).1, 2);
+    let six = Visit { address: "[2001:db8::1]:6881".parse().unwrap(), ..partial(0) };
+    assert_eq!(tell(&swarms, &six, 0).1.len(), 2);
+    assert_eq!(tell(&swarms, &Visit { action: Action::Leave, ..six }, 0).0, counts(1, 3, 0));
 }
 
 #[test]
@@ -257,11 +271,11 @@ fn time_may_be_longer_than_ticks_count() {
     assert_eq!(tell(&swarms, &leecher(2), start + LIFETIME_S + 1).1, []);
 }
 
-fn image(swarms: &Swarms, now_s: u32) -> HashSet<(InfoHash, SocketAddr, bool, u32)> {
+fn image(swarms: &Swarms, now_s: u32) -> HashSet<(InfoHash, SocketAddr, u8, u32)> {
     let mut all = HashSet::new();
     for shard in 0..SHARDS {
         swarms.each_of_shard(shard, now_s, |swarm, peers| {
-            all.extend(peers.map(|peer| (swarm.info_hash, peer.address, peer.is_seeder, peer.left_s)));
+            all.extend(peers.map(|peer| (swarm.info_hash, peer.address, peer.role as u8, peer.left_s)));
         });
     }
     all
@@ -272,14 +286,14 @@ proptest! {
 
     #[test]
     fn sums_match_what_is_there(
-        steps in prop::collection::vec((0u8..4, 0u32..40, 0u8..6, 0u32..60), 1..300)
+        steps in prop::collection::vec((0u8..4, 0u32..40, 0u8..9, 0u32..60), 1..300)
     ) {
         let swarms = store(Limits { swarms: 3, peers: 60 });
         let mut now_s = 0;
         for (torrent, who, what, pause) in steps {
-            let base = if what % 2 == 0 { seeder(who) } else { leecher(who) };
-            let action = [Action::Stay, Action::Complete, Action::Leave][usize::from(what / 2)];
-            let visit = Visit { info_hash: hash(torrent), action, ..base };
+            let role = Role::ALL[usize::from(what % 3)];
+            let action = [Action::Stay, Action::Complete, Action::Leave][usize::from(what / 3)];
+            let visit = Visit { info_hash: hash(torrent), action, role, ..leecher(who) };
             let mut peers = Vec::new();
             now_s += pause;
             let _ = swarms.announce(&visit, now_s, &mut fastrand::Rng::with_seed(1), &mut peers);
@@ -288,17 +302,17 @@ proptest! {
             let there = image(&swarms, now_s);
             let totals = swarms.totals();
             prop_assert_eq!(totals.peers, there.len());
-            prop_assert_eq!(totals.seeders, there.iter().filter(|peer| peer.2).count());
+            prop_assert_eq!(totals.seeders, there.iter().filter(|peer| peer.2 == Role::Seeder as u8).count());
             prop_assert_eq!(totals.swarms, there.iter().map(|peer| peer.0).collect::<HashSet<_>>().len());
             prop_assert!(totals.swarms <= 3 && totals.peers <= 60);
         }
     }
 
     #[test]
-    fn an_image_restores(visits in prop::collection::vec((0u8..5, 0u32..100, any::<bool>(), 0u32..200), 0..200)) {
+    fn an_image_restores(visits in prop::collection::vec((0u8..5, 0u32..100, 0usize..3, 0u32..200), 0..200)) {
         let swarms = store(Limits::default());
-        for (torrent, who, seeds, at) in visits {
-            tell(&swarms, &Visit { info_hash: hash(torrent), ..if seeds { seeder(who) } else { leecher(who) } }, at);
+        for (torrent, who, role, at) in visits {
+            tell(&swarms, &Visit { info_hash: hash(torrent), role: Role::ALL[role], ..leecher(who) }, at);
         }
         let restored = store(Limits::default());
         for shard in 0..SHARDS {

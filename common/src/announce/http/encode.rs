@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::compact::{V4_LEN, V6_LEN};
-use super::super::{AnnounceResponse, AnnouncedPeer, ScrapeEntry};
+use super::super::{AnnounceResponse, AnnouncedPeer, ScrapedTorrent};
 use crate::bencode::write::{self, DictionaryWriter};
-use crate::ids::InfoHash;
 
 /// Appends the bencoded answer: `peers` and, when there are any, `peers6`, compact unless the request says otherwise.
 /// A list that is not compact holds both families.
@@ -49,17 +48,18 @@ pub fn encode_failure(reason: &str, out: &mut Vec<u8>) {
 
 /// Appends the bencoded answer to a scrape. The entries may be in any order; of those with the same info-hash one is
 /// written.
-pub fn encode_scrape(entries: &[(InfoHash, ScrapeEntry)], out: &mut Vec<u8>) {
+pub fn encode_scrape(entries: &[ScrapedTorrent], out: &mut Vec<u8>) {
     let mut sorted: Vec<_> = entries.iter().collect();
-    sorted.sort_by_key(|(info_hash, _)| *info_hash);
-    sorted.dedup_by_key(|(info_hash, _)| *info_hash);
+    sorted.sort_by_key(|entry| entry.info_hash);
+    sorted.dedup_by_key(|entry| entry.info_hash);
     write::dictionary(out, |answer| {
         answer.dictionary(b"files", |files| {
-            for (info_hash, entry) in sorted {
-                files.dictionary(info_hash.as_bytes(), |counts| {
-                    counts.integer(b"complete", entry.complete.into());
-                    counts.integer(b"downloaded", entry.downloaded.into());
-                    counts.integer(b"incomplete", entry.incomplete.into());
+            for ScrapedTorrent { info_hash, counts, downloaders } in sorted {
+                files.dictionary(info_hash.as_bytes(), |entry| {
+                    entry.integer(b"complete", counts.complete.into());
+                    entry.integer(b"downloaded", counts.downloaded.into());
+                    entry.integer(b"downloaders", (*downloaders).into());
+                    entry.integer(b"incomplete", counts.incomplete.into());
                 });
             }
         });
@@ -105,8 +105,9 @@ fn peer_dictionary(peer: &AnnouncedPeer, no_peer_id: bool, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::ScrapeEntry;
     use super::*;
-    use crate::ids::PeerId;
+    use crate::ids::{InfoHash, PeerId};
 
     fn peer(address: &str) -> AnnouncedPeer {
         AnnouncedPeer { address: address.parse().unwrap(), peer_id: Some(PeerId::new([b'p'; 20])) }
@@ -185,11 +186,12 @@ mod tests {
 
     #[test]
     fn scrapes_are_sorted_and_name_a_torrent_once() {
-        let entry = ScrapeEntry { complete: 1, downloaded: 2, incomplete: 3 };
+        let counts = ScrapeEntry { complete: 1, downloaded: 2, incomplete: 4 };
+        let entry =
+            |letter| ScrapedTorrent { info_hash: InfoHash::new([letter; 20]), counts, downloaders: 3 };
         let mut out = Vec::new();
-        let (a, b) = (InfoHash::new([b'a'; 20]), InfoHash::new([b'b'; 20]));
-        encode_scrape(&[(b, entry), (a, entry), (b, entry)], &mut out);
-        let counts = "d8:completei1e10:downloadedi2e10:incompletei3ee";
+        encode_scrape(&[entry(b'b'), entry(b'a'), entry(b'b')], &mut out);
+        let counts = "d8:completei1e10:downloadedi2e11:downloadersi3e10:incompletei4ee";
         let expected = format!("d5:filesd20:aaaaaaaaaaaaaaaaaaaa{counts}20:bbbbbbbbbbbbbbbbbbbb{counts}ee");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

@@ -109,11 +109,14 @@ fn scrapes() {
     let name = "\u{1}".repeat(20);
     assert_eq!(
         text(&hash(1)),
-        format!("d5:filesd20:{name}d8:completei2e10:downloadedi1e10:incompletei0eeee")
+        format!("d5:filesd20:{name}d8:completei2e10:downloadedi1e11:downloadersi0e10:incompletei0eeee")
     );
     let many = text(&[hash(2), hash(1), hash(3)].join("&"));
     assert_eq!(many.matches("complete").count(), 4, "no more than the limit: {many}");
-    assert!(many.contains("completei0e10:downloadedi0e"), "{many}");
+    assert!(many.contains("completei0e10:downloadedi0e11:downloadersi0e"), "{many}");
+    fixture.announce(&query(1, "10.0.0.3", "left=1&event=paused"));
+    fixture.announce(&query(1, "10.0.0.4", "left=1"));
+    assert!(text(&hash(1)).contains("11:downloadersi1e10:incompletei2e"), "{}", text(&hash(1)));
     let reply = fixture.get("/scrape");
     assert_eq!(
         (reply.status, reply.failure().as_str()),
