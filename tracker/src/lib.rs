@@ -118,6 +118,7 @@ impl Tracker {
             catalogue,
             clock: Clock::new(),
             max_scrape: config.max_scrape,
+            full_scrape: config.full_scrape,
             max_torrent_len: config.max_torrent_len,
             trusted_proxies: config.trusted_proxies.clone(),
             upload_token: config.upload_token.clone(),

@@ -16,6 +16,7 @@ pub(crate) struct Shared {
     pub(crate) catalogue: Catalogue,
     pub(crate) clock: Clock,
     pub(crate) max_scrape: usize,
+    pub(crate) full_scrape: bool,
     pub(crate) max_torrent_len: usize,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) upload_token: Option<Secret>,

@@ -39,6 +39,7 @@ pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
     key("DEFAULT_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.default_peers)),
     key("MAX_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.max_peers)),
     key("MAX_SCRAPE", |c, v| v.number("torrents", 1..=1000, &mut c.max_scrape)),
+    key("FULL_SCRAPE", |c, v| v.one_of(&[("no", false), ("yes", true)], &mut c.full_scrape)),
     key("MAX_TORRENT_SIZE_KIB", |c, v| v.scaled("KiB", 1..=MAX_TORRENT_KIB, 1024, &mut c.max_torrent_len)),
     key("SNAPSHOT_INTERVAL", |c, v| v.number("seconds", 1..=DAY_S, &mut c.snapshot_interval_s)),
     key("TRUSTED_NETWORKS", |c, v| v.networks(&mut c.trusted_networks)),

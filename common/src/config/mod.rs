@@ -94,6 +94,8 @@ pub struct TrackerConfig {
     pub max_peers: u32,
     /// MAX_SCRAPE: info-hashes in a scrape at most. Default 64.
     pub max_scrape: usize,
+    /// FULL_SCRAPE: a scrape that names no torrent is answered with all. Default no.
+    pub full_scrape: bool,
     /// MAX_TORRENT_SIZE_KIB: the largest .torrent accepted by upload. Default 10240.
     pub max_torrent_len: usize,
     /// SNAPSHOT_INTERVAL: seconds between snapshots of the swarms. Default 60.
@@ -222,6 +224,7 @@ impl Default for TrackerConfig {
             default_peers: 50,
             max_peers: 200,
             max_scrape: 64,
+            full_scrape: false,
             max_torrent_len: 10 << 20,
             snapshot_interval_s: 60,
             trusted_networks: Vec::new(),

@@ -53,6 +53,7 @@ fn every_field_has_a_key() {
         DEFAULT_PEERS = 5
         MAX_PEERS = 6
         MAX_SCRAPE = 7
+        FULL_SCRAPE = yes
         MAX_TORRENT_SIZE_KIB = 8
         SNAPSHOT_INTERVAL = 9
         TRUSTED_NETWORKS = 10.0.0.0/8, ::1
@@ -115,6 +116,7 @@ fn every_field_has_a_key() {
         default_peers: 5,
         max_peers: 6,
         max_scrape: 7,
+        full_scrape: true,
         max_torrent_len: 8 << 10,
         snapshot_interval_s: 9,
         trusted_networks: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],

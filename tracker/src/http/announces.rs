@@ -8,6 +8,7 @@ use torrent_common::announce::http::{
 };
 
 use super::answer::Answer;
+use super::full_scrape::FullScrape;
 use crate::shared::Shared;
 
 /// GET /announce. A refusal has status 200: clients look for the failure reason only then.
@@ -41,10 +42,19 @@ pub(super) fn refused(shared: &Shared, reason: &str) -> Answer {
     Answer::failure(200, reason)
 }
 
-/// GET /scrape: of the torrents named, at most as many as configured. One of everything is refused: it has no bound.
+/// Whether a scrape asks for everything, and gets it.
+pub(super) fn is_full_scrape(shared: &Shared, query: &str) -> bool {
+    shared.full_scrape && parse_scrape_query(query, 1).is_ok_and(|info_hashes| info_hashes.is_empty())
+}
+
+/// GET /scrape: of the torrents named, at most as many as configured. One of everything is refused unless FULL_SCRAPE
+/// says otherwise: it has no bound.
 pub(super) fn scrape(shared: &Shared, query: &str) -> Answer {
     shared.served.scrapes.add();
     match parse_scrape_query(query, shared.max_scrape) {
+        Ok(info_hashes) if info_hashes.is_empty() && shared.full_scrape => {
+            Answer::full_scrape(FullScrape::of(shared.desk.swarms(), shared.clock.now_s()))
+        }
         Ok(info_hashes) if info_hashes.is_empty() => {
             refused(shared, "info_hash is missing: a scrape names torrents")
         }

@@ -1,11 +1,13 @@
 //! An answer before it is sent. Header values are made here, of nothing that a stranger chose.
 
-use std::io;
+use std::io::{self, Read};
 
 use serde::Serialize;
 use tiny_http::{Header, Request, Response, StatusCode};
 use torrent_common::announce::http::encode_failure;
 use torrent_common::ids::InfoHash;
+
+use super::full_scrape::FullScrape;
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) kind: Kind,
     pub(super) body: Vec<u8>,
+    /// Is the body instead, made as it is sent.
+    scrape: Option<FullScrape>,
     /// Methods to name in `Allow`, with status 405.
     allow: Option<&'static str>,
 }
@@ -34,7 +38,16 @@ struct JsonError<'a> {
 
 impl Answer {
     pub(super) const fn bencode(status: u16, body: Vec<u8>) -> Self {
-        Self { status, kind: Kind::Bencode, body, allow: None }
+        Self { status, kind: Kind::Bencode, body, scrape: None, allow: None }
+    }
+
+    pub(super) fn full_scrape(scrape: FullScrape) -> Self {
+        Self { scrape: Some(scrape), ..Self::bencode(200, Vec::new()) }
+    }
+
+    /// Bytes of the body.
+    pub(super) fn len(&self) -> usize {
+        self.scrape.as_ref().map_or(self.body.len(), FullScrape::len_bytes)
     }
 
     /// A refusal that an announcing client shows.
@@ -47,7 +60,7 @@ impl Answer {
     pub(super) fn json(status: u16, value: &impl Serialize) -> Self {
         // Only maps with keys that are no strings, and failing Serialize implementations, are errors: we have neither.
         let body = serde_json::to_vec(value).unwrap_or_default();
-        Self { status, kind: Kind::Json, body, allow: None }
+        Self { status, kind: Kind::Json, body, scrape: None, allow: None }
     }
 
     /// A refusal for everything that is not an announcing client.
@@ -60,14 +73,24 @@ impl Answer {
     }
 
     pub(super) const fn torrent(info_hash: InfoHash, body: Vec<u8>) -> Self {
-        Self { status: 200, kind: Kind::Torrent(info_hash), body, allow: None }
+        Self { status: 200, kind: Kind::Torrent(info_hash), body, scrape: None, allow: None }
     }
 
     /// Sends it. What is left of the request's body is read and thrown away, which can take as long as the client
     /// likes: see [`super::guard`].
-    pub(super) fn send(self, request: Request) -> io::Result<()> {
-        let mut response = Response::from_data(self.body)
-            .with_status_code(StatusCode(self.status))
+    pub(super) fn send(mut self, request: Request) -> io::Result<()> {
+        let len = self.len();
+        match self.scrape.take() {
+            Some(scrape) => self.send_body(request, scrape.into_reader(), len),
+            None => {
+                let body = std::mem::take(&mut self.body);
+                self.send_body(request, body.as_slice(), len)
+            }
+        }
+    }
+
+    fn send_body(self, request: Request, body: impl Read, len: usize) -> io::Result<()> {
+        let mut response = Response::new(StatusCode(self.status), Vec::new(), body, Some(len), None)
             .with_chunked_threshold(usize::MAX);
         let mut add = |name: &str, value: &str| {
             if let Ok(header) = Header::from_bytes(name, value) {

@@ -139,7 +139,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
     let found = route(request.method(), Target::new(request.url()).path);
     if body == Body::None {
         let answer = inner.answer(&request, found, from.ip(), random);
-        let _watch = (answer.body.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
+        let _watch = (answer.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
         return inner.send(answer, request, from);
     }
     let is_upload = found == Route::Upload;

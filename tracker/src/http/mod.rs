@@ -12,6 +12,7 @@ mod announces;
 mod answer;
 mod body;
 mod forwarded;
+mod full_scrape;
 mod guard;
 mod lane;
 mod multipart;
@@ -239,8 +240,13 @@ impl Inner {
             self.guard.discard(request);
             return true;
         }
-        let found = route(request.method(), Target::new(request.url()).path);
-        let takes_long = matches!(found, Route::Torrents | Route::Torrent(_) | Route::Removal(_));
+        let Target { path, query } = Target::new(request.url());
+        let found = route(request.method(), path);
+        let takes_long = match found {
+            Route::Torrents | Route::Torrent(_) | Route::Removal(_) => true,
+            Route::Scrape => announces::is_full_scrape(&self.shared, query),
+            _ => false,
+        };
         let lane = match body {
             Body::None if !takes_long => {
                 let answer = self.answer(&request, found, from.ip(), random);

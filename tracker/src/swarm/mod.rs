@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use torrent_common::announce::compact::Family;
-use torrent_common::announce::{AnnouncedPeer, ScrapeEntry};
+use torrent_common::announce::{AnnouncedPeer, ScrapeEntry, ScrapedTorrent};
 use torrent_common::ids::InfoHash;
 
 use one::{Asker, Packed, Swarm, Sweep};
@@ -366,6 +366,20 @@ impl Swarms {
                     PeerImage { address, role, left_s: self.ticks.seconds(until.wrapping_sub(now)) }
                 });
             show(&image, &mut peers);
+        }
+    }
+
+    /// Shows the counts of every swarm of shard number `shard` (below [`SHARDS`]). The shard's lock is held meanwhile.
+    pub fn each_scraped(&self, shard: usize, now_s: u32, mut show: impl FnMut(ScrapedTorrent)) {
+        let Some(shard) = self.shards.get(shard) else { return };
+        for (info_hash, swarm) in held(shard).iter_mut() {
+            let before = swarm.counts();
+            self.sweep_if_small(swarm, self.ticks.at(now_s));
+            self.count(before, swarm.counts());
+            if !swarm.is_empty() {
+                let downloaders = swarm.count_of(Role::Leecher);
+                show(ScrapedTorrent { info_hash: *info_hash, counts: swarm.counts(), downloaders });
+            }
         }
     }
 

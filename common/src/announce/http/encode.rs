@@ -52,17 +52,26 @@ pub fn encode_scrape(entries: &[ScrapedTorrent], out: &mut Vec<u8>) {
     let mut sorted: Vec<_> = entries.iter().collect();
     sorted.sort_by_key(|entry| entry.info_hash);
     sorted.dedup_by_key(|entry| entry.info_hash);
-    write::dictionary(out, |answer| {
-        answer.dictionary(b"files", |files| {
-            for ScrapedTorrent { info_hash, counts, downloaders } in sorted {
-                files.dictionary(info_hash.as_bytes(), |entry| {
-                    entry.integer(b"complete", counts.complete.into());
-                    entry.integer(b"downloaded", counts.downloaded.into());
-                    entry.integer(b"downloaders", (*downloaders).into());
-                    entry.integer(b"incomplete", counts.incomplete.into());
-                });
-            }
-        });
+    out.extend_from_slice(SCRAPE_HEAD);
+    sorted.into_iter().for_each(|entry| encode_scraped(entry, out));
+    out.extend_from_slice(SCRAPE_TAIL);
+}
+
+/// What stands before the torrents of a scrape.
+pub const SCRAPE_HEAD: &[u8] = b"d5:filesd";
+/// What stands behind them.
+pub const SCRAPE_TAIL: &[u8] = b"ee";
+
+/// Appends one torrent of a scrape: between [`SCRAPE_HEAD`] and [`SCRAPE_TAIL`] they stand in the order of their
+/// info-hashes, each once.
+pub fn encode_scraped(torrent: &ScrapedTorrent, out: &mut Vec<u8>) {
+    let ScrapedTorrent { info_hash, counts, downloaders } = torrent;
+    write::bytes(out, info_hash.as_bytes());
+    write::dictionary(out, |entry| {
+        entry.integer(b"complete", counts.complete.into());
+        entry.integer(b"downloaded", counts.downloaded.into());
+        entry.integer(b"downloaders", (*downloaders).into());
+        entry.integer(b"incomplete", counts.incomplete.into());
     });
 }
 

@@ -5,7 +5,7 @@ mod encode;
 mod query;
 
 pub use answer::{DEFAULT_INTERVAL_S, MAX_RESPONSE_LEN, ResponseError, decode_response};
-pub use encode::{encode_failure, encode_response, encode_scrape};
+pub use encode::{SCRAPE_HEAD, SCRAPE_TAIL, encode_failure, encode_response, encode_scrape, encode_scraped};
 pub use query::{
     MAX_QUERY_LEN, QueryError, announce_query, parse_announce_query, parse_scrape_query, with_query,
 };

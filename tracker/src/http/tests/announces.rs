@@ -217,3 +217,28 @@ fn a_peer_on_the_trackers_own_host_is_told_at_its_public_address() {
     assert_eq!(addresses(&far), ["203.0.113.5:6881"]);
     assert_eq!(addresses(&fixture.announce(&plain("2"))), ["127.0.0.1:6881", "192.0.2.7:1"]);
 }
+
+#[test]
+fn a_scrape_of_everything_is_answered_only_if_configured() {
+    assert_eq!(Fixture::new().get("/scrape").failure(), "info_hash is missing: a scrape names torrents");
+    let fixture = Fixture::with(|config| config.full_scrape = true);
+    assert_eq!(fixture.get("/scrape").body, b"d5:filesdee");
+    // More than the socket's buffer holds.
+    for n in 0..2000_u32 {
+        let hash: String =
+            InfoHash::of(&n.to_be_bytes()).as_bytes().iter().map(|b| format!("%{b:02x}")).collect();
+        let query = query(1, "10.0.0.1", "left=5");
+        let (_, rest) = query.split_once("&peer_id").unwrap();
+        fixture.announce(&format!("info_hash={hash}&peer_id{rest}"));
+    }
+    let reply = fixture.get("/scrape");
+    assert_eq!((reply.status, reply.kind.as_str()), (200, "text/plain"));
+    let text = String::from_utf8_lossy(&reply.body);
+    assert_eq!(
+        text.matches("d8:completei0e10:downloadedi0e11:downloadersi1e10:incompletei1ee").count(),
+        2000
+    );
+    torrent_common::bencode::scan(&reply.body, &torrent_common::bencode::Limits::for_len(1 << 20)).unwrap();
+    assert_eq!(fixture.raw(b"GET /scrape? HTTP/1.0\r\n\r\n").matches("downloaders").count(), 2000);
+    assert!(fixture.get("/scrape?info_hash=x").failure().contains("not valid"));
+}

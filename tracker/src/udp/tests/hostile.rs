@@ -34,6 +34,7 @@ fn clerk() -> (Clerk, ConnectionIds, TempDir) {
         catalogue,
         clock: Clock::new(),
         max_scrape: 74,
+        full_scrape: false,
         max_torrent_len: 1,
         served: Served::default(),
     };
