@@ -10,6 +10,7 @@
 mod files;
 mod rows;
 mod schema;
+mod search;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use torrent_common::metainfo::{Metainfo, MetainfoLimits};
 
 use files::Files;
 pub use rows::{Page, Row};
+pub use search::{Search, Sort, UnknownSort};
 
 /// The most torrents kept.
 const MAX_TORRENTS: u64 = 200_000;
@@ -92,6 +94,24 @@ pub struct Publication<'a> {
     pub description: &'a str,
     /// When, in seconds since 1970.
     pub created_s: i64,
+}
+
+/// Some of the files of a torrent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileList {
+    /// Those asked for.
+    pub files: Vec<ListedFile>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// A file in a torrent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedFile {
+    /// Its path as a download would have it, with `/` between the parts: no control characters, nothing that leads elsewhere.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// The catalogue.
@@ -177,12 +197,41 @@ impl Catalogue {
         Ok(true)
     }
 
-    /// The torrents whose name or description has every word of `query` in it, in any case, newest first.
+    /// The torrents whose name or description has every word of the search in it.
     ///
     /// # Errors
     /// [`CatalogueError`].
-    pub fn search(&self, query: &str, offset: u64, limit: u32) -> Result<Page, CatalogueError> {
-        rows::search(&held(&self.reader), query, offset, limit).map_err(|e| self.failed(e))
+    pub fn search(&self, search: &Search) -> Result<Page, CatalogueError> {
+        rows::search(&held(&self.reader), search).map_err(|e| self.failed(e))
+    }
+
+    /// One torrent's row; `None` if it is not published.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub fn entry(&self, info_hash: InfoHash) -> Result<Option<Row>, CatalogueError> {
+        rows::entry(&held(&self.reader), info_hash).map_err(|e| self.failed(e))
+    }
+
+    /// Files of a published torrent, in its own order without the padding, from number `offset`; `None` if it is not
+    /// published, or its torrent file is gone or damaged.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub fn files(
+        &self,
+        info_hash: InfoHash,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Option<FileList>, CatalogueError> {
+        let Some(bytes) = self.torrent(info_hash)? else { return Ok(None) };
+        let Ok(metainfo) = Metainfo::parse(&bytes, &metainfo_limits(bytes.len())) else { return Ok(None) };
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let files = metainfo.payload_files().skip(offset).take(limit);
+        let files = files.map(|file| ListedFile { path: file.path.to_string(), size: file.len });
+        let total = metainfo.payload_files().count() as u64;
+        Ok(Some(FileList { files: files.collect(), total }))
     }
 
     /// The bytes of a published torrent file; `None` if it was never published, or its file is gone.
@@ -257,8 +306,17 @@ pub const fn metainfo_limits(max_torrent_len: usize) -> MetainfoLimits {
 
 /// A torrent's own name as a listing's: no control characters, not too long.
 pub(crate) fn printable(name: &str) -> String {
-    let shown: String = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    clip(&shown, MAX_NAME_LEN).to_owned()
+    clip(&safe(name), MAX_NAME_LEN).to_owned()
+}
+
+/// A stranger's text on one line, without what tells terminals and browsers to do something.
+fn safe(text: &str) -> String {
+    text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control characters, and those that make what follows read backwards: `gpj.exe` shown as `exe.jpg`.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 /// The beginning of a text, at most `max_len` bytes.

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params, params_from_iter};
 use torrent_common::ids::InfoHash;
 
-use super::Publication;
+use super::{Publication, Search, Sort};
 
 /// The most words of a query that are looked for; the rest is ignored.
 const MAX_WORDS: usize = 16;
@@ -35,7 +35,7 @@ pub struct Row {
 pub struct Page {
     /// How many were found in all.
     pub total: u64,
-    /// Those asked for, newest first.
+    /// Those asked for, in the order asked for.
     pub rows: Vec<Row>,
 }
 
@@ -90,8 +90,29 @@ pub(super) fn add_completed(connection: &mut Connection, downloads: &[(InfoHash,
     transaction.commit()
 }
 
-pub(super) fn search(connection: &Connection, query: &str, offset: u64, limit: u32) -> Result<Page> {
-    let folded = fold(query);
+const COLUMNS: &str = "info_hash, name, description, size, files, piece_length, created, completed";
+
+fn row(row: &rusqlite::Row<'_>) -> Result<Row> {
+    Ok(Row {
+        info_hash: InfoHash::new(row.get(0)?),
+        name: row.get(1)?,
+        description: row.get(2)?,
+        size: unsigned(row.get(3)?),
+        files: unsigned(row.get(4)?),
+        piece_length: unsigned(row.get(5)?),
+        created_s: row.get(6)?,
+        completed: unsigned(row.get(7)?),
+    })
+}
+
+pub(super) fn entry(connection: &Connection, info_hash: InfoHash) -> Result<Option<Row>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM torrents WHERE info_hash = ?"))?;
+    statement.query_row([info_hash.as_bytes()], row).optional()
+}
+
+pub(super) fn search(connection: &Connection, search: &Search) -> Result<Page> {
+    let folded = fold(&search.text);
     let words: Vec<&str> = folded.split_whitespace().take(MAX_WORDS).collect();
     let total = if words.is_empty() {
         sums(connection)?.0
@@ -100,25 +121,19 @@ pub(super) fn search(connection: &Connection, query: &str, offset: u64, limit: u
             connection.prepare_cached(&format!("SELECT count(*) FROM torrents{}", where_all(words.len())))?;
         unsigned(count.query_row(params_from_iter(&words), |row| row.get(0))?)
     };
+    let order = match search.sort {
+        Sort::Newest | Sort::Seeders => "id DESC",
+        Sort::Oldest => "id",
+        Sort::Size => "size DESC, id DESC",
+        Sort::Name => "lower(name), id DESC",
+    };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT info_hash, name, description, size, files, piece_length, created, completed FROM torrents{}
-         ORDER BY id DESC LIMIT ? OFFSET ?",
+        "SELECT {COLUMNS} FROM torrents{} ORDER BY {order} LIMIT ? OFFSET ?",
         where_all(words.len())
     ))?;
-    let page = [Value::Integer(limit.into()), Value::Integer(signed(offset))];
+    let page = [Value::Integer(search.limit.into()), Value::Integer(signed(search.offset))];
     let values = words.iter().map(|&word| Value::Text(word.into())).chain(page);
-    let rows = statement.query_map(params_from_iter(values), |row| {
-        Ok(Row {
-            info_hash: InfoHash::new(row.get(0)?),
-            name: row.get(1)?,
-            description: row.get(2)?,
-            size: unsigned(row.get(3)?),
-            files: unsigned(row.get(4)?),
-            piece_length: unsigned(row.get(5)?),
-            created_s: row.get(6)?,
-            completed: unsigned(row.get(7)?),
-        })
-    })?;
+    let rows = statement.query_map(params_from_iter(values), row)?;
     Ok(Page { total, rows: rows.collect::<Result<_>>()? })
 }
 

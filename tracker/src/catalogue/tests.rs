@@ -54,8 +54,12 @@ fn publish(catalogue: &Catalogue, name: &str) -> (InfoHash, Published) {
     (metainfo.info_hash, catalogue.publish(&publication).unwrap())
 }
 
+fn everything(limit: u32) -> Search {
+    Search { limit, ..Search::default() }
+}
+
 fn names(catalogue: &Catalogue) -> Vec<String> {
-    catalogue.search("", 0, 100).unwrap().rows.into_iter().map(|row| row.name).collect()
+    catalogue.search(&everything(100)).unwrap().rows.into_iter().map(|row| row.name).collect()
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn what_a_crash_left_behind_is_put_right() {
     put("notes.txt".into(), b"mine");
     let catalogue = fixture.open();
     assert_eq!(names(&catalogue), ["go\u{fffd}od"], "a stranger's name is not let loose on a terminal");
-    assert_eq!(catalogue.search("", 0, 1).unwrap().rows[0].created_s, 1000);
+    assert_eq!(catalogue.search(&everything(1)).unwrap().rows[0].created_s, 1000);
     assert!(!fixture.torrents().join(".upload-abc").exists());
     assert_eq!(fs::read_dir(fixture.torrents()).unwrap().count(), 6, "nothing else is removed");
     drop(catalogue);
@@ -104,7 +108,7 @@ fn completed_downloads_are_added_to_what_is_published() {
     let (hash, _) = publish(&catalogue, "a");
     catalogue.add_completed(&[(hash, 3), (InfoHash::new([9; 20]), 5)]).unwrap();
     catalogue.add_completed(&[(hash, 4)]).unwrap();
-    let page = catalogue.search("", 0, 10).unwrap();
+    let page = catalogue.search(&everything(10)).unwrap();
     assert_eq!((page.total, page.rows[0].completed), (1, 7));
 }
 

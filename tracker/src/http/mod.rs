@@ -11,6 +11,7 @@
 mod announces;
 mod answer;
 mod body;
+mod entries;
 mod forwarded;
 mod full_scrape;
 mod guard;
@@ -243,7 +244,7 @@ impl Inner {
         let Target { path, query } = Target::new(request.url());
         let found = route(request.method(), path);
         let takes_long = match found {
-            Route::Torrents | Route::Torrent(_) | Route::Removal(_) => true,
+            Route::Torrents | Route::Torrent(_) | Route::Files(_) | Route::Removal(_) => true,
             Route::Scrape => announces::is_full_scrape(&self.shared, query),
             _ => false,
         };
@@ -282,6 +283,7 @@ impl Inner {
             Route::Status => announces::status(&self.shared),
             Route::Torrents => torrents::list(&self.shared, query),
             Route::Torrent(info_hash) => torrents::torrent(&self.shared, info_hash),
+            Route::Files(info_hash) => torrents::files(&self.shared, info_hash, query),
             Route::Removal(info_hash) => torrents::remove(&self.shared, info_hash, bearer(request)),
             Route::Upload => Answer::failure(411, "an upload needs a Content-Length and a body"),
             Route::NotFound => Answer::error(404, "there is nothing at this path"),

@@ -21,6 +21,8 @@ pub(super) enum Route {
     Torrents,
     /// A torrent file.
     Torrent(InfoHash),
+    /// What is in a torrent.
+    Files(InfoHash),
     /// A torrent is to be taken out of the catalogue.
     Removal(InfoHash),
     /// POST /announce.
@@ -60,6 +62,9 @@ pub(super) fn route(method: &Method, path: &str) -> Route {
         "/torrents" => get(Route::Torrents),
         _ => {
             let name = path.strip_prefix("/torrents/").unwrap_or_default();
+            if let Some(Ok(info_hash)) = name.strip_suffix("/files").map(str::parse) {
+                return get(Route::Files(info_hash));
+            }
             match name.strip_suffix(".torrent").unwrap_or(name).parse() {
                 Ok(info_hash) if *method == Method::Delete => Route::Removal(info_hash),
                 Ok(info_hash) => match get(Route::Torrent(info_hash)) {
@@ -111,6 +116,9 @@ mod tests {
             (Method::Get, &format!("/torrents/{}.torrent", hash.to_uppercase()), torrent),
             (Method::Delete, &format!("/torrents/{hash}"), Route::Removal(hash.parse().unwrap())),
             (Method::Post, &format!("/torrents/{hash}"), Route::WrongMethod("GET, HEAD, DELETE")),
+            (Method::Get, &format!("/torrents/{hash}/files"), Route::Files(hash.parse().unwrap())),
+            (Method::Delete, &format!("/torrents/{hash}/files"), Route::WrongMethod("GET, HEAD")),
+            (Method::Get, &format!("/torrents/{hash}.torrent/files"), Route::NotFound),
             (Method::Get, "/torrents/", Route::NotFound),
             (Method::Get, "/torrents/../../etc/passwd", Route::NotFound),
             (Method::Get, "/torrents/00", Route::NotFound),

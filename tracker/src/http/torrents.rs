@@ -1,26 +1,12 @@
-//! /torrents and /torrents/{info_hash}: the catalogue, read; and entries taken out.
+//! /torrents and what is below it, as JSON: the catalogue, read; and entries taken out.
 
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use torrent_common::ids::InfoHash;
 
 use super::answer::Answer;
-use crate::catalogue::Row;
+use super::entries::{self, Entry};
+use crate::catalogue::CatalogueError;
 use crate::shared::Shared;
-
-const DEFAULT_LIMIT: u32 = 50;
-/// The most rows in an answer.
-const MAX_LIMIT: u32 = 200;
-/// The longest search, in bytes.
-const MAX_SEARCH_LEN: usize = 512;
-
-/// What a listing asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Listing {
-    search: String,
-    offset: u64,
-    limit: u32,
-}
 
 #[derive(Serialize)]
 struct Page {
@@ -30,59 +16,66 @@ struct Page {
     limit: u32,
 }
 
-#[derive(Serialize)]
-struct Entry {
-    info_hash: InfoHash,
-    name: String,
-    description: String,
-    /// Bytes of payload.
-    size: u64,
-    files: u64,
-    piece_length: u64,
-    /// Seconds since 1970.
-    created: i64,
-    seeders: u32,
-    leechers: u32,
-    completed: u64,
-}
-
 /// GET /torrents.
 pub(super) fn list(shared: &Shared, query: &str) -> Answer {
-    let listing = match Listing::parse(query) {
-        Ok(listing) => listing,
-        Err(error) => return Answer::error(400, error),
+    let search = match entries::search_of(query) {
+        Ok(search) => search,
+        Err(error) => return Answer::error(400, &error),
     };
-    match shared.catalogue.search(&listing.search, listing.offset, listing.limit) {
-        Ok(page) => Answer::json(
+    match entries::find(shared, &search) {
+        Ok(found) => Answer::json(
             200,
-            &Page {
-                torrents: page.rows.into_iter().map(|row| entry(shared, row)).collect(),
-                total: page.total,
-                offset: listing.offset,
-                limit: listing.limit,
-            },
+            &Page { torrents: found.entries, total: found.total, offset: search.offset, limit: search.limit },
         ),
-        Err(error) => {
-            log::error!("a listing failed: {error}");
-            Answer::error(500, "the catalogue failed")
-        }
+        Err(error) => failed("a listing failed", &error),
     }
 }
 
-fn entry(shared: &Shared, row: Row) -> Entry {
-    let counts = shared.desk.swarms().scrape(&row.info_hash, shared.clock.now_s());
-    Entry {
-        info_hash: row.info_hash,
-        name: row.name,
-        description: row.description,
-        size: row.size,
-        files: row.files,
-        piece_length: row.piece_length,
-        created: row.created_s,
-        seeders: counts.complete,
-        leechers: counts.incomplete,
-        completed: row.completed.saturating_add(counts.downloaded.into()),
+#[derive(Serialize)]
+struct Files {
+    torrent: Entry,
+    files: Vec<File>,
+    total: u64,
+    offset: u64,
+    limit: u32,
+}
+
+#[derive(Serialize)]
+struct File {
+    path: String,
+    size: u64,
+}
+
+/// GET /torrents/{info_hash}/files.
+pub(super) fn files(shared: &Shared, info_hash: InfoHash, query: &str) -> Answer {
+    let part = match entries::search_of(query) {
+        Ok(part) => part,
+        Err(error) => return Answer::error(400, &error),
+    };
+    let found = entries::entry(shared, info_hash)
+        .and_then(|torrent| Ok((torrent, entries::files(shared, info_hash, part.offset, part.limit)?)));
+    match found {
+        Ok((Some(torrent), Some(list))) => {
+            let files = list.files.into_iter().map(|file| File { path: file.path, size: file.size });
+            Answer::json(
+                200,
+                &Files {
+                    torrent,
+                    files: files.collect(),
+                    total: list.total,
+                    offset: part.offset,
+                    limit: part.limit,
+                },
+            )
+        }
+        Ok(_) => Answer::error(404, "no such torrent"),
+        Err(error) => failed("a list of files failed", &error),
     }
+}
+
+fn failed(what: &str, error: &CatalogueError) -> Answer {
+    log::error!("{what}: {error}");
+    Answer::error(500, "the catalogue failed")
 }
 
 /// GET /torrents/{info_hash}.
@@ -90,10 +83,7 @@ pub(super) fn torrent(shared: &Shared, info_hash: InfoHash) -> Answer {
     match shared.catalogue.torrent(info_hash) {
         Ok(Some(bytes)) => Answer::torrent(info_hash, bytes),
         Ok(None) => Answer::error(404, "no such torrent"),
-        Err(error) => {
-            log::error!("{info_hash} could not be read: {error}");
-            Answer::error(500, "the catalogue failed")
-        }
+        Err(error) => failed("a torrent could not be read", &error),
     }
 }
 
@@ -116,64 +106,6 @@ pub(super) fn remove(shared: &Shared, info_hash: InfoHash, token: Option<&str>) 
             Answer::json(200, &Removed { removed: info_hash })
         }
         Ok(false) => Answer::error(404, "no such torrent"),
-        Err(error) => {
-            log::error!("{info_hash} was not taken out: {error}");
-            Answer::error(500, "the catalogue failed")
-        }
-    }
-}
-
-impl Listing {
-    fn parse(query: &str) -> Result<Self, &'static str> {
-        let mut listing = Self { search: String::new(), offset: 0, limit: DEFAULT_LIMIT };
-        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            match name {
-                "q" => {
-                    listing.search =
-                        text(value).ok_or("q is not valid: percent-encoded UTF-8, at most 512 bytes")?
-                }
-                "offset" => listing.offset = value.parse().map_err(|_| "offset is not a number")?,
-                "limit" => {
-                    let limit: u32 = value.parse().map_err(|_| "limit is not a number")?;
-                    listing.limit = limit.clamp(1, MAX_LIMIT);
-                }
-                _ => {}
-            }
-        }
-        Ok(listing)
-    }
-}
-
-/// A value as forms encode it: `+` is a space.
-fn text(encoded: &str) -> Option<String> {
-    let spaced = encoded.replace('+', " ");
-    let text = percent_decode_str(&spaced).decode_utf8().ok()?;
-    (text.len() <= MAX_SEARCH_LEN).then(|| text.into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listings_are_parsed() {
-        let parsed = |query| Listing::parse(query).map(|l| (l.search, l.offset, l.limit));
-        let ok = |search: &str, offset, limit| Ok((search.to_owned(), offset, limit));
-        for (query, expected) in [
-            ("", ok("", 0, 50)),
-            ("q=", ok("", 0, 50)),
-            ("q=a+b%20c%2B&offset=7&limit=9", ok("a b c+", 7, 9)),
-            ("q=%C3%A9&unknown=1&noise", ok("é", 0, 50)),
-            ("limit=0", ok("", 0, 1)),
-            ("limit=4294967295", ok("", 0, 200)),
-            ("limit=4294967296", Err("limit is not a number")),
-            ("limit=x", Err("limit is not a number")),
-            ("offset=-1", Err("offset is not a number")),
-            ("offset=18446744073709551615", ok("", u64::MAX, 50)),
-            ("q=%ff", Err("q is not valid: percent-encoded UTF-8, at most 512 bytes")),
-        ] {
-            assert_eq!(parsed(query), expected, "{query}");
-        }
-        assert!(Listing::parse(&format!("q={}", "a".repeat(513))).is_err());
+        Err(error) => failed("a torrent was not taken out", &error),
     }
 }

@@ -20,7 +20,8 @@ use torrent_common::metainfo::Metainfo;
 use super::answer::Answer;
 use super::multipart::{self, Form};
 use crate::catalogue::{
-    CatalogueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN, Publication, Published, metainfo_limits, printable,
+    CatalogueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN, Publication, Published, is_unsafe, metainfo_limits,
+    printable,
 };
 use crate::clock::Clock;
 use crate::shared::Shared;
@@ -94,12 +95,12 @@ fn publish(
         return Err(Refused::new(403, "this torrent is not tracked here"));
     }
     let own_name = printable(&metainfo.name);
-    let name = match text(&form, "name", MAX_NAME_LEN, |c| c.is_control())? {
+    let name = match text(&form, "name", MAX_NAME_LEN, is_unsafe)? {
         "" => &own_name,
         given => given,
     };
     let description =
-        text(&form, "description", MAX_DESCRIPTION_LEN, |c| c.is_control() && !"\r\n\t".contains(c))?;
+        text(&form, "description", MAX_DESCRIPTION_LEN, |c| is_unsafe(c) && !"\r\n\t".contains(c))?;
     let announce = announce_request(&form, metainfo.info_hash)?;
     let created_s = i64::try_from(Clock::wall_s()).unwrap_or(i64::MAX);
     let publication = Publication { bytes, metainfo: &metainfo, name, description, created_s };

@@ -237,3 +237,22 @@ fn a_long_torrent_comes_back_whole() {
     assert_eq!(fixture.upload(&[("torrent", &long)]).status, 201);
     assert_eq!(fixture.get(&format!("/torrents/{hash}")).body, long);
 }
+
+#[test]
+fn the_files_of_a_torrent_are_listed() {
+    let fixture = Fixture::new();
+    let info = b"d5:filesld6:lengthi3e4:pathl3:sub8:a\xe2\x80\xaeb.txeed4:attr1:p6:lengthi13e4:pathl4:.pad2:13eed6:lengthi5e4:pathl1:beee\
+                 4:name3:dir12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
+    let bytes = [b"d4:info", &info[..], b"e"].concat();
+    let hash = InfoHash::of(info);
+    assert_eq!(fixture.get(&format!("/torrents/{hash}/files")).error(), "no such torrent");
+    assert_eq!(fixture.upload(&[("torrent", &bytes)]).status, 201);
+    let list = fixture.json(&format!("/torrents/{hash}/files"));
+    assert_eq!((&list["total"], &list["offset"]), (&2.into(), &0.into()), "padding is no file: {list}");
+    assert_eq!(list["torrent"]["name"], "dir");
+    assert_eq!(list["files"][0], serde_json::json!({"path": "dir/sub/a_b.tx", "size": 3}));
+    let list = fixture.json(&format!("/torrents/{hash}/files?offset=1&limit=5"));
+    assert_eq!(list["files"], serde_json::json!([{"path": "dir/b", "size": 5}]));
+    fs::remove_file(fixture.torrents().join(format!("{hash}.torrent"))).unwrap();
+    assert_eq!(fixture.get(&format!("/torrents/{hash}/files")).status, 404);
+}
