@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use torrent_common::bitfield::Bitfield;
+use torrent_common::geometry::Geometry;
 
 use super::reconcile::reconcile;
 use super::{Journal, ResumeError, ResumeStore, Saved, nanos};
@@ -42,8 +43,14 @@ impl Look {
         Ok(Self { had: verdict.had, suspect: verdict.suspect, stamps, saved, journalled })
     }
 
-    /// Makes ready for work: with the suspect pieces that turned out `good`, makes or extends the wanted files if wanted
-    /// pieces are missing, and puts a checkpoint on disk if anything is different from the last. Gives back what is had.
+    /// The suspect pieces that turned out `good` are had.
+    pub fn accept(&mut self, good: &Bitfield, geometry: &Geometry) {
+        for piece in good.iter(geometry).filter(|&piece| self.suspect.contains(piece)) {
+            self.had.insert(piece);
+        }
+    }
+
+    /// Makes ready for work: makes or extends the wanted files if wanted pieces are missing, and puts a checkpoint on disk if anything is different from the last. Gives back what is had.
     ///
     /// # Errors
     /// [`ResumeError`].
@@ -51,14 +58,9 @@ impl Look {
         mut self,
         store: &Arc<ResumeStore>,
         storage: &Storage,
-        good: &Bitfield,
         preallocation: Preallocation,
         now: SystemTime,
     ) -> Result<(Arc<Journal>, Bitfield), ResumeError> {
-        let geometry = storage.metainfo().geometry;
-        for piece in good.iter(&geometry).filter(|&piece| self.suspect.contains(piece)) {
-            self.had.insert(piece);
-        }
         self.prepare(storage, preallocation)?;
         let part_is_left = self.forget_part(storage);
         let mut saved = self.saved;

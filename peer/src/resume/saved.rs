@@ -53,6 +53,8 @@ pub struct Details {
     pub paused: bool,
     /// Stopped because it was seeded as long as it was to be.
     pub finished: bool,
+    /// Made of files that the user has where they are: they are read, never written.
+    pub made: bool,
     /// Nanoseconds since 1970: torrents are listed in this order.
     pub added_ns: u64,
     /// Seconds since 1970.
@@ -193,7 +195,7 @@ impl Saved {
             root: details.root.as_deref().map(|root| ByteBuf::from(root.as_bytes())),
             downloaded: details.downloaded,
             uploaded: details.uploaded,
-            paused: u8::from(details.paused) | u8::from(details.finished) << 1,
+            paused: u8::from(details.paused) | u8::from(details.finished) << 1 | u8::from(details.made) << 2,
             added_ns: details.added_ns,
             completed_s: details.completed_s,
             wanted_len: details.wanted.map(|(len, _)| len),
@@ -251,6 +253,7 @@ impl Saved {
             // Older programs know 0 and 1 alone.
             paused: file.paused & 1 != 0,
             finished: file.paused & 2 != 0,
+            made: file.paused & 4 != 0,
             added_ns: file.added_ns,
             completed_s: file.completed_s,
             wanted: file.wanted_len.zip(file.lacking_len),
@@ -385,6 +388,7 @@ pub(crate) mod tests {
             uploaded: 0,
             paused: false,
             finished: false,
+            made: false,
             added_ns: 1_700_000_000_000_000_000,
             completed_s: None,
             wanted: None,

@@ -1,6 +1,6 @@
 //! From what is saved, or just made, to a torrent at work.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
@@ -77,6 +77,20 @@ pub enum StartupError {
     /// Its payload.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What is lacking would be written over the user's own.
+    #[error(
+        "{path} was changed: {lost} of {count} pieces are not what they were when this torrent was made of it. Nothing is \
+         written there: seed it again as it is now; or put it back, then resume this torrent",
+        path = path.display()
+    )]
+    Changed {
+        /// The payload.
+        path: PathBuf,
+        /// Pieces that are wanted and not there.
+        lost: u32,
+        /// All pieces.
+        count: u32,
+    },
     /// Its torrent file, kept since it was added, is not what it was.
     #[error("the torrent file kept in STATE_DIR is damaged ({0}): remove the torrent and add it again")]
     Metainfo(#[from] MetainfoError),
@@ -180,6 +194,7 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
         uploaded: 0,
         paused: false,
         finished: false,
+        made: new.is_made(),
         added_ns: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
@@ -204,6 +219,11 @@ fn enter_as_made(new: &NewTorrent, saved: &mut Saved) -> bool {
     saved.set_complete(&Layout::new(Arc::clone(&new.metainfo)), stamps)
 }
 
+/// The file or folder that is a torrent's payload.
+fn payload_path(output: &Path, root: Option<&OsStr>, metainfo: &Metainfo) -> PathBuf {
+    root.map_or_else(|| output.join(metainfo.root.as_str()), |root| output.join(root))
+}
+
 /// That a torrent which is known was made of a payload that has the name under which its own is to be.
 pub fn check_root(shared: &Shared, new: &NewTorrent) -> Result<(), Refusal> {
     let before = shared.store.load(&new.metainfo.info_hash);
@@ -211,7 +231,7 @@ pub fn check_root(shared: &Shared, new: &NewTorrent) -> Result<(), Refusal> {
     if root == new.root {
         return Ok(());
     }
-    let path = output.join(root.unwrap_or_else(|| new.metainfo.root.to_string().into()));
+    let path = payload_path(&output, root.as_deref(), &new.metainfo);
     Err(Refusal::Conflict(format!(
         "the torrent is here already, to be downloaded to {}: remove it first, or use that name",
         path.display()
@@ -227,6 +247,7 @@ pub fn take_as_made(shared: &Shared, new: &NewTorrent) -> Result<Option<Entry>, 
     let details = Details {
         paused: false,
         finished: false,
+        made: true,
         completed_s: now.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
         wanted: None,
         ..before.details
@@ -392,11 +413,18 @@ impl Start {
         let details = saved.details.clone();
         let storage = shared.storage(&saved)?;
         let metainfo = Arc::clone(storage.metainfo());
-        let look = Look::take(&shared.store, saved, &storage)?;
+        let mut look = Look::take(&shared.store, saved, &storage)?;
         let Some(good) = self.check(&look, &metainfo, &storage, stats)? else { return Ok(None) };
-        let preallocation = details.options.preallocation.unwrap_or(shared.config.preallocation);
-        let (journal, had) = look.settle(&shared.store, &storage, &good, preallocation, SystemTime::now())?;
         let selection = Selection::of(&metainfo, &details.options.priorities);
+        look.accept(&good, &metainfo.geometry);
+        let lost = selection.lacking(&metainfo.geometry, &look.had);
+        if details.made && !lost.is_empty() {
+            let path = payload_path(&details.output, details.root.as_deref(), &metainfo);
+            let count = metainfo.geometry.piece_count();
+            return Err(StartupError::Changed { path, lost: lost.count(), count });
+        }
+        let preallocation = details.options.preallocation.unwrap_or(shared.config.preallocation);
+        let (journal, had) = look.settle(&shared.store, &storage, preallocation, SystemTime::now())?;
         let lacking = bytes_of(&selection.lacking(&metainfo.geometry, &had), &metainfo.geometry);
         stats.set_wanted(selection.wanted_len(&metainfo.geometry), lacking);
         stats.set_had(had.count(), bytes_of(&had, &metainfo.geometry), metainfo.total_len());

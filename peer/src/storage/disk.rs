@@ -179,6 +179,7 @@ mod tests {
             uploaded: 0,
             paused: false,
             finished: false,
+            made: false,
             added_ns: 0,
             completed_s: None,
             wanted: None,
@@ -194,9 +195,7 @@ mod tests {
         let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(2)).unwrap();
         let saved = Saved::new(metainfo.info_hash, details(), SystemTime::now());
         let look = Look::take(&store, saved, &storage).unwrap();
-        let none = Bitfield::empty(&metainfo.geometry);
-        let (journal, had) =
-            look.settle(&store, &storage, &none, Preallocation::Sparse, SystemTime::now()).unwrap();
+        let (journal, had) = look.settle(&store, &storage, Preallocation::Sparse, SystemTime::now()).unwrap();
         assert!(had.is_empty());
         World { _folder: folder, store, storage, journal, bytes: payload(&files) }
     }

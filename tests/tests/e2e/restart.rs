@@ -9,6 +9,7 @@ use torrent_tests::room::Room;
 use torrent_tests::scripted::{Manner, Seed};
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
+use torrent_tests::wait::{PATIENCE, wait_for};
 
 const KIB: u64 = 1024;
 /// Pieces that may be under way between disk and books when a process is killed: they may be hashed or fetched again.
@@ -126,6 +127,44 @@ fn a_restart_keeps_torrents_and_what_was_known_of_them() {
     assert_eq!(leecher.wait_for_seeding(seeded.info_hash).pieces_checked, 0);
     leecher.stop();
     seeder.stop();
+    tracker.stop();
+}
+
+/// The user's own file may be worked on: it is not made what it was.
+#[test]
+fn what_was_seeded_from_its_place_is_never_written_over() {
+    let room = Room::new("edited");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("work.bin");
+    write_file(&source, 500_000, 21);
+    let mut owner = Daemon::start(&room, "owner", &tracker.url());
+    let hash = owner.publish(&source, 16 * KIB).info_hash;
+    let torrent = room.folder("source").join("work.torrent");
+    std::fs::write(&torrent, tracker.get(&format!("/torrents/{hash}")).body).unwrap();
+    let other = Daemon::start(&room, "other", &tracker.url());
+    other.leech(&torrent, None);
+    other.wait_for_seeding(hash);
+
+    let was = std::fs::read(&source).unwrap();
+    let edited: Vec<u8> =
+        was.iter().enumerate().map(|(at, &byte)| if at == 70_000 { !byte } else { byte }).collect();
+    owner.kill();
+    std::fs::write(&source, &edited).unwrap();
+    owner.start_again();
+    let error =
+        wait_for("a word about it", PATIENCE, || owner.details(hash).status.error.ok_or_else(String::new));
+    assert!(error.contains("work.bin was changed: 1 of 31 pieces"), "{error}");
+    assert_eq!(std::fs::read(&source).unwrap(), edited);
+
+    // As it is now it is another torrent; put back it is what it was.
+    let now = owner.publish(&source, 16 * KIB).info_hash;
+    assert_ne!(now, hash);
+    owner.wait_for_seeding(now);
+    std::fs::write(&source, &was).unwrap();
+    owner.tell("/resume", hash, false);
+    owner.wait_for_seeding(hash);
+    owner.stop();
+    other.stop();
     tracker.stop();
 }
 

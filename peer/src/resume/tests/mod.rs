@@ -99,13 +99,13 @@ impl Disk {
         };
         let priorities = RefCell::new(saved.details.options.priorities.clone());
         let storage = self.storage();
-        let look = Look::take(&store, saved, &storage).unwrap();
+        let mut look = Look::take(&store, saved, &storage).unwrap();
         let (had, suspect) = (self.list(&look.had), self.list(&look.suspect));
         assert!(had.iter().all(|piece| !suspect.contains(piece)));
         let good =
             check(&storage, &look.suspect, ReadOrder::Parallel, &CheckProgress::default()).unwrap().unwrap();
-        let (journal, settled) =
-            look.settle(&store, &storage, &good, preallocation, SystemTime::now()).unwrap();
+        look.accept(&good, &self.metainfo.geometry);
+        let (journal, settled) = look.settle(&store, &storage, preallocation, SystemTime::now()).unwrap();
         Process { store, storage, journal, had, suspect, settled: self.list(&settled), priorities }
     }
 

@@ -42,6 +42,7 @@ fn ten_pieces(folder: &Path, complete: bool) -> (Active, Receiver<Input>, Receiv
         uploaded: 0,
         paused: false,
         finished: false,
+        made: false,
         added_ns: 0,
         completed_s: None,
         wanted: None,
@@ -52,8 +53,9 @@ fn ten_pieces(folder: &Path, complete: bool) -> (Active, Receiver<Input>, Receiv
     let had = if complete { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
     let state = if complete { TorrentState::Seeding } else { TorrentState::Downloading };
     let bytes_had = if complete { 1000 } else { 0 };
-    let look = Look::take(&store, saved, &storage).unwrap();
-    let (journal, _) = look.settle(&store, &storage, &had, Preallocation::Sparse, SystemTime::now()).unwrap();
+    let mut look = Look::take(&store, saved, &storage).unwrap();
+    look.accept(&had, &geometry);
+    let (journal, _) = look.settle(&store, &storage, Preallocation::Sparse, SystemTime::now()).unwrap();
     let (inputs, receiver) = bounded(4);
     let (notices, told) = bounded(4);
     let own_peer_id = PeerId::new([1; 20]);
