@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
+use crate::health::Part;
 use crate::shared::Shared;
 use crate::snapshot;
 use crate::swarm::{Retired, SHARDS, Totals};
@@ -55,8 +56,13 @@ impl Housekeeping {
 
     fn snapshot(&self, path: &Path) {
         let swarms = self.shared.desk.swarms();
-        if let Err(error) = snapshot::save(swarms, path, self.shared.clock.now_s(), Clock::wall_s()) {
-            log::error!("the swarms were not saved, a restart would begin with older ones: {error}");
+        match snapshot::save(swarms, path, self.shared.clock.now_s(), Clock::wall_s()) {
+            Ok(()) => self.shared.health.well(Part::Swarms),
+            Err(error) => {
+                log::error!("the swarms were not saved, a restart would begin with older ones: {error}");
+                let why = error.disk_trouble().unwrap_or("they cannot be saved");
+                self.shared.health.trouble(Part::Swarms, why);
+            }
         }
     }
 }

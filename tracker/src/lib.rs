@@ -7,6 +7,7 @@ pub mod address;
 pub mod announce;
 pub mod catalogue;
 mod clock;
+mod health;
 mod housekeeping;
 mod http;
 mod shared;
@@ -29,6 +30,7 @@ use access::{Access, AccessError};
 use announce::Desk;
 use catalogue::{Catalogue, CatalogueError};
 use clock::Clock;
+use health::{Health, Part};
 use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
 use http::{Http, Quota};
 use shared::{Served, Shared};
@@ -124,6 +126,7 @@ impl Tracker {
             upload_token: config.upload_token.clone(),
             quota: Quota::new(config.upload_quota),
             served: Served::default(),
+            health: Arc::new(Health::default()),
         });
         let swarms = shared.desk.swarms();
         let mut retired = Vec::new();
@@ -138,8 +141,10 @@ impl Tracker {
         }
         // Swarms of before the list was made.
         swarms.retain(|info_hash| shared.desk.access().permits(info_hash), &mut retired);
-        // Proves now, not at the end, that the file can be written.
-        snapshot::save(swarms, &config.peer_file, shared.clock.now_s(), wall_s)?;
+        // Proves now, not at the end, that the file can be written; a disk that is full is no reason not to serve.
+        if let Err(error) = snapshot::save(swarms, &config.peer_file, shared.clock.now_s(), wall_s) {
+            shared.health.trouble(Part::Swarms, error.disk_trouble().ok_or(error)?);
+        }
         // Now that they are not in the file any more, so that no restart adds them again.
         keep_downloads(&shared.catalogue, &retired);
         let housekeeper = Housekeeping {

@@ -1,5 +1,6 @@
 //! What all threads of a tracker share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use torrent_common::network::Network;
@@ -8,6 +9,7 @@ use torrent_common::secret::Secret;
 use crate::announce::Desk;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::http::Quota;
 
 /// The rooms behind the front ends, and what they count.
@@ -22,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) upload_token: Option<Secret>,
     pub(crate) quota: Quota,
     pub(crate) served: Served,
+    pub(crate) health: Arc<Health>,
 }
 
 /// Requests answered since the start. They wrap around on machines of 32 bits.

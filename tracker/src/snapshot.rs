@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use torrent_common::ids::InfoHash;
 
+use crate::health::disk_trouble;
 use crate::swarm::{PeerImage, Retired, Role, SHARDS, SwarmImage, Swarms};
 
 const MAGIC: &[u8; 8] = b"TFPEERS\x02";
@@ -35,6 +36,14 @@ pub enum SnapshotError {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+impl SnapshotError {
+    /// What it means, if it may pass without anybody touching the configuration.
+    pub(crate) fn disk_trouble(&self) -> Option<&'static str> {
+        let Self::File { source, .. } = self;
+        disk_trouble(source)
+    }
 }
 
 /// What a snapshot gave back.

@@ -86,6 +86,8 @@ struct Status {
     udp_announces: usize,
     /// Packets that were no requests, or had no good connection id.
     udp_dropped: usize,
+    /// What does not work at the moment; announces do.
+    degraded: Vec<String>,
 }
 
 /// GET /: who this is, and what it has to do.
@@ -106,6 +108,7 @@ pub(super) fn status(shared: &Shared) -> Answer {
         udp_connects: shared.served.udp_connects.get(),
         udp_announces: shared.served.udp_announces.get(),
         udp_dropped: shared.served.udp_dropped.get(),
+        degraded: shared.health.degraded(),
     };
     Answer::json(200, &status)
 }

@@ -37,6 +37,7 @@ fn clerk() -> (Clerk, ConnectionIds, TempDir) {
         full_scrape: false,
         max_torrent_len: 1,
         served: Served::default(),
+        health: std::sync::Arc::default(),
     };
     let ids = ConnectionIds::new().unwrap();
     (Clerk::new(Arc::new(shared), Arc::new(ids.clone())), ids, folder)
