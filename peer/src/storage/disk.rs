@@ -152,7 +152,6 @@ impl CheckpointJob {
 #[cfg(test)]
 mod tests {
     use crossbeam_channel::{bounded, unbounded};
-    use torrent_common::bitfield::Bitfield;
 
     use super::super::cache::FileCache;
     use super::super::testing::{TestFile, blocks, payload, torrent};
