@@ -13,7 +13,8 @@ use torrent_common::worker::Worker;
 use super::answer::Answer;
 use super::body::{Body, BodyError};
 use super::routes::{Route, Target, route};
-use super::{Inner, bearer, contain, forwarded, origin, upload};
+use super::{Inner, bearer, forwarded, origin, upload};
+use crate::metrics::labels::Closed;
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
@@ -126,7 +127,7 @@ fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
             recv(stopped) -> _ => return,
             recv(jobs) -> job => {
                 let Ok(Job { request, from }) = job else { return };
-                contain(|| serve(inner, request, from, &mut random));
+                inner.contain(|| serve(inner, request, from, &mut random));
                 inner.go_on(from, &mut random);
             }
         }
@@ -140,7 +141,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
     if body == Body::None {
         let answer = inner.answer(&request, found, from.ip(), random);
         let _watch = (answer.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
-        return inner.send(answer, request, from);
+        return inner.send(answer, found, request, from);
     }
     let is_upload = found == Route::Upload;
     let _watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
@@ -169,8 +170,9 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
         Err(error @ BodyError::Chunked) => Answer::failure(411, &error.to_string()),
         Err(error) => {
             log::debug!("a request from {from} was not read: {error}");
+            inner.shared.metrics.closed(Closed::Body);
             return inner.guard.discard(request);
         }
     };
-    inner.send(answer, request, from);
+    inner.send(answer, found, request, from);
 }

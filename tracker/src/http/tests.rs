@@ -20,6 +20,7 @@ mod access;
 mod announces;
 mod catalogue;
 mod hostile;
+mod metrics;
 
 /// A tracker and its folder, both gone at the end.
 struct Fixture {

@@ -61,14 +61,15 @@ pub(super) fn upload(
     random: &mut fastrand::Rng,
 ) -> Answer {
     let from = sender.from;
-    match publish(shared, content_type, body, sender, random) {
+    let answer = match publish(shared, content_type, body, sender, random) {
         Ok(answer) => answer,
         Err(Refused { status, reason }) => {
             log::debug!("upload from {from} refused: {reason}");
-            shared.served.refused.add();
             Answer::failure(status, &reason)
         }
-    }
+    };
+    shared.metrics.uploaded(answer.status);
+    answer
 }
 
 fn publish(
@@ -124,7 +125,6 @@ fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result
     }
     match published {
         Ok(Published::New) => {
-            shared.served.uploads.add();
             log::info!(
                 "published {info_hash} ({} bytes of payload), from {from}",
                 publication.metainfo.total_len()
