@@ -10,7 +10,6 @@ mod clock;
 mod health;
 mod housekeeping;
 mod http;
-mod metrics;
 mod shared;
 pub mod snapshot;
 pub mod swarm;
@@ -34,8 +33,7 @@ use clock::Clock;
 use health::{Health, Part};
 use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
 use http::{Http, Quota};
-use metrics::Metrics;
-use shared::Shared;
+use shared::{Served, Shared};
 use snapshot::{Loaded, SnapshotError};
 use udp::Udp;
 
@@ -121,14 +119,14 @@ impl Tracker {
             desk: Desk::new(config, &mut fastrand::Rng::new()).with_access(access),
             catalogue,
             clock: Clock::new(),
+            udp_port: config.udp.then(|| address.port()),
             max_scrape: config.max_scrape,
             full_scrape: config.full_scrape,
             max_torrent_len: config.max_torrent_len,
             trusted_proxies: config.trusted_proxies.clone(),
             upload_token: config.upload_token.clone(),
             quota: Quota::new(config.upload_quota),
-            metrics_for: config.metrics,
-            metrics: Metrics::new(),
+            served: Served::default(),
             health: Arc::new(Health::default()),
         });
         let swarms = shared.desk.swarms();

@@ -3,15 +3,22 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Metainfo;
+use crate::ids::InfoHash;
 
 /// All but the unreserved characters of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The link for a torrent: `xt`, `dn`, and a `tr` per tracker. ASCII, without spaces or control characters.
+/// The link for a torrent: see [`magnet`].
 pub fn magnet_link(metainfo: &Metainfo) -> String {
-    let name = utf8_percent_encode(&metainfo.name, ENCODED);
-    let mut link = format!("magnet:?xt=urn:btih:{}&dn={name}", metainfo.info_hash);
-    for tracker in metainfo.trackers.iter().flatten() {
+    let trackers = metainfo.trackers.iter().flatten().map(String::as_str);
+    magnet(metainfo.info_hash, &metainfo.name, trackers)
+}
+
+/// A link: `xt`, `dn`, and a `tr` per tracker. ASCII, without spaces, quotes or control characters, whatever the name is.
+pub fn magnet<'a>(info_hash: InfoHash, name: &str, trackers: impl IntoIterator<Item = &'a str>) -> String {
+    let name = utf8_percent_encode(name, ENCODED);
+    let mut link = format!("magnet:?xt=urn:btih:{info_hash}&dn={name}");
+    for tracker in trackers {
         link.push_str("&tr=");
         link.extend(utf8_percent_encode(tracker, ENCODED));
     }

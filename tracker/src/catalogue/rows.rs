@@ -24,6 +24,8 @@ pub struct Row {
     pub files: u64,
     /// Bytes of a piece.
     pub piece_length: u64,
+    /// Bytes of the torrent file.
+    pub torrent_size: u64,
     /// When it was published, in seconds since 1970.
     pub created_s: i64,
     /// Downloads completed in swarms that have ended since.
@@ -90,7 +92,8 @@ pub(super) fn add_completed(connection: &mut Connection, downloads: &[(InfoHash,
     transaction.commit()
 }
 
-const COLUMNS: &str = "info_hash, name, description, size, files, piece_length, created, completed";
+const COLUMNS: &str =
+    "info_hash, name, description, size, files, piece_length, created, completed, torrent_size";
 
 fn row(row: &rusqlite::Row<'_>) -> Result<Row> {
     Ok(Row {
@@ -102,6 +105,7 @@ fn row(row: &rusqlite::Row<'_>) -> Result<Row> {
         piece_length: unsigned(row.get(5)?),
         created_s: row.get(6)?,
         completed: unsigned(row.get(7)?),
+        torrent_size: unsigned(row.get(8)?),
     })
 }
 

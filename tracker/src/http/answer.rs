@@ -1,14 +1,15 @@
 //! An answer before it is sent. Header values are made here, of nothing that a stranger chose.
 
+use std::hash::Hasher;
 use std::io::{self, Read};
 
 use serde::Serialize;
+use siphasher::sip::SipHasher24;
 use tiny_http::{Header, Request, Response, StatusCode};
 use torrent_common::announce::http::encode_failure;
 use torrent_common::ids::InfoHash;
 
 use super::full_scrape::FullScrape;
-use crate::metrics;
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,12 @@ pub(super) struct Answer {
     scrape: Option<FullScrape>,
     /// Methods to name in `Allow`, with status 405.
     allow: Option<&'static str>,
+    /// The torrent whose page to go to, and whether it was new.
+    published: Option<(InfoHash, bool)>,
+    /// Tells versions of the body apart.
+    etag: Option<u64>,
+    /// Why there is nothing else.
+    problem: Option<String>,
 }
 
 /// What the body is.
@@ -28,11 +35,24 @@ pub(super) enum Kind {
     /// Bencode for a client: as plain text, like other trackers.
     Bencode,
     Json,
-    /// Numbers for Prometheus.
-    Metrics,
     /// The torrent file of this info-hash, to be saved under that name.
     Torrent(InfoHash),
+    /// HTML, with what it may load and where its forms may go.
+    Page,
+    /// RSS.
+    Feed,
+    /// What belongs to pages: it never changes at its address.
+    Style,
+    /// The same.
+    Icon,
 }
+
+/// What a page may do, whatever stands in it: show our style and our icon, and send forms here. No scripts, no frames.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
+                           base-uri 'none'; frame-ancestors 'none'";
+/// Other sites are not told where their visitors came from. `no-referrer` would make browsers hide the origin of our own
+/// forms, too, which [`super::origin`] looks at.
+const REFERRER_POLICY: &str = "same-origin";
 
 #[derive(Serialize)]
 struct JsonError<'a> {
@@ -41,7 +61,11 @@ struct JsonError<'a> {
 
 impl Answer {
     pub(super) const fn bencode(status: u16, body: Vec<u8>) -> Self {
-        Self { status, kind: Kind::Bencode, body, scrape: None, allow: None }
+        Self::new(status, Kind::Bencode, body)
+    }
+
+    const fn new(status: u16, kind: Kind, body: Vec<u8>) -> Self {
+        Self { status, kind, body, scrape: None, allow: None, published: None, etag: None, problem: None }
     }
 
     pub(super) fn full_scrape(scrape: FullScrape) -> Self {
@@ -63,16 +87,22 @@ impl Answer {
     pub(super) fn json(status: u16, value: &impl Serialize) -> Self {
         // Only maps with keys that are no strings, and failing Serialize implementations, are errors: we have neither.
         let body = serde_json::to_vec(value).unwrap_or_default();
-        Self { status, kind: Kind::Json, body, scrape: None, allow: None }
-    }
-
-    pub(super) fn metrics(page: String) -> Self {
-        Self { kind: Kind::Metrics, ..Self::bencode(200, page.into_bytes()) }
+        Self::new(status, Kind::Json, body)
     }
 
     /// A refusal for everything that is not an announcing client.
     pub(super) fn error(status: u16, error: &str) -> Self {
-        Self::json(status, &JsonError { error })
+        Self { problem: Some(error.to_owned()), ..Self::json(status, &JsonError { error }) }
+    }
+
+    /// The reason of a refusal that was not for an announcing client.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// The same refusal for people.
+    pub(super) fn with_page(&self, page: Self) -> Self {
+        Self { allow: self.allow, ..page }
     }
 
     pub(super) fn wrong_method(allow: &'static str) -> Self {
@@ -80,7 +110,40 @@ impl Answer {
     }
 
     pub(super) const fn torrent(info_hash: InfoHash, body: Vec<u8>) -> Self {
-        Self { status: 200, kind: Kind::Torrent(info_hash), body, scrape: None, allow: None }
+        Self::new(200, Kind::Torrent(info_hash), body)
+    }
+
+    pub(super) fn page(status: u16, html: String) -> Self {
+        Self::new(status, Kind::Page, html.into_bytes())
+    }
+
+    /// `kind` is one of those that never change.
+    pub(super) fn asset(kind: Kind, text: &str) -> Self {
+        Self::new(200, kind, text.as_bytes().to_vec())
+    }
+
+    /// The way to the page of a torrent that was just published with a form, or was known.
+    pub(super) fn published(info_hash: InfoHash, is_new: bool) -> Self {
+        Self { published: Some((info_hash, is_new)), ..Self::new(303, Kind::Page, Vec::new()) }
+    }
+
+    pub(super) fn feed(xml: String) -> Self {
+        let mut hasher = SipHasher24::new();
+        hasher.write(xml.as_bytes());
+        Self { etag: Some(hasher.finish()), ..Self::new(200, Kind::Feed, xml.into_bytes()) }
+    }
+
+    /// Without its body if the client has the same already, as it says in If-None-Match.
+    pub(super) fn unless_known(self, request: &Request) -> Self {
+        let Some(etag) = self.etag.map(quoted).filter(|_| self.status == 200) else { return self };
+        let known = request.headers().iter().filter(|header| header.field.equiv("If-None-Match"));
+        let mut known = known.flat_map(|header| header.value.as_str().split(','));
+        // Compared weakly (RFC 9110, 13.1.2): a proxy that compresses weakens it.
+        if known.any(|tag| tag.trim().trim_start_matches("W/") == etag) {
+            Self { status: 304, body: Vec::new(), ..self }
+        } else {
+            self
+        }
     }
 
     /// Sends it. What is left of the request's body is read and thrown away, which can take as long as the client
@@ -109,17 +172,48 @@ impl Answer {
             Kind::Json => {
                 add("Content-Type", "application/json");
                 add("X-Content-Type-Options", "nosniff");
+                // At some paths browsers get a page.
+                add("Vary", "Accept");
             }
-            Kind::Metrics => add("Content-Type", metrics::CONTENT_TYPE),
             Kind::Torrent(info_hash) => {
                 add("Content-Type", "application/x-bittorrent");
                 add("Content-Disposition", &format!("attachment; filename=\"{info_hash}.torrent\""));
                 add("X-Content-Type-Options", "nosniff");
             }
+            Kind::Page => {
+                add("Content-Type", "text/html; charset=utf-8");
+                add("Content-Security-Policy", PAGE_POLICY);
+                add("Referrer-Policy", REFERRER_POLICY);
+                add("X-Content-Type-Options", "nosniff");
+                add("Vary", "Accept");
+            }
+            Kind::Feed => {
+                add("Content-Type", "application/rss+xml; charset=utf-8");
+                add("X-Content-Type-Options", "nosniff");
+            }
+            Kind::Style | Kind::Icon => {
+                let is_style = self.kind == Kind::Style;
+                add("Content-Type", if is_style { "text/css; charset=utf-8" } else { "image/svg+xml" });
+                add("Content-Security-Policy", "default-src 'none'");
+                add("X-Content-Type-Options", "nosniff");
+                add("Cache-Control", "public, max-age=31536000, immutable");
+            }
+        }
+        if let Some((info_hash, is_new)) = self.published {
+            let said = if is_new { "published" } else { "known" };
+            add("Location", &format!("/torrent/{info_hash}?{said}"));
+        }
+        if let Some(etag) = self.etag {
+            add("ETag", &quoted(etag));
         }
         if let Some(allow) = self.allow {
             add("Allow", allow);
         }
         request.respond(response)
     }
+}
+
+/// An ETag as it is sent.
+fn quoted(etag: u64) -> String {
+    format!("\"{etag:016x}\"")
 }

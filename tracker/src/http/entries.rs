@@ -28,6 +28,9 @@ pub(super) struct Entry {
     pub(super) files: u64,
     /// Bytes of a piece.
     pub(super) piece_length: u64,
+    /// Bytes of the torrent file: for feeds.
+    #[serde(skip)]
+    pub(super) torrent_size: u64,
     /// When it was published, in seconds since 1970.
     pub(super) created: i64,
     pub(super) seeders: u32,
@@ -105,6 +108,7 @@ pub(super) fn listed(shared: &Shared, row: Row) -> Entry {
         size: row.size,
         files: row.files,
         piece_length: row.piece_length,
+        torrent_size: row.torrent_size,
         created: row.created_s,
         seeders: counts.complete,
         leechers: counts.incomplete,

@@ -33,7 +33,6 @@ use torrent_common::nudge::nudge;
 
 use super::body::Body;
 use super::{Inner, LONE_SEND_TIMEOUT, SEND_TIMEOUT, loopback};
-use crate::metrics::labels::Closed;
 
 /// How often it is looked whether somebody accepts.
 const ACCEPT_CHECK: Duration = Duration::from_secs(5);
@@ -235,9 +234,7 @@ pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
             Ok(Notice::AcceptEnded) => renew_at = renew_at.or(Some(Instant::now() + RENEW_PAUSE)),
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
-                for _ in 0..hang_up_late(&mut watched, now) {
-                    inner.shared.metrics.closed(Closed::Deadline);
-                }
+                hang_up_late(&mut watched, now);
                 if next_nudge <= now {
                     if renew_at.is_none() {
                         nudge_pool(inner);
@@ -279,10 +276,7 @@ fn renew(inner: &Arc<Inner>) -> bool {
         return false;
     }
     match inner.renew() {
-        Ok(()) => {
-            inner.shared.metrics.restarted();
-            log::warn!("connections are accepted again");
-        }
+        Ok(()) => log::warn!("connections are accepted again"),
         Err(error) => {
             log::error!("connections are still not accepted: {error}");
             return false;
@@ -291,9 +285,7 @@ fn renew(inner: &Arc<Inner>) -> bool {
     true
 }
 
-/// Returns how many there were.
-fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instant) -> usize {
-    let before = watched.len();
+fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instant) {
     watched.retain(|(_, deadline, stream)| {
         let is_late = *deadline <= now;
         if is_late {
@@ -301,7 +293,6 @@ fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instan
         }
         !is_late
     });
-    before - watched.len()
 }
 
 /// Whether connections wait and a new one gets no answer either. When descriptors have run out there is no need to try:

@@ -12,9 +12,11 @@ use torrent_common::worker::Worker;
 
 use super::answer::Answer;
 use super::body::{Body, BodyError};
-use super::routes::{Route, Target, route};
-use super::{Inner, bearer, forwarded, origin, upload};
-use crate::metrics::labels::Closed;
+use super::pages::{self, Site, Visit};
+use super::routes::{Route, route_of};
+use super::upload::Refused;
+use super::{Inner, bearer, contain, forwarded, origin, upload};
+use crate::catalogue::Published;
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
@@ -127,7 +129,7 @@ fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
             recv(stopped) -> _ => return,
             recv(jobs) -> job => {
                 let Ok(Job { request, from }) = job else { return };
-                inner.contain(|| serve(inner, request, from, &mut random));
+                contain(|| serve(inner, request, from, &mut random));
                 inner.go_on(from, &mut random);
             }
         }
@@ -137,42 +139,83 @@ fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
 /// Answers a request, with or without a body.
 fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
     let body = Body::of(&request);
-    let found = route(request.method(), Target::new(request.url()).path);
+    let found = route_of(&request);
     if body == Body::None {
         let answer = inner.answer(&request, found, from.ip(), random);
         let _watch = (answer.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
-        return inner.send(answer, found, request, from);
+        return inner.send(answer, request, from);
     }
-    let is_upload = found == Route::Upload;
+    let is_upload = matches!(found, Route::Upload | Route::FilledForm);
     let _watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
     let max_len = if is_upload { inner.shared.max_torrent_len as u64 + FORM_LEN } else { FORM_LEN };
-    let answer = match body.read(&mut request, max_len) {
+    let read = body.read(&mut request, max_len);
+    let refused = match &read {
         Ok(_) if is_upload && origin::is_foreign(&request) => {
-            Answer::failure(403, "web pages do not publish")
+            Some(Refused::new(403, "web pages of other sites do not publish"))
         }
-        Ok(bytes) if is_upload => {
-            let client = forwarded::client(&request, from.ip(), &inner.shared.trusted_proxies);
-            let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
-            let content_type = content_type.map_or("", |header| header.value.as_str());
-            match client {
-                Ok(client) => {
-                    let bearer = bearer(&request);
-                    let sender = upload::Sender { from: client, bearer };
-                    upload::upload(&inner.shared, content_type, &bytes, sender, random)
-                }
-                Err(error) => Answer::failure(403, &error.to_string()),
-            }
-        }
-        Ok(_) => inner.answer(&request, found, from.ip(), random),
-        Err(error @ BodyError::TooLong(_)) if body.can_be_dropped() => {
-            Answer::failure(413, &error.to_string())
-        }
-        Err(error @ BodyError::Chunked) => Answer::failure(411, &error.to_string()),
+        Err(error @ BodyError::TooLong(_)) if body.can_be_dropped() => Some(Refused::new(413, error)),
+        Err(error @ BodyError::Chunked) => Some(Refused::new(411, error)),
         Err(error) => {
             log::debug!("a request from {from} was not read: {error}");
-            inner.shared.metrics.closed(Closed::Body);
             return inner.guard.discard(request);
         }
+        Ok(_) => None,
     };
-    inner.send(answer, found, request, from);
+    let bytes = read.unwrap_or_default();
+    let answer = match (found, refused) {
+        (Route::FilledForm, refused) => publish_form(inner, &request, from, &bytes, refused),
+        (_, Some(Refused { status, reason })) => Answer::failure(status, &reason),
+        (Route::Upload, None) => publish(inner, &request, from, &bytes, random),
+        (_, None) => inner.answer(&request, found, from.ip(), random),
+    };
+    inner.send(answer, request, from);
+}
+
+/// Who sends this upload, and as what.
+fn sender<'a>(
+    inner: &Inner,
+    request: &'a Request,
+    from: SocketAddr,
+) -> Result<(&'a str, upload::Sender<'a>), Refused> {
+    let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
+    let content_type = content_type.map_or("", |header| header.value.as_str());
+    match forwarded::client(request, from.ip(), &inner.shared.trusted_proxies) {
+        Ok(client) => Ok((content_type, upload::Sender { from: client, bearer: bearer(request) })),
+        Err(error) => Err(Refused::new(403, error)),
+    }
+}
+
+/// An upload of a program.
+fn publish(
+    inner: &Inner,
+    request: &Request,
+    from: SocketAddr,
+    body: &[u8],
+    random: &mut fastrand::Rng,
+) -> Answer {
+    match sender(inner, request, from) {
+        Ok((content_type, sender)) => upload::upload(&inner.shared, content_type, body, sender, random),
+        Err(Refused { status, reason }) => Answer::failure(status, &reason),
+    }
+}
+
+/// An upload of a person, who is shown the torrent's page, or the form again.
+fn publish_form(
+    inner: &Inner,
+    request: &Request,
+    from: SocketAddr,
+    body: &[u8],
+    refused: Option<Refused>,
+) -> Answer {
+    let site = Site::of(request, from.ip(), &inner.shared);
+    let visit = Visit { shared: &inner.shared, site: site.as_ref(), query: "" };
+    let published = match refused {
+        Some(refused) => Err(refused),
+        None => sender(inner, request, from)
+            .and_then(|(content_type, sender)| upload::publish(&inner.shared, content_type, body, sender)),
+    };
+    match published {
+        Ok(accepted) => Answer::published(accepted.info_hash, accepted.published == Published::New),
+        Err(refused) => pages::refused(visit, &refused, request, body),
+    }
 }

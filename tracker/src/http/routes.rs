@@ -1,6 +1,6 @@
 //! Which request is whose.
 
-use tiny_http::Method;
+use tiny_http::{Method, Request};
 use torrent_common::ids::InfoHash;
 
 /// A request's target, split: neither part is decoded.
@@ -13,10 +13,8 @@ pub(super) struct Target<'a> {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(super) enum Route {
     Status,
-    /// For Prometheus.
-    Metrics,
     Announce,
     Scrape,
     /// The catalogue, listed or searched.
@@ -29,6 +27,20 @@ pub(crate) enum Route {
     Removal(InfoHash),
     /// POST /announce.
     Upload,
+    /// What browsers get at `/`.
+    List,
+    /// The page of a torrent.
+    Entry(InfoHash),
+    /// The page with a form for uploads.
+    Form,
+    /// What that form sends: POST /upload.
+    FilledForm,
+    /// The catalogue for feed readers.
+    Feed,
+    /// What belongs to pages.
+    Style,
+    /// The same.
+    Icon,
     NotFound,
     /// A path that takes only these methods.
     WrongMethod(&'static str),
@@ -48,6 +60,25 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Whose this request is. Where there is a page and something else, browsers get the page.
+pub(super) fn route_of(request: &Request) -> Route {
+    match route(request.method(), Target::new(request.url()).path) {
+        Route::Status if wants_page(request) => Route::List,
+        route => route,
+    }
+}
+
+/// Whether HTML is asked for by name, as browsers do, and others hardly ever.
+pub(super) fn wants_page(request: &Request) -> bool {
+    let accept = request.headers().iter().filter(|header| header.field.equiv("Accept"));
+    accept.flat_map(|header| header.value.as_str().split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        is_html && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
+    })
+}
+
 /// Finds the route. HEAD is GET without the body.
 pub(super) fn route(method: &Method, path: &str) -> Route {
     let get = |route| {
@@ -60,9 +91,20 @@ pub(super) fn route(method: &Method, path: &str) -> Route {
             Route::WrongMethod(_) => Route::WrongMethod("GET, HEAD, POST"),
             route => route,
         },
-        "/metrics" => get(Route::Metrics),
         "/scrape" => get(Route::Scrape),
         "/torrents" => get(Route::Torrents),
+        "/torrents.rss" => get(Route::Feed),
+        "/upload" if *method == Method::Post => Route::FilledForm,
+        "/upload" => match get(Route::Form) {
+            Route::WrongMethod(_) => Route::WrongMethod("GET, HEAD, POST"),
+            route => route,
+        },
+        "/style.css" => get(Route::Style),
+        "/icon.svg" => get(Route::Icon),
+        _ if path.starts_with("/torrent/") => {
+            let name = path.strip_prefix("/torrent/").unwrap_or_default();
+            name.parse().map_or(Route::NotFound, |info_hash| get(Route::Entry(info_hash)))
+        }
         _ => {
             let name = path.strip_prefix("/torrents/").unwrap_or_default();
             if let Some(Ok(info_hash)) = name.strip_suffix("/files").map(str::parse) {
@@ -112,8 +154,6 @@ mod tests {
             (Method::Post, "/announce", Route::Upload),
             (Method::Put, "/announce", Route::WrongMethod("GET, HEAD, POST")),
             (Method::Get, "/announce/", Route::NotFound),
-            (Method::Get, "/metrics", Route::Metrics),
-            (Method::Post, "/metrics", Route::WrongMethod("GET, HEAD")),
             (Method::Get, "/scrape", Route::Scrape),
             (Method::Delete, "/scrape", Route::WrongMethod("GET, HEAD")),
             (Method::Get, "/torrents", Route::Torrents),
@@ -125,6 +165,15 @@ mod tests {
             (Method::Delete, &format!("/torrents/{hash}/files"), Route::WrongMethod("GET, HEAD")),
             (Method::Get, &format!("/torrents/{hash}.torrent/files"), Route::NotFound),
             (Method::Get, "/torrents/", Route::NotFound),
+            (Method::Get, "/torrents.rss", Route::Feed),
+            (Method::Get, "/upload", Route::Form),
+            (Method::Post, "/upload", Route::FilledForm),
+            (Method::Delete, "/upload", Route::WrongMethod("GET, HEAD, POST")),
+            (Method::Head, &format!("/torrent/{hash}"), Route::Entry(hash.parse().unwrap())),
+            (Method::Get, &format!("/torrent/{hash}.torrent"), Route::NotFound),
+            (Method::Get, "/torrent/", Route::NotFound),
+            (Method::Get, "/style.css", Route::Style),
+            (Method::Post, "/icon.svg", Route::WrongMethod("GET, HEAD")),
             (Method::Get, "/torrents/../../etc/passwd", Route::NotFound),
             (Method::Get, "/torrents/00", Route::NotFound),
             (Method::Get, "*", Route::NotFound),

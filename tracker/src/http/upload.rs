@@ -33,13 +33,13 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// Why an upload was refused, with the HTTP status that fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Refused {
-    status: u16,
-    reason: String,
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) reason: String,
 }
 
 impl Refused {
-    fn new(status: u16, reason: impl ToString) -> Self {
+    pub(super) fn new(status: u16, reason: impl ToString) -> Self {
         Self { status, reason: reason.to_string() }
     }
 }
@@ -60,25 +60,43 @@ pub(super) fn upload(
     sender: Sender<'_>,
     random: &mut fastrand::Rng,
 ) -> Answer {
-    let from = sender.from;
-    let answer = match publish(shared, content_type, body, sender, random) {
-        Ok(answer) => answer,
-        Err(Refused { status, reason }) => {
-            log::debug!("upload from {from} refused: {reason}");
-            Answer::failure(status, &reason)
-        }
-    };
-    shared.metrics.uploaded(answer.status);
-    answer
+    match publish(shared, content_type, body, sender) {
+        Ok(accepted) => answer(shared, &accepted, sender.from, random),
+        Err(Refused { status, reason }) => Answer::failure(status, &reason),
+    }
 }
 
-fn publish(
+/// What was published, and what goes with it.
+pub(super) struct Accepted {
+    pub(super) info_hash: InfoHash,
+    pub(super) published: Published,
+    announce: Option<AnnounceRequest>,
+}
+
+/// Publishes what is in a body. Nobody has joined the swarm then.
+///
+/// # Errors
+/// [`Refused`]; then nothing was published.
+pub(super) fn publish(
     shared: &Shared,
     content_type: &str,
     body: &[u8],
     sender: Sender<'_>,
-    random: &mut fastrand::Rng,
-) -> Result<Answer, Refused> {
+) -> Result<Accepted, Refused> {
+    let accepted = check_and_enter(shared, content_type, body, sender);
+    if let Err(Refused { reason, .. }) = &accepted {
+        log::debug!("upload from {} refused: {reason}", sender.from);
+        shared.served.refused.add();
+    }
+    accepted
+}
+
+fn check_and_enter(
+    shared: &Shared,
+    content_type: &str,
+    body: &[u8],
+    sender: Sender<'_>,
+) -> Result<Accepted, Refused> {
     let boundary = multipart::boundary(content_type).map_err(|error| Refused::new(415, error))?;
     let form = Form::parse(body, boundary).map_err(|error| Refused::new(400, error))?;
     check_token(shared, &form, sender.bearer)?;
@@ -105,12 +123,12 @@ fn publish(
     let announce = announce_request(&form, metainfo.info_hash)?;
     let created_s = i64::try_from(Clock::wall_s()).unwrap_or(i64::MAX);
     let publication = Publication { bytes, metainfo: &metainfo, name, description, created_s };
-    let status = enter(shared, &publication, sender.from)?;
-    Ok(answer(shared, status, metainfo.info_hash, announce.as_ref(), sender.from, random))
+    let published = enter(shared, &publication, sender.from)?;
+    Ok(Accepted { info_hash: metainfo.info_hash, published, announce })
 }
 
-/// Enters the torrent in the catalogue, if there are not too many from there. Returns the status of the answer.
-fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result<u16, Refused> {
+/// Enters the torrent in the catalogue, if there are not too many from there.
+fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result<Published, Refused> {
     let info_hash = publication.metainfo.info_hash;
     let is_counted = !shared.desk.addresses().may_claim(from);
     if is_counted && !shared.quota.take(from, shared.clock.now_s()) {
@@ -125,13 +143,14 @@ fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result
     }
     match published {
         Ok(Published::New) => {
+            shared.served.uploads.add();
             log::info!(
                 "published {info_hash} ({} bytes of payload), from {from}",
                 publication.metainfo.total_len()
             );
-            Ok(201)
+            Ok(Published::New)
         }
-        Ok(Published::Known) => Ok(200),
+        Ok(Published::Known) => Ok(Published::Known),
         Err(error @ CatalogueError::Full) => Err(Refused::new(507, error)),
         Err(error) => {
             log::error!("{info_hash} was not published: {error}");
@@ -153,24 +172,20 @@ fn check_token(shared: &Shared, form: &Form, bearer: Option<&str>) -> Result<(),
 }
 
 /// The torrent is published whatever the swarm says: a refusal there is a warning here.
-fn answer(
-    shared: &Shared,
-    status: u16,
-    info_hash: InfoHash,
-    announce: Option<&AnnounceRequest>,
-    from: IpAddr,
-    random: &mut fastrand::Rng,
-) -> Answer {
+fn answer(shared: &Shared, accepted: &Accepted, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
+    let Accepted { info_hash, published, announce } = accepted;
+    let announce = announce.as_ref();
+    let status = if *published == Published::New { 201 } else { 200 };
     let now_s = shared.clock.now_s();
     let joined = announce.map(|request| shared.desk.announce(request, from, now_s, random));
     let response = match joined {
         Some(Ok(response)) => response,
         Some(Err(refusal)) => {
-            let mut response = shared.desk.counts(&info_hash, now_s, random);
+            let mut response = shared.desk.counts(info_hash, now_s, random);
             response.warning = Some(format!("published, but not announced: {refusal}"));
             response
         }
-        None => shared.desk.counts(&info_hash, now_s, random),
+        None => shared.desk.counts(info_hash, now_s, random),
     };
     let (compact, no_peer_id) =
         announce.map_or((true, false), |request| (request.compact, request.no_peer_id));

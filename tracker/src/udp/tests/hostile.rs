@@ -13,8 +13,7 @@ use super::*;
 use crate::announce::Desk;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::metrics::Metrics;
-use crate::shared::Shared;
+use crate::shared::{Served, Shared};
 
 const VICTIM: &str = "192.0.2.1:53";
 
@@ -34,12 +33,12 @@ fn clerk() -> (Clerk, ConnectionIds, TempDir) {
         desk,
         catalogue,
         clock: Clock::new(),
+        udp_port: None,
         max_scrape: 74,
         full_scrape: false,
         max_torrent_len: 1,
+        served: Served::default(),
         health: std::sync::Arc::default(),
-        metrics_for: config.metrics,
-        metrics: Metrics::new(),
     };
     let ids = ConnectionIds::new().unwrap();
     (Clerk::new(Arc::new(shared), Arc::new(ids.clone())), ids, folder)
