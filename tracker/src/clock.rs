@@ -15,7 +15,12 @@ impl Clock {
 
     /// Whole seconds since the start: never goes back.
     pub(crate) fn now_s(&self) -> u32 {
-        u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX)
+        self.seconds_at(Instant::now())
+    }
+
+    /// The same at another moment.
+    pub(crate) fn seconds_at(&self, moment: Instant) -> u32 {
+        u32::try_from(moment.saturating_duration_since(self.start).as_secs()).unwrap_or(u32::MAX)
     }
 
     /// Whole seconds since 1970, as the system has it: may jump.

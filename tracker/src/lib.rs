@@ -10,6 +10,7 @@ mod clock;
 mod health;
 mod housekeeping;
 mod http;
+mod metrics;
 mod shared;
 pub mod snapshot;
 pub mod swarm;
@@ -33,7 +34,8 @@ use clock::Clock;
 use health::{Health, Part};
 use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
 use http::{Http, Quota};
-use shared::{Served, Shared};
+use metrics::Metrics;
+use shared::Shared;
 use snapshot::{Loaded, SnapshotError};
 use udp::Udp;
 
@@ -126,7 +128,8 @@ impl Tracker {
             trusted_proxies: config.trusted_proxies.clone(),
             upload_token: config.upload_token.clone(),
             quota: Quota::new(config.upload_quota),
-            served: Served::default(),
+            metrics_for: config.metrics,
+            metrics: Metrics::new(),
             health: Arc::new(Health::default()),
         });
         let swarms = shared.desk.swarms();

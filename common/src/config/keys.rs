@@ -2,7 +2,7 @@
 
 use super::ranges::{ACTIVE_TORRENTS, CONNECTIONS, SEED_RATIO, SEED_TIME};
 use super::value::{Outcome, Value};
-use super::{AccessMode, Config, PeerConfig, Preallocation, TrackerConfig};
+use super::{AccessMode, Config, MetricsFor, PeerConfig, Preallocation, TrackerConfig};
 
 /// A key of one section.
 pub(super) struct Key<T> {
@@ -52,6 +52,10 @@ pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
     key("ACCESS_FILE", |c, v| v.path(&mut c.access_file)),
     key("UPLOAD_TOKEN", |c, v| v.secret(&mut c.upload_token)),
     key("UPLOAD_QUOTA", |c, v| v.number("torrents (0: no limit)", 0..=1_000_000, &mut c.upload_quota)),
+    key("METRICS", |c, v| {
+        let whom = [("local", MetricsFor::Local), ("all", MetricsFor::All), ("no", MetricsFor::No)];
+        v.one_of(&whom, &mut c.metrics)
+    }),
 ];
 
 /// `[peer]`.

@@ -54,6 +54,18 @@ pub enum AccessMode {
     Deny,
 }
 
+/// To whom a tracker shows what it counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// This machine, and trusted networks.
+    #[default]
+    Local,
+    /// Everybody.
+    All,
+    /// Nobody.
+    No,
+}
+
 /// Both programs' settings.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
@@ -114,6 +126,8 @@ pub struct TrackerConfig {
     pub upload_token: Option<Secret>,
     /// UPLOAD_QUOTA: torrents that one address may publish in an hour; 0: no limit. Default 1000.
     pub upload_quota: u32,
+    /// METRICS: who may see GET /metrics. Default local.
+    pub metrics: MetricsFor,
 }
 
 /// `[peer]`: the keys in capitals, the same order as in config.ini.
@@ -234,6 +248,7 @@ impl Default for TrackerConfig {
             access_file: "tracker-data/access".into(),
             upload_token: None,
             upload_quota: 1000,
+            metrics: MetricsFor::Local,
         }
     }
 }

@@ -63,6 +63,7 @@ fn every_field_has_a_key() {
         ACCESS_FILE = g
         UPLOAD_TOKEN = 0123456789abcdef
         UPLOAD_QUOTA = 33
+        METRICS = all
         [peer]
         TRACKER_URL = udp://t:1/announce
         UPLOAD_TOKEN = 0123456789abcdeg
@@ -126,6 +127,7 @@ fn every_field_has_a_key() {
         access_file: "g".into(),
         upload_token: Secret::new("0123456789abcdef"),
         upload_quota: 33,
+        metrics: MetricsFor::All,
     };
     let peer = PeerConfig {
         tracker_url: "udp://t:1/announce".into(),

@@ -257,6 +257,11 @@ impl Catalogue {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the database; `None` where the system does not say.
+    pub fn database_len(&self) -> Option<u64> {
+        Some(std::fs::metadata(&self.path).ok()?.len())
+    }
+
     /// Adds to the completed downloads of those of the torrents that are published, all at once.
     ///
     /// # Errors

@@ -9,17 +9,18 @@ use torrent_common::announce::http::{
 
 use super::answer::Answer;
 use super::full_scrape::FullScrape;
+use crate::metrics::labels::{Failure, Protocol};
 use crate::shared::Shared;
 
 /// GET /announce. A refusal has status 200: clients look for the failure reason only then.
 pub(super) fn announce(shared: &Shared, query: &str, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
     let request = match parse_announce_query(query) {
         Ok(request) => request,
-        Err(error) => return refused(shared, &error.to_string()),
+        Err(error) => return refused(shared, Failure::Malformed, &error.to_string()),
     };
     match shared.desk.announce(&request, from, shared.clock.now_s(), random) {
         Ok(response) => {
-            shared.served.announces.add();
+            shared.metrics.announced(Protocol::Http, request.event);
             log::debug!(
                 "announce {} from {from} port {}: {:?}, {} left, {} peers told",
                 request.info_hash,
@@ -32,13 +33,13 @@ pub(super) fn announce(shared: &Shared, query: &str, from: IpAddr, random: &mut 
             encode_response(&response, request.compact, request.no_peer_id, &mut body);
             Answer::bencode(200, body)
         }
-        Err(refusal) => refused(shared, &refusal.to_string()),
+        Err(refusal) => refused(shared, refusal, &refusal.to_string()),
     }
 }
 
 /// The failure reason for an announce or a scrape.
-pub(super) fn refused(shared: &Shared, reason: &str) -> Answer {
-    shared.served.refused.add();
+pub(super) fn refused(shared: &Shared, why: impl Into<Failure>, reason: &str) -> Answer {
+    shared.metrics.failed(Protocol::Http, why);
     Answer::failure(200, reason)
 }
 
@@ -50,20 +51,20 @@ pub(super) fn is_full_scrape(shared: &Shared, query: &str) -> bool {
 /// GET /scrape: of the torrents named, at most as many as configured. One of everything is refused unless FULL_SCRAPE
 /// says otherwise: it has no bound.
 pub(super) fn scrape(shared: &Shared, query: &str) -> Answer {
-    shared.served.scrapes.add();
+    shared.metrics.scraped(Protocol::Http);
     match parse_scrape_query(query, shared.max_scrape) {
         Ok(info_hashes) if info_hashes.is_empty() && shared.full_scrape => {
             Answer::full_scrape(FullScrape::of(shared.desk.swarms(), shared.clock.now_s()))
         }
         Ok(info_hashes) if info_hashes.is_empty() => {
-            refused(shared, "info_hash is missing: a scrape names torrents")
+            refused(shared, Failure::FullScrape, "info_hash is missing: a scrape names torrents")
         }
         Ok(info_hashes) => {
             let mut body = Vec::with_capacity(16 + 80 * info_hashes.len());
             encode_scrape(&shared.desk.scrape(&info_hashes, shared.clock.now_s()), &mut body);
             Answer::bencode(200, body)
         }
-        Err(error) => refused(shared, &error.to_string()),
+        Err(error) => refused(shared, Failure::Malformed, &error.to_string()),
     }
 }
 
@@ -78,14 +79,14 @@ struct Status {
     seeders: usize,
     /// Published.
     torrents: usize,
-    announces: usize,
-    scrapes: usize,
-    refused: usize,
-    uploads: usize,
-    udp_connects: usize,
-    udp_announces: usize,
+    announces: u64,
+    scrapes: u64,
+    refused: u64,
+    uploads: u64,
+    udp_connects: u64,
+    udp_announces: u64,
     /// Packets that were no requests, or had no good connection id.
-    udp_dropped: usize,
+    udp_dropped: u64,
     /// What does not work at the moment; announces do.
     degraded: Vec<String>,
 }
@@ -101,13 +102,13 @@ pub(super) fn status(shared: &Shared) -> Answer {
         peers: totals.peers,
         seeders: totals.seeders,
         torrents: shared.catalogue.count(),
-        announces: shared.served.announces.get(),
-        scrapes: shared.served.scrapes.get(),
-        refused: shared.served.refused.get(),
-        uploads: shared.served.uploads.get(),
-        udp_connects: shared.served.udp_connects.get(),
-        udp_announces: shared.served.udp_announces.get(),
-        udp_dropped: shared.served.udp_dropped.get(),
+        announces: shared.metrics.announces(),
+        scrapes: shared.metrics.scrapes(),
+        refused: shared.metrics.refused(),
+        uploads: shared.metrics.uploads(),
+        udp_connects: shared.metrics.udp_connects(),
+        udp_announces: shared.metrics.udp_announces(),
+        udp_dropped: shared.metrics.udp_dropped(),
         degraded: shared.health.degraded(),
     };
     Answer::json(200, &status)

@@ -10,6 +10,7 @@ use torrent_common::announce::http::encode_failure;
 use torrent_common::ids::InfoHash;
 
 use super::full_scrape::FullScrape;
+use crate::metrics;
 
 /// What to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) enum Kind {
     /// Bencode for a client: as plain text, like other trackers.
     Bencode,
     Json,
+    /// Numbers for Prometheus.
+    Metrics,
     /// The torrent file of this info-hash, to be saved under that name.
     Torrent(InfoHash),
     /// HTML, with what it may load and where its forms may go.
@@ -88,6 +91,10 @@ impl Answer {
         // Only maps with keys that are no strings, and failing Serialize implementations, are errors: we have neither.
         let body = serde_json::to_vec(value).unwrap_or_default();
         Self::new(status, Kind::Json, body)
+    }
+
+    pub(super) fn metrics(page: String) -> Self {
+        Self { kind: Kind::Metrics, ..Self::bencode(200, page.into_bytes()) }
     }
 
     /// A refusal for everything that is not an announcing client.
@@ -175,6 +182,7 @@ impl Answer {
                 // At some paths browsers get a page.
                 add("Vary", "Accept");
             }
+            Kind::Metrics => add("Content-Type", metrics::CONTENT_TYPE),
             Kind::Torrent(info_hash) => {
                 add("Content-Type", "application/x-bittorrent");
                 add("Content-Disposition", &format!("attachment; filename=\"{info_hash}.torrent\""));

@@ -33,6 +33,7 @@ use torrent_common::nudge::nudge;
 
 use super::body::Body;
 use super::{Inner, LONE_SEND_TIMEOUT, SEND_TIMEOUT, loopback};
+use crate::metrics::labels::Closed;
 
 /// How often it is looked whether somebody accepts.
 const ACCEPT_CHECK: Duration = Duration::from_secs(5);
@@ -234,7 +235,9 @@ pub(super) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>) {
             Ok(Notice::AcceptEnded) => renew_at = renew_at.or(Some(Instant::now() + RENEW_PAUSE)),
             Err(RecvTimeoutError::Timeout) => {
                 let now = Instant::now();
-                hang_up_late(&mut watched, now);
+                for _ in 0..hang_up_late(&mut watched, now) {
+                    inner.shared.metrics.closed(Closed::Deadline);
+                }
                 if next_nudge <= now {
                     if renew_at.is_none() {
                         nudge_pool(inner);
@@ -276,7 +279,10 @@ fn renew(inner: &Arc<Inner>) -> bool {
         return false;
     }
     match inner.renew() {
-        Ok(()) => log::warn!("connections are accepted again"),
+        Ok(()) => {
+            inner.shared.metrics.restarted();
+            log::warn!("connections are accepted again");
+        }
         Err(error) => {
             log::error!("connections are still not accepted: {error}");
             return false;
@@ -285,7 +291,9 @@ fn renew(inner: &Arc<Inner>) -> bool {
     true
 }
 
-fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instant) {
+/// Returns how many there were.
+fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instant) -> usize {
+    let before = watched.len();
     watched.retain(|(_, deadline, stream)| {
         let is_late = *deadline <= now;
         if is_late {
@@ -293,6 +301,7 @@ fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instan
         }
         !is_late
     });
+    before - watched.len()
 }
 
 /// Whether connections wait and a new one gets no answer either. When descriptors have run out there is no need to try:

@@ -15,8 +15,9 @@ use super::body::{Body, BodyError};
 use super::pages::{self, Site, Visit};
 use super::routes::{Route, route_of};
 use super::upload::Refused;
-use super::{Inner, bearer, contain, forwarded, origin, upload};
+use super::{Inner, bearer, forwarded, origin, upload};
 use crate::catalogue::Published;
+use crate::metrics::labels::Closed;
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
@@ -129,7 +130,7 @@ fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
             recv(stopped) -> _ => return,
             recv(jobs) -> job => {
                 let Ok(Job { request, from }) = job else { return };
-                contain(|| serve(inner, request, from, &mut random));
+                inner.contain(|| serve(inner, request, from, &mut random));
                 inner.go_on(from, &mut random);
             }
         }
@@ -143,7 +144,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
     if body == Body::None {
         let answer = inner.answer(&request, found, from.ip(), random);
         let _watch = (answer.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
-        return inner.send(answer, request, from);
+        return inner.send(answer, found, request, from);
     }
     let is_upload = matches!(found, Route::Upload | Route::FilledForm);
     let _watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
@@ -157,6 +158,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
         Err(error @ BodyError::Chunked) => Some(Refused::new(411, error)),
         Err(error) => {
             log::debug!("a request from {from} was not read: {error}");
+            inner.shared.metrics.closed(Closed::Body);
             return inner.guard.discard(request);
         }
         Ok(_) => None,
@@ -168,7 +170,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
         (Route::Upload, None) => publish(inner, &request, from, &bytes, random),
         (_, None) => inner.answer(&request, found, from.ip(), random),
     };
-    inner.send(answer, request, from);
+    inner.send(answer, found, request, from);
 }
 
 /// Who sends this upload, and as what.

@@ -31,20 +31,24 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tiny_http::{Request, Server};
+use torrent_common::config::MetricsFor;
 use torrent_common::worker::{Shutdown, Worker};
 
 use crate::StartError;
+use crate::metrics;
+use crate::metrics::labels::{self, Closed, Failure};
 use crate::shared::Shared;
 use answer::Answer;
 use body::Body;
 use guard::Guard;
 use lane::{Lane, Lanes};
 pub(crate) use quota::Quota;
-use routes::{Route, Target, route_of};
+pub(crate) use routes::Route;
+use routes::{Target, route_of};
 use turns::{Turn, Turns};
 
 /// Connections that the system holds until they are accepted.
@@ -200,6 +204,7 @@ impl Inner {
                         Turn::TooMany => {
                             if self.guard.hang_up(from) {
                                 self.turns.cut(&from);
+                                self.shared.metrics.closed(Closed::Pipelined);
                             }
                         }
                     }
@@ -219,7 +224,7 @@ impl Inner {
         let mut next = Some(request);
         while let Some(request) = next {
             let mut is_answered = true;
-            contain(|| is_answered = self.dispatch(request, from, random));
+            self.contain(|| is_answered = self.dispatch(request, from, random));
             if !is_answered {
                 return;
             }
@@ -239,20 +244,25 @@ impl Inner {
         let body = Body::of(&request);
         if matches!(body, Body::Malformed(_)) {
             // Where this request ends is anybody's guess: nothing more is read or written.
+            self.shared.metrics.closed(Closed::Malformed);
             self.guard.discard(request);
             return true;
         }
         let found = route_of(&request);
         let takes_long = match found {
             Route::Torrents | Route::Torrent(_) | Route::Files(_) | Route::Removal(_) => true,
-            Route::List | Route::Entry(_) | Route::Form | Route::Feed => true,
+            Route::List | Route::Entry(_) | Route::Form | Route::Feed | Route::Metrics => true,
             Route::Scrape => announces::is_full_scrape(&self.shared, Target::new(request.url()).query),
             _ => false,
         };
         let lane = match body {
             Body::None if !takes_long => {
+                let began = Instant::now();
                 let answer = self.answer(&request, found, from.ip(), random);
-                self.send(answer, request, from);
+                self.send(answer, found, request, from);
+                if found == Route::Announce {
+                    self.shared.metrics.took(labels::Protocol::Http, 1, began.elapsed());
+                }
                 return true;
             }
             Body::None => &self.catalogue,
@@ -261,9 +271,12 @@ impl Inner {
         match lane.push(request, from) {
             None => return false,
             Some(request) if body == Body::None => {
-                self.send(Answer::error(503, "too busy, try again later"), request, from);
+                self.send(Answer::error(503, "too busy, try again later"), found, request, from);
             }
-            Some(request) => self.guard.discard(request),
+            Some(request) => {
+                self.shared.metrics.closed(Closed::Busy);
+                self.guard.discard(request);
+            }
         }
         true
     }
@@ -275,13 +288,14 @@ impl Inner {
             Route::Announce => match forwarded::client(request, from, &self.shared.trusted_proxies) {
                 // Who may name an address may be a browser's user, whom any page can make announce.
                 Ok(from) if self.shared.desk.addresses().may_claim(from) && origin::is_foreign(request) => {
-                    Answer::failure(200, "web pages do not announce")
+                    announces::refused(&self.shared, Failure::WebPage, "web pages do not announce")
                 }
                 Ok(from) => announces::announce(&self.shared, query, from, random),
-                Err(error) => announces::refused(&self.shared, &error.to_string()),
+                Err(error) => announces::refused(&self.shared, Failure::Proxy, &error.to_string()),
             },
             Route::Scrape => announces::scrape(&self.shared, query),
             Route::Status => announces::status(&self.shared),
+            Route::Metrics => self.metrics(request, from),
             Route::Torrents => torrents::list(&self.shared, query),
             Route::Torrent(info_hash) => torrents::torrent(&self.shared, info_hash),
             Route::Files(info_hash) => torrents::files(&self.shared, info_hash, query),
@@ -302,8 +316,32 @@ impl Inner {
         }
     }
 
+    /// A panic is a bug, but only one request's: its client hears 500, the thread goes on.
+    fn contain(&self, run: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            self.shared.metrics.bug();
+            log::error!("a request was not answered because of a bug: please report it with the lines above");
+        }
+    }
+
+    /// GET /metrics, for those to whom METRICS shows it.
+    fn metrics(&self, request: &Request, from: IpAddr) -> Answer {
+        let is_local = || {
+            forwarded::client(request, from, &self.shared.trusted_proxies)
+                .is_ok_and(|client| self.shared.desk.addresses().may_claim(client))
+        };
+        match self.shared.metrics_for {
+            MetricsFor::No => Answer::error(404, "METRICS is off here"),
+            MetricsFor::Local if !is_local() => {
+                Answer::error(403, "METRICS shows them to this machine and TRUSTED_NETWORKS")
+            }
+            MetricsFor::Local | MetricsFor::All => Answer::metrics(metrics::page(&self.shared)),
+        }
+    }
+
     /// Sends an answer. Who did not read in time is cut off, so that no other worker waits for the same.
-    fn send(&self, answer: Answer, request: Request, from: SocketAddr) {
+    fn send(&self, answer: Answer, route: Route, request: Request, from: SocketAddr) {
+        self.shared.metrics.answered(route, answer.status);
         let answer = match answer.problem() {
             Some(reason) if routes::wants_page(&request) => {
                 let site = pages::Site::of(&request, from.ip(), &self.shared);
@@ -314,7 +352,9 @@ impl Inner {
         };
         if let Err(error) = answer.send(request) {
             log::debug!("no answer to {from}: {error}");
-            self.guard.hang_up(from);
+            if self.guard.hang_up(from) {
+                self.shared.metrics.closed(Closed::Unread);
+            }
         }
     }
 }
@@ -325,13 +365,6 @@ impl Generation {
         self.workers.into_iter().for_each(Worker::join);
         // Ends the accept thread, by a connection to itself.
         drop(self.server);
-    }
-}
-
-/// A panic is a bug, but only one request's: its client hears 500, the thread goes on.
-fn contain(run: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(run)).is_err() {
-        log::error!("a request was not answered because of a bug: please report it with the lines above");
     }
 }
 

@@ -13,8 +13,10 @@ pub(super) struct Target<'a> {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+pub(crate) enum Route {
     Status,
+    /// For Prometheus.
+    Metrics,
     Announce,
     Scrape,
     /// The catalogue, listed or searched.
@@ -91,6 +93,7 @@ pub(super) fn route(method: &Method, path: &str) -> Route {
             Route::WrongMethod(_) => Route::WrongMethod("GET, HEAD, POST"),
             route => route,
         },
+        "/metrics" => get(Route::Metrics),
         "/scrape" => get(Route::Scrape),
         "/torrents" => get(Route::Torrents),
         "/torrents.rss" => get(Route::Feed),
@@ -154,6 +157,8 @@ mod tests {
             (Method::Post, "/announce", Route::Upload),
             (Method::Put, "/announce", Route::WrongMethod("GET, HEAD, POST")),
             (Method::Get, "/announce/", Route::NotFound),
+            (Method::Get, "/metrics", Route::Metrics),
+            (Method::Post, "/metrics", Route::WrongMethod("GET, HEAD")),
             (Method::Get, "/scrape", Route::Scrape),
             (Method::Delete, "/scrape", Route::WrongMethod("GET, HEAD")),
             (Method::Get, "/torrents", Route::Torrents),

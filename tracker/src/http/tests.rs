@@ -20,6 +20,7 @@ mod access;
 mod announces;
 mod catalogue;
 mod hostile;
+mod metrics;
 mod pages;
 
 /// A tracker and its folder, both gone at the end.

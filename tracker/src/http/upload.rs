@@ -73,6 +73,15 @@ pub(super) struct Accepted {
     announce: Option<AnnounceRequest>,
 }
 
+impl Accepted {
+    const fn status(&self) -> u16 {
+        match self.published {
+            Published::New => 201,
+            Published::Known => 200,
+        }
+    }
+}
+
 /// Publishes what is in a body. Nobody has joined the swarm then.
 ///
 /// # Errors
@@ -84,10 +93,14 @@ pub(super) fn publish(
     sender: Sender<'_>,
 ) -> Result<Accepted, Refused> {
     let accepted = check_and_enter(shared, content_type, body, sender);
-    if let Err(Refused { reason, .. }) = &accepted {
-        log::debug!("upload from {} refused: {reason}", sender.from);
-        shared.served.refused.add();
-    }
+    let status = match &accepted {
+        Ok(accepted) => accepted.status(),
+        Err(Refused { status, reason }) => {
+            log::debug!("upload from {} refused: {reason}", sender.from);
+            *status
+        }
+    };
+    shared.metrics.uploaded(status);
     accepted
 }
 
@@ -143,7 +156,6 @@ fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result
     }
     match published {
         Ok(Published::New) => {
-            shared.served.uploads.add();
             log::info!(
                 "published {info_hash} ({} bytes of payload), from {from}",
                 publication.metainfo.total_len()
@@ -173,9 +185,7 @@ fn check_token(shared: &Shared, form: &Form, bearer: Option<&str>) -> Result<(),
 
 /// The torrent is published whatever the swarm says: a refusal there is a warning here.
 fn answer(shared: &Shared, accepted: &Accepted, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
-    let Accepted { info_hash, published, announce } = accepted;
-    let announce = announce.as_ref();
-    let status = if *published == Published::New { 201 } else { 200 };
+    let (info_hash, announce, status) = (&accepted.info_hash, accepted.announce.as_ref(), accepted.status());
     let now_s = shared.clock.now_s();
     let joined = announce.map(|request| shared.desk.announce(request, from, now_s, random));
     let response = match joined {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use torrent_common::announce::compact::Family;
 use torrent_common::announce::udp::{
@@ -13,6 +14,7 @@ use torrent_common::ids::InfoHash;
 
 use super::ids::ConnectionIds;
 use crate::announce::Room;
+use crate::metrics::labels::{Dropped, Protocol};
 use crate::shared::Shared;
 
 /// Answers packets, on one thread.
@@ -24,17 +26,10 @@ pub(super) struct Clerk {
     response: AnnounceResponse,
     /// The swarms' clock when the batch came.
     now_s: u32,
-    tally: Tally,
-}
-
-/// What was done since the shared counters were brought up to date.
-#[derive(Debug, Default)]
-struct Tally {
-    connects: usize,
-    announces: usize,
-    scrapes: usize,
-    refused: usize,
-    dropped: usize,
+    /// When that was.
+    began: Instant,
+    /// Announces answered since then, refused ones among them.
+    announces: u64,
 }
 
 impl Clerk {
@@ -45,39 +40,34 @@ impl Clerk {
             random: fastrand::Rng::new(),
             response: AnnounceResponse::default(),
             now_s: 0,
-            tally: Tally::default(),
+            began: Instant::now(),
+            announces: 0,
         }
     }
 
     /// A batch has come.
     pub(super) fn begin(&mut self) {
-        self.now_s = self.shared.clock.now_s();
+        self.began = Instant::now();
+        self.now_s = self.shared.clock.seconds_at(self.began);
+        self.announces = 0;
     }
 
-    /// A batch is over: the counters that all threads share hear of it.
+    /// The answers to a batch were sent.
     pub(super) fn end(&mut self) {
-        let Tally { connects, announces, scrapes, refused, dropped } = std::mem::take(&mut self.tally);
-        let served = &self.shared.served;
-        for (counter, count) in [
-            (&served.udp_connects, connects),
-            (&served.udp_announces, announces),
-            (&served.announces, announces),
-            (&served.scrapes, scrapes),
-            (&served.refused, refused),
-            (&served.udp_dropped, dropped),
-        ] {
-            counter.add_many(count);
+        if self.announces > 0 {
+            self.shared.metrics.took(Protocol::Udp, self.announces, self.began.elapsed());
         }
     }
 
     /// Appends the answer to a packet, if it gets one. Without a good connection id that is never longer than the packet.
     pub(super) fn answer(&mut self, packet: &[u8], from: SocketAddr, out: &mut Vec<u8>) {
         let ip = from.ip().to_canonical();
+        let metrics = &self.shared.metrics;
         match decode_request(packet) {
             // Nobody can be answered there.
-            _ if from.port() == 0 => self.tally.dropped += 1,
+            _ if from.port() == 0 => metrics.dropped(Dropped::Port),
             Ok(UdpRequest::Connect { transaction }) => {
-                self.tally.connects += 1;
+                metrics.connected();
                 encode_connected(transaction, self.ids.give(ip, self.now_s), out);
             }
             Ok(UdpRequest::Announce { id, transaction, request, .. })
@@ -90,7 +80,10 @@ impl Clerk {
             {
                 self.scrape(transaction, info_hashes, out);
             }
-            Ok(UdpRequest::Announce { .. } | UdpRequest::Scrape { .. }) | Err(_) => self.tally.dropped += 1,
+            Ok(UdpRequest::Announce { .. } | UdpRequest::Scrape { .. }) => {
+                metrics.dropped(Dropped::ConnectionId)
+            }
+            Err(_) => metrics.dropped(Dropped::Malformed),
         }
     }
 
@@ -104,9 +97,11 @@ impl Clerk {
         let family = Family::of(from.ip());
         let room = Room { peers: max_peers(family), family: Some(family) };
         let (response, random) = (&mut self.response, &mut self.random);
+        let metrics = &self.shared.metrics;
+        self.announces += 1;
         match self.shared.desk.announce_into(response, request, from.ip(), room, self.now_s, random) {
             Ok(()) => {
-                self.tally.announces += 1;
+                metrics.announced(Protocol::Udp, request.event);
                 log::debug!(
                     "announce {} from {} port {} over UDP: {:?}, {} left, {} peers told",
                     request.info_hash,
@@ -119,7 +114,7 @@ impl Clerk {
                 encode_announced(transaction, &self.response, family, out);
             }
             Err(refusal) => {
-                self.tally.refused += 1;
+                metrics.failed(Protocol::Udp, refusal);
                 encode_error(transaction, &refusal.to_string(), out);
             }
         }
@@ -127,7 +122,7 @@ impl Clerk {
 
     /// Of the torrents named, at most as many as configured.
     fn scrape(&mut self, transaction: TransactionId, info_hashes: &[[u8; 20]], out: &mut Vec<u8>) {
-        self.tally.scrapes += 1;
+        self.shared.metrics.scraped(Protocol::Udp);
         let swarms = self.shared.desk.swarms();
         let hashes = info_hashes.iter().take(self.shared.max_scrape);
         let entries = hashes.map(|hash| swarms.scrape(&InfoHash::new(*hash), self.now_s));

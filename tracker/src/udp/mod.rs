@@ -117,7 +117,6 @@ fn work<S: Name>(socket: &UdpSocket, mut clerk: Clerk, stopping: &Shutdown) {
                 let answered = catch_unwind(AssertUnwindSafe(|| {
                     clerk.begin();
                     batch.answer(|packet, from, out| clerk.answer(packet, from, out));
-                    clerk.end();
                 }));
                 if answered.is_err() {
                     log::error!(
@@ -125,6 +124,7 @@ fn work<S: Name>(socket: &UdpSocket, mut clerk: Clerk, stopping: &Shutdown) {
                     );
                 }
                 batch.send(socket);
+                clerk.end();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {

@@ -13,7 +13,8 @@ use super::*;
 use crate::announce::Desk;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::shared::{Served, Shared};
+use crate::metrics::Metrics;
+use crate::shared::Shared;
 
 const VICTIM: &str = "192.0.2.1:53";
 
@@ -37,8 +38,9 @@ fn clerk() -> (Clerk, ConnectionIds, TempDir) {
         max_scrape: 74,
         full_scrape: false,
         max_torrent_len: 1,
-        served: Served::default(),
         health: std::sync::Arc::default(),
+        metrics_for: config.metrics,
+        metrics: Metrics::new(),
     };
     let ids = ConnectionIds::new().unwrap();
     (Clerk::new(Arc::new(shared), Arc::new(ids.clone())), ids, folder)
