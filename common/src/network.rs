@@ -46,6 +46,30 @@ impl Network {
         }
     }
 
+    /// Its first address.
+    pub const fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// Its last address.
+    pub fn last(&self) -> IpAddr {
+        match self.first {
+            IpAddr::V4(ip) => {
+                let rest = u32::MAX.checked_shr(self.prefix_bits.into()).unwrap_or(0);
+                Ipv4Addr::from_bits(ip.to_bits() | rest).into()
+            }
+            IpAddr::V6(ip) => {
+                let rest = u128::MAX.checked_shr(self.prefix_bits.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(ip.to_bits() | rest).into()
+            }
+        }
+    }
+
+    /// The bits that its addresses have in common.
+    pub const fn prefix_bits(&self) -> u8 {
+        self.prefix_bits
+    }
+
     /// Whether `address` is in it. An IPv4-mapped address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         Self::new(address.to_canonical(), self.prefix_bits) == Some(*self)
@@ -139,6 +163,18 @@ mod tests {
             let network: Network = network.parse().unwrap();
             assert_eq!(network.contains(address.parse().unwrap()), expected, "{network} {address}");
         }
+        for (network, first, last, bits) in [
+            ("0.0.0.0/0", "0.0.0.0", "255.255.255.255", 0),
+            ("10.64.0.0/10", "10.64.0.0", "10.127.255.255", 10),
+            ("::1", "::1", "::1", 128),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(
+                (network.first().to_string(), network.last().to_string()),
+                (first.into(), last.into())
+            );
+            assert_eq!(network.prefix_bits(), bits);
+        }
     }
 
     #[test]
@@ -157,6 +193,7 @@ mod tests {
             let b = IpAddr::from(Ipv6Addr::from_bits(b));
             prop_assume!(b.to_canonical() == b);
             prop_assert_eq!(network.contains(b), same);
+            prop_assert_eq!((network.first()..=network.last()).contains(&b), same);
             prop_assert_eq!(network.to_string().parse::<Network>(), Ok(network));
         }
     }

@@ -99,7 +99,7 @@ fn can_be_dialled(ip: IpAddr) -> bool {
 }
 
 /// Whether an address means something in a local network alone (RFC 1918, 3927, 4193, 4291, 6598).
-fn is_private(ip: IpAddr) -> bool {
+pub(crate) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();

@@ -10,6 +10,7 @@ use torrent_common::ids::InfoHash;
 
 use crate::access::{Access, AccessError};
 use crate::address::Addresses;
+use crate::near::Sites;
 use crate::swarm::pace::{Pace, PaceLimits};
 use crate::swarm::{Action, Full, Limits, Retired, Role, Swarms, Visit};
 
@@ -60,7 +61,7 @@ impl Desk {
             max_rate: config.max_announce_rate,
         });
         Self {
-            swarms: Swarms::new(pace, Limits::default(), random),
+            swarms: Swarms::new(pace, Limits::default(), random).with_sites(Sites::new(&config.sites)),
             addresses: Addresses::new(config),
             access: Access::open(),
             default_peers: config.default_peers.min(config.max_peers),

@@ -11,6 +11,7 @@ mod health;
 mod housekeeping;
 mod http;
 mod metrics;
+pub mod near;
 mod shared;
 pub mod snapshot;
 pub mod swarm;

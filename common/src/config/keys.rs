@@ -45,6 +45,7 @@ pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
     key("TRUSTED_NETWORKS", |c, v| v.networks(&mut c.trusted_networks)),
     key("TRUSTED_PROXIES", |c, v| v.networks(&mut c.trusted_proxies)),
     key("PUBLIC_ADDRESS", |c, v| v.addresses(&mut c.public_addresses)),
+    key("SITES", |c, v| v.sites(&mut c.sites)),
     key("ACCESS", |c, v| {
         let modes = [("open", AccessMode::Open), ("allow", AccessMode::Allow), ("deny", AccessMode::Deny)];
         v.one_of(&modes, &mut c.access)

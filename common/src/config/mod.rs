@@ -7,11 +7,13 @@ mod keys;
 pub mod ranges;
 mod read;
 mod schedule;
+mod sites;
 mod value;
 
 pub use error::{ConfigError, Problem};
 pub use ranges::parse_duration;
 pub use schedule::{Schedule, ScheduleError};
+pub use sites::{Site, SitesError, parse_sites};
 pub use value::is_tracker_url;
 
 use std::io;
@@ -118,6 +120,8 @@ pub struct TrackerConfig {
     pub trusted_proxies: Vec<Network>,
     /// PUBLIC_ADDRESS: where others reach peers of the tracker's own machine. Default auto (empty): as the system routes.
     pub public_addresses: Vec<IpAddr>,
+    /// SITES: networks whose peers are near each other. Default none.
+    pub sites: Vec<Site>,
     /// ACCESS: which torrents are tracked. Default open.
     pub access: AccessMode,
     /// ACCESS_FILE: the list of info-hashes for ACCESS.
@@ -244,6 +248,7 @@ impl Default for TrackerConfig {
             trusted_networks: Vec::new(),
             trusted_proxies: Vec::new(),
             public_addresses: Vec::new(),
+            sites: Vec::new(),
             access: AccessMode::Open,
             access_file: "tracker-data/access".into(),
             upload_token: None,

@@ -59,6 +59,7 @@ fn every_field_has_a_key() {
         TRUSTED_NETWORKS = 10.0.0.0/8, ::1
         TRUSTED_PROXIES = 192.0.2.1
         PUBLIC_ADDRESS = 203.0.113.1,2001:db8::1
+        SITES = lab: 10.1.0.0/16 2001:db8::/32, b: 192.0.2.7
         ACCESS = deny
         ACCESS_FILE = g
         UPLOAD_TOKEN = 0123456789abcdef
@@ -123,6 +124,7 @@ fn every_field_has_a_key() {
         trusted_networks: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
         trusted_proxies: vec!["192.0.2.1/32".parse().unwrap()],
         public_addresses: vec!["203.0.113.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        sites: parse_sites("lab: 10.1.0.0/16 2001:db8::/32, b: 192.0.2.7").unwrap(),
         access: AccessMode::Deny,
         access_file: "g".into(),
         upload_token: Secret::new("0123456789abcdef"),
@@ -249,6 +251,7 @@ fn bad_values_are_refused() {
         ("tracker", "MAX_PEERS", &["0", "2001"]),
         ("tracker", "ACCESS", &["", "closed"]),
         ("tracker", "TRUSTED_NETWORKS", &["", "host", "10.0.0.1/8", "10.0.0.0/8 11.0.0.0/8", "10.0.0.0/8,"]),
+        ("tracker", "SITES", &["", "lab", "lab:", "10.0.0.0/8", "a: none", "a: 10.0.0.0/8 # home"]),
         ("tracker", "PUBLIC_ADDRESS", &["host", "0.0.0.0", "127.0.0.1", "192.0.2.1, 192.0.2.2", "::1"]),
         ("tracker", "MAX_TORRENT_SIZE_KIB", &["0", "18446744073709551615"]),
         ("peer", "BLOCK_SIZE", &["0", "2048", "16383", "262144", "16 KiB"]),

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use super::CheckReads;
 use super::ranges::{Decimal, RATE_KIB, Whole, parse_duration};
 use super::schedule::{Schedule, ScheduleError};
+use super::sites::{Site, parse_sites};
 use crate::network::Network;
 use crate::secret::{MAX_SECRET_LEN, MIN_SECRET_LEN, Secret};
 
@@ -117,6 +118,20 @@ impl Value<'_> {
     /// Networks with commas between them, or `none`.
     pub fn networks(&self, to: &mut Vec<Network>) -> Outcome {
         *to = self.list("none", "none, or networks such as 10.0.0.0/8, 2001:db8::/32")?;
+        Ok(())
+    }
+
+    /// Sites with their networks, or `none`.
+    pub fn sites(&self, to: &mut Vec<Site>) -> Outcome {
+        *to = match self.text {
+            "none" => Vec::new(),
+            text => parse_sites(text).map_err(|error| {
+                format!(
+                    "none, or sites such as lab: 10.1.0.0/16 10.2.0.0/16, office: 192.168.7.0/24; {error}{}",
+                    self.comment_hint()
+                )
+            })?,
+        };
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! The swarms are spread over [`SHARDS`] locks by a keyed hash of the info-hash. A lock is held for one announce, or
 //! for one bounded step of a sweep: no announce waits for a sweep of everything. Time and randomness are arguments.
 
+mod choice;
 mod one;
 pub mod pace;
 mod table;
@@ -21,6 +22,7 @@ use torrent_common::announce::compact::Family;
 use torrent_common::announce::{AnnouncedPeer, ScrapeEntry, ScrapedTorrent};
 use torrent_common::ids::InfoHash;
 
+use crate::near::Sites;
 use one::{Asker, Packed, Swarm, Sweep};
 use pace::{Demand, Pace};
 use table::{Tick, is_past};
@@ -156,6 +158,7 @@ pub struct Swarms {
     /// Secret, random: hashes are keyed with it.
     key: u64,
     pace: Pace,
+    sites: Sites,
     ticks: Ticks,
     limits: Limits,
     swarms: AtomicUsize,
@@ -199,6 +202,7 @@ impl Swarms {
             key: random.u64(..),
             ticks: Ticks::new(pace.longest_lifetime_s()),
             pace,
+            sites: Sites::default(),
             limits,
             swarms: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
@@ -206,13 +210,18 @@ impl Swarms {
         }
     }
 
+    /// The same, but peers near the one who asks come first.
+    pub fn with_sites(self, sites: Sites) -> Self {
+        Self { sites, ..self }
+    }
+
     /// How soon peers announce again.
     pub const fn pace(&self) -> &Pace {
         &self.pace
     }
 
-    /// Takes note of an announce, and appends up to [`Visit::wanted`] other peers, chosen at random, to `peers`.
-    /// `now_s` is in seconds since any fixed moment.
+    /// Takes note of an announce, and appends up to [`Visit::wanted`] other peers to `peers`, chosen at random
+    /// but that near ones come first (see [`Swarms::with_sites`]). `now_s` is in seconds since any fixed moment.
     ///
     /// # Errors
     /// [`Full`]: nothing was noted.
@@ -256,9 +265,14 @@ impl Swarms {
         let counts = swarm.counts();
         self.count(before, counts);
         let asker = Asker { address, role: visit.role, family: visit.family };
-        swarm.sample(visit.wanted, &asker, now, random, |address| {
-            peers.push(AnnouncedPeer { address, peer_id: None });
-        });
+        let take = |address| peers.push(AnnouncedPeer { address, peer_id: None });
+        match self.sites.near(visit.address.ip()) {
+            Some(near) => {
+                let steady = &mut self.steady(&address, now_s);
+                choice::choose(swarm, visit.wanted, (&asker, &near), now, (random, steady), take);
+            }
+            None => swarm.sample(visit.wanted, &asker, now, random, take),
+        }
         Ok(Visited { counts, interval_s })
     }
 
@@ -444,6 +458,15 @@ impl Swarms {
     fn term(&self, swarm: &Swarm, now: Tick, random: &mut fastrand::Rng) -> (u32, Tick) {
         let interval_s = self.pace.interval_s(self.ticks.seconds(swarm.quiet(now)), random);
         (interval_s, now.wrapping_add(self.ticks.span(Pace::lifetime_s(interval_s))))
+    }
+
+    /// Randomness that is the same for a while, to choose who is told to a peer again.
+    fn steady(&self, peer: &Packed, now_s: u32) -> fastrand::Rng {
+        let bytes: &[u8] = match peer {
+            Packed::V4(bytes) => bytes,
+            Packed::V6(bytes) => bytes,
+        };
+        fastrand::Rng::with_seed(table::hash(bytes, self.key ^ u64::from(now_s / choice::STEADY_S)))
     }
 
     fn sweep_if_small(&self, swarm: &mut Swarm, now: Tick) {

@@ -1,6 +1,7 @@
 //! One swarm: its seeders, leechers and partial seeds of both address families.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 
 use torrent_common::announce::{ScrapeEntry, compact};
 
@@ -76,11 +77,28 @@ impl Packed {
         }
     }
 
+    const fn family(&self) -> compact::Family {
+        match self {
+            Self::V4(_) => compact::Family::V4,
+            Self::V6(_) => compact::Family::V6,
+        }
+    }
+
     #[cfg(test)]
     fn get(&self) -> SocketAddr {
         match self {
             Self::V4(bytes) => unpack_v4(bytes),
             Self::V6(bytes) => unpack_v6(bytes),
+        }
+    }
+}
+
+impl Asker {
+    /// Its address in either family.
+    const fn split(&self) -> (Option<&Address<6>>, Option<&Address<18>>) {
+        match &self.address {
+            Packed::V4(address) => (Some(address), None),
+            Packed::V6(address) => (None, Some(address)),
         }
     }
 }
@@ -231,22 +249,9 @@ impl Swarm {
         random: &mut fastrand::Rng,
         mut take: impl FnMut(SocketAddr),
     ) {
-        let (except4, except6) = match &asker.address {
-            Packed::V4(address) => (Some(address), None),
-            Packed::V6(address) => (None, Some(address)),
-        };
-        // Others of one table, the asker not counted. Who needs nothing gets those alone who do.
-        let others = |len: Option<u32>, role: Role, of_v6: bool| {
-            let own = role == asker.role && of_v6 == matches!(asker.address, Packed::V6(_));
-            let is_of_use = asker.role == Role::Leecher || role == Role::Leecher;
-            let is_reached = match asker.family {
-                None => true,
-                Some(family) => of_v6 == (family == compact::Family::V6),
-            };
-            if is_of_use && is_reached { len.unwrap_or(0).saturating_sub(own.into()) } else { 0 }
-        };
-        let [s4, l4, p4] = Role::ALL.map(|role| others(self.table4(role).map(Table::len), role, false));
-        let [s6, l6, p6] = Role::ALL.map(|role| others(self.table6(role).map(Table::len), role, true));
+        let (except4, except6) = asker.split();
+        let [s4, l4, p4] = Role::ALL.map(|role| self.others(role, compact::Family::V4, asker));
+        let [s6, l6, p6] = Role::ALL.map(|role| self.others(role, compact::Family::V6, asker));
         let [s4, l4, p4, s6, l6, p6] = shares([s4, l4, p4, s6, l6, p6], wanted, random);
         for (role, share) in Role::ALL.into_iter().zip([s4, l4, p4]) {
             if let Some(table) = self.table4(role) {
@@ -260,12 +265,73 @@ impl Swarm {
         }
     }
 
+    /// Peers of one role and family that are of use to the asker, who is not counted: who needs nothing gets those alone
+    /// who do.
+    fn others(&self, role: Role, family: compact::Family, asker: &Asker) -> u32 {
+        let len = match family {
+            compact::Family::V4 => self.table4(role).map(Table::len),
+            compact::Family::V6 => self.table6(role).map(Table::len),
+        };
+        let own = role == asker.role && family == asker.address.family();
+        let is_of_use = asker.role == Role::Leecher || role == Role::Leecher;
+        let is_reached = asker.family.is_none_or(|only| only == family);
+        if is_of_use && is_reached { len.unwrap_or(0).saturating_sub(own.into()) } else { 0 }
+    }
+
+    /// The same of both families.
+    pub(super) fn others_of(&self, role: Role, asker: &Asker) -> u32 {
+        self.others(role, compact::Family::V4, asker) + self.others(role, compact::Family::V6, asker)
+    }
+
+    /// Shows different peers of one role that are of use to the asker, never itself, until `see` breaks off or about
+    /// `budget` slots were looked at: in an order as random as that of a sample, which they are if `see` takes all.
+    pub(super) fn visit(
+        &self,
+        role: Role,
+        asker: &Asker,
+        budget: usize,
+        now: Tick,
+        random: &mut fastrand::Rng,
+        mut see: impl FnMut(SocketAddr) -> ControlFlow<()>,
+    ) {
+        let (except4, except6) = asker.split();
+        let (four, six) =
+            (self.others(role, compact::Family::V4, asker), self.others(role, compact::Family::V6, asker));
+        if four + six == 0 {
+            return;
+        }
+        // Either family may come first, so that it is not always the other one in which `see` breaks off.
+        let six_first = random.u32(..four + six) < six;
+        for of_six in [six_first, !six_first] {
+            let flow = match (of_six, self.table4(role), self.table6(role)) {
+                (false, Some(table), _) if four > 0 => {
+                    table.visit(budget, now, random, |address| match except4 {
+                        Some(own) if own == address => ControlFlow::Continue(()),
+                        _ => see(unpack_v4(address)),
+                    })
+                }
+                (true, _, Some(table)) if six > 0 => {
+                    table.visit(budget, now, random, |address| match except6 {
+                        Some(own) if own == address => ControlFlow::Continue(()),
+                        _ => see(unpack_v6(address)),
+                    })
+                }
+                _ => ControlFlow::Continue(()),
+            };
+            if flow.is_break() {
+                return;
+            }
+        }
+    }
+
     /// Slots of all tables: what a whole sweep looks at.
     pub(super) fn slot_count(&self) -> usize {
-        let slots = |role| {
-            self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
-        };
-        Role::ALL.into_iter().map(slots).sum()
+        Role::ALL.into_iter().map(|role| self.slots_of(role)).sum()
+    }
+
+    /// Slots of one role's tables: what a whole visit looks at.
+    pub(super) fn slots_of(&self, role: Role) -> usize {
+        self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
     }
 
     /// Whether every slot has been swept at this tick.
@@ -315,7 +381,11 @@ impl Swarm {
 }
 
 /// How many to take of each table: all if `wanted` is enough for all, else in proportion, rounded at random.
-fn shares<const N: usize>(sizes: [u32; N], wanted: usize, random: &mut fastrand::Rng) -> [usize; N] {
+pub(super) fn shares<const N: usize>(
+    sizes: [u32; N],
+    wanted: usize,
+    random: &mut fastrand::Rng,
+) -> [usize; N] {
     let mut total: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
     let mut left = wanted as u64;
     sizes.map(|size| {

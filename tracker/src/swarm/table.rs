@@ -4,6 +4,8 @@
 //! It grows by a quarter when it is 7/8 full and shrinks when it is nearly empty, so an IPv4 peer costs 9 to 12 bytes
 //! in all but the smallest tables.
 
+use std::ops::ControlFlow;
+
 /// A moment: ticks of the store's clock, which wrap around. See [`super::Ticks`].
 pub(super) type Tick = u16;
 
@@ -101,9 +103,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// Gives `wanted` different peers whose time is not over to `take` (fewer if there are not so many), never
-    /// `except`. Looks at a number of slots in proportion to `wanted`, not to the size of the table: at one run of slots
-    /// after the other, by a random stride that reaches each once. The runs are counted from a random slot on, so that
-    /// none is the last, shorter one more often than others; single slots instead of runs cost a look into memory each.
+    /// `except`. Looks at a number of slots in proportion to `wanted`, not to the size of the table: see [`Table::visit`].
     pub(super) fn sample(
         &self,
         wanted: usize,
@@ -112,27 +112,45 @@ impl<const N: usize> Table<N> {
         random: &mut fastrand::Rng,
         mut take: impl FnMut(&Address<N>),
     ) {
-        let count = self.slots.len();
-        if wanted == 0 || count == 0 {
+        let mut left = wanted;
+        if left == 0 {
             return;
+        }
+        let _ = self.visit(usize::MAX, now, random, |address| {
+            if except != Some(address) {
+                take(address);
+                left -= 1;
+            }
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
+
+    /// Shows different peers whose time is not over, until `see` breaks off or about `budget` slots were looked at: one
+    /// run of slots after the other, by a random stride that reaches each once. The runs are counted from a random slot on,
+    /// so that none is the last, shorter one more often than others; single slots instead of runs cost a look into memory
+    /// each.
+    pub(super) fn visit(
+        &self,
+        budget: usize,
+        now: Tick,
+        random: &mut fastrand::Rng,
+        mut see: impl FnMut(&Address<N>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let count = self.slots.len();
+        if count == 0 {
+            return ControlFlow::Continue(());
         }
         let runs = count.div_ceil(RUN);
         let (first, stride) = (random.usize(..count), coprime_stride(runs, random));
         let mut run = random.usize(..runs);
-        let mut left = wanted;
-        for _ in 0..runs {
+        for _ in 0..runs.min(budget.div_ceil(RUN)) {
             for at in run * RUN..((run + 1) * RUN).min(count) {
                 let at = if first + at < count { first + at } else { first + at - count };
                 if let Some(slot) = self.slots.get(at)
                     && !slot.is_free()
                     && !is_past(Tick::from_le_bytes(slot.until), now)
-                    && except != Some(&slot.address)
                 {
-                    take(&slot.address);
-                    left -= 1;
-                    if left == 0 {
-                        return;
-                    }
+                    see(&slot.address)?;
                 }
             }
             run += stride;
@@ -140,6 +158,7 @@ impl<const N: usize> Table<N> {
                 run -= runs;
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// Every peer, with the tick until which it is remembered.
