@@ -9,17 +9,21 @@ use torrent_common::announce::http::{
 
 use super::answer::Answer;
 use super::full_scrape::FullScrape;
+use super::pen::Pen;
+use crate::announce::Room;
 use crate::metrics::labels::{Failure, Protocol};
 use crate::shared::Shared;
 
 /// GET /announce. A refusal has status 200: clients look for the failure reason only then.
-pub(super) fn announce(shared: &Shared, query: &str, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
+pub(super) fn announce(shared: &Shared, query: &str, from: IpAddr, pen: &mut Pen) -> Answer {
     let request = match parse_announce_query(query) {
         Ok(request) => request,
         Err(error) => return refused(shared, Failure::Malformed, &error.to_string()),
     };
-    match shared.desk.announce(&request, from, shared.clock.now_s(), random) {
-        Ok(response) => {
+    let now_s = shared.clock.now_s();
+    let Pen { response, random, .. } = pen;
+    match shared.desk.announce_into(response, &request, from, Room::ANY, now_s, random) {
+        Ok(()) => {
             shared.metrics.announced(Protocol::Http, request.event);
             log::debug!(
                 "announce {} from {from} port {}: {:?}, {} left, {} peers told",
@@ -27,10 +31,10 @@ pub(super) fn announce(shared: &Shared, query: &str, from: IpAddr, random: &mut 
                 request.port,
                 request.event,
                 request.left,
-                response.peers.len()
+                pen.response.peers.len()
             );
-            let mut body = Vec::with_capacity(128 + 6 * response.peers.len());
-            encode_response(&response, request.compact, request.no_peer_id, &mut body);
+            let mut body = pen.paper();
+            encode_response(&pen.response, request.compact, request.no_peer_id, &mut body);
             Answer::bencode(200, body)
         }
         Err(refusal) => refused(shared, refusal, &refusal.to_string()),

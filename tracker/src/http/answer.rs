@@ -153,6 +153,11 @@ impl Answer {
         }
     }
 
+    /// Whether it is bencode, with status 200, and all in its body: see [`super::pen`].
+    pub(super) fn is_plain(&self) -> bool {
+        self.status == 200 && self.kind == Kind::Bencode && self.scrape.is_none()
+    }
+
     /// Sends it. What is left of the request's body is read and thrown away, which can take as long as the client
     /// likes: see [`super::guard`].
     pub(super) fn send(mut self, request: Request) -> io::Result<()> {

@@ -143,6 +143,11 @@ impl Guard {
         }
     }
 
+    /// Whether connections can be shut down from outside: an answer then waits for no longer than [`SEND_TIMEOUT`].
+    pub(super) const fn can_hang_up(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Shuts a connection down both ways; false if it was not found.
     pub(super) fn hang_up(&self, from: SocketAddr) -> bool {
         self.connection(from).is_some_and(|stream| stream.shutdown(Shutdown::Both).is_ok())

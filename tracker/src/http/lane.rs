@@ -13,6 +13,7 @@ use torrent_common::worker::Worker;
 use super::answer::Answer;
 use super::body::{Body, BodyError};
 use super::pages::{self, Site, Visit};
+use super::pen::Pen;
 use super::routes::{Route, route_of};
 use super::upload::Refused;
 use super::{Inner, bearer, forwarded, origin, upload};
@@ -124,25 +125,25 @@ fn finish(workers: &[Worker]) -> bool {
 }
 
 fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
-    let mut random = fastrand::Rng::new();
+    let mut pen = Pen::new();
     loop {
         select! {
             recv(stopped) -> _ => return,
             recv(jobs) -> job => {
                 let Ok(Job { request, from }) = job else { return };
-                inner.contain(|| serve(inner, request, from, &mut random));
-                inner.go_on(from, &mut random);
+                inner.contain(|| serve(inner, request, from, &mut pen));
+                inner.go_on(from, &mut pen);
             }
         }
     }
 }
 
 /// Answers a request, with or without a body.
-fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
+fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
     let body = Body::of(&request);
     let found = route_of(&request);
     if body == Body::None {
-        let answer = inner.answer(&request, found, from.ip(), random);
+        let answer = inner.answer(&request, found, from.ip(), pen);
         let _watch = (answer.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
         return inner.send(answer, found, request, from);
     }
@@ -167,8 +168,8 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, random: &mut fas
     let answer = match (found, refused) {
         (Route::FilledForm, refused) => publish_form(inner, &request, from, &bytes, refused),
         (_, Some(Refused { status, reason })) => Answer::failure(status, &reason),
-        (Route::Upload, None) => publish(inner, &request, from, &bytes, random),
-        (_, None) => inner.answer(&request, found, from.ip(), random),
+        (Route::Upload, None) => publish(inner, &request, from, &bytes, &mut pen.random),
+        (_, None) => inner.answer(&request, found, from.ip(), pen),
     };
     inner.send(answer, found, request, from);
 }

@@ -19,8 +19,10 @@ mod lane;
 mod multipart;
 mod origin;
 mod pages;
+mod pen;
 mod quota;
 mod routes;
+mod source;
 mod torrents;
 mod turns;
 mod upload;
@@ -46,9 +48,11 @@ use answer::Answer;
 use body::Body;
 use guard::Guard;
 use lane::{Lane, Lanes};
+use pen::Pen;
 pub(crate) use quota::Quota;
 pub(crate) use routes::Route;
 use routes::{Target, route_of};
+use source::{BATCH, Source};
 use turns::{Turn, Turns};
 
 /// Connections that the system holds until they are accepted.
@@ -90,13 +94,6 @@ struct Inner {
 struct Generation {
     server: Arc<Source>,
     workers: Vec<Worker>,
-}
-
-/// Where requests come from.
-struct Source {
-    server: Server,
-    /// Held from taking a request until its place in its connection's line is known.
-    order: Mutex<()>,
 }
 
 /// Listens. The options set here are inherited by every connection.
@@ -173,7 +170,7 @@ impl Inner {
     fn renew(self: &Arc<Self>) -> io::Result<()> {
         let server = Server::from_listener(self.listener.try_clone()?, None)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let server = Arc::new(Source { server, order: Mutex::default() });
+        let server = Arc::new(Source::new(server));
         let workers = (0..self.workers).map(|n| {
             let (inner, server) = (Arc::clone(self), Arc::clone(&server));
             Worker::spawn(format!("http-{n}"), move || inner.work(&server))
@@ -190,41 +187,58 @@ impl Inner {
     }
 
     fn work(&self, source: &Source) {
-        let mut random = fastrand::Rng::new();
-        loop {
-            let order = source.order.lock().unwrap_or_else(PoisonError::into_inner);
-            match source.server.recv() {
-                Ok(request) => {
-                    let Some(from) = request.remote_addr().copied() else { continue };
-                    let turn = self.turns.arrive(from, request);
-                    drop(order);
-                    match turn {
-                        Turn::Now(request) => self.serve(request, from, &mut random),
-                        Turn::Later => {}
-                        Turn::TooMany => {
-                            if self.guard.hang_up(from) {
-                                self.turns.cut(&from);
-                                self.shared.metrics.closed(Closed::Pipelined);
-                            }
-                        }
+        let mut pen = Pen::new();
+        let (mut requests, mut ready) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        while let Some(post) = source.post() {
+            loop {
+                match post.take(&mut requests) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => {
+                        log::error!("connections are not accepted any more: {error}");
+                        self.guard.accept_ended();
                     }
                 }
-                // The way tiny_http ends a wait on demand.
-                Err(error) if error.kind() == io::ErrorKind::Other => return,
-                Err(error) => {
-                    log::error!("connections are not accepted any more: {error}");
-                    self.guard.accept_ended();
+                let is_enough_for_two = requests.len() == BATCH || !self.guard.can_hang_up();
+                ready.extend(requests.drain(..).filter_map(|request| self.line_up(request)));
+                if is_enough_for_two {
+                    break;
+                }
+                self.serve_all(&mut ready, &mut pen);
+            }
+            drop(post);
+            self.serve_all(&mut ready, &mut pen);
+        }
+    }
+
+    /// Finds the place of a request in its connection's line. Gives it back if its turn is now.
+    fn line_up(&self, request: Request) -> Option<(Request, SocketAddr)> {
+        let from = request.remote_addr().copied()?;
+        match self.turns.arrive(from, request) {
+            Turn::Now(request) => return Some((request, from)),
+            Turn::Later => {}
+            Turn::TooMany => {
+                if self.guard.hang_up(from) {
+                    self.turns.cut(&from);
+                    self.shared.metrics.closed(Closed::Pipelined);
                 }
             }
+        }
+        None
+    }
+
+    fn serve_all(&self, ready: &mut Vec<(Request, SocketAddr)>, pen: &mut Pen) {
+        for (request, from) in ready.drain(..) {
+            self.serve(request, from, pen);
         }
     }
 
     /// Answers a request whose turn it is, then those that wait behind it, until one goes to a lane.
-    fn serve(&self, request: Request, from: SocketAddr, random: &mut fastrand::Rng) {
+    fn serve(&self, request: Request, from: SocketAddr, pen: &mut Pen) {
         let mut next = Some(request);
         while let Some(request) = next {
             let mut is_answered = true;
-            self.contain(|| is_answered = self.dispatch(request, from, random));
+            self.contain(|| is_answered = self.dispatch(request, from, pen));
             if !is_answered {
                 return;
             }
@@ -233,14 +247,14 @@ impl Inner {
     }
 
     /// A lane has answered a request of this connection: goes on with the next.
-    fn go_on(&self, from: SocketAddr, random: &mut fastrand::Rng) {
+    fn go_on(&self, from: SocketAddr, pen: &mut Pen) {
         if let Some(next) = self.turns.finish(&from) {
-            self.serve(next, from, random);
+            self.serve(next, from, pen);
         }
     }
 
     /// Answers a request, or hands it to a lane: then the answer is false.
-    fn dispatch(&self, request: Request, from: SocketAddr, random: &mut fastrand::Rng) -> bool {
+    fn dispatch(&self, request: Request, from: SocketAddr, pen: &mut Pen) -> bool {
         let body = Body::of(&request);
         if matches!(body, Body::Malformed(_)) {
             // Where this request ends is anybody's guess: nothing more is read or written.
@@ -258,8 +272,13 @@ impl Inner {
         let lane = match body {
             Body::None if !takes_long => {
                 let began = Instant::now();
-                let answer = self.answer(&request, found, from.ip(), random);
-                self.send(answer, found, request, from);
+                let answer = self.answer(&request, found, from.ip(), pen);
+                if answer.is_plain() {
+                    self.shared.metrics.answered(found, answer.status);
+                    self.sent(pen.send(answer.body, request), from);
+                } else {
+                    self.send(answer, found, request, from);
+                }
                 if found == Route::Announce {
                     self.shared.metrics.took(labels::Protocol::Http, 1, began.elapsed());
                 }
@@ -282,7 +301,7 @@ impl Inner {
     }
 
     /// The answer to a request whose body does not matter.
-    fn answer(&self, request: &Request, found: Route, from: IpAddr, random: &mut fastrand::Rng) -> Answer {
+    fn answer(&self, request: &Request, found: Route, from: IpAddr, pen: &mut Pen) -> Answer {
         let query = Target::new(request.url()).query;
         match found {
             Route::Announce => match forwarded::client(request, from, &self.shared.trusted_proxies) {
@@ -290,7 +309,7 @@ impl Inner {
                 Ok(from) if self.shared.desk.addresses().may_claim(from) && origin::is_foreign(request) => {
                     announces::refused(&self.shared, Failure::WebPage, "web pages do not announce")
                 }
-                Ok(from) => announces::announce(&self.shared, query, from, random),
+                Ok(from) => announces::announce(&self.shared, query, from, pen),
                 Err(error) => announces::refused(&self.shared, Failure::Proxy, &error.to_string()),
             },
             Route::Scrape => announces::scrape(&self.shared, query),
@@ -339,7 +358,7 @@ impl Inner {
         }
     }
 
-    /// Sends an answer. Who did not read in time is cut off, so that no other worker waits for the same.
+    /// Sends an answer.
     fn send(&self, answer: Answer, route: Route, request: Request, from: SocketAddr) {
         self.shared.metrics.answered(route, answer.status);
         let answer = match answer.problem() {
@@ -350,7 +369,12 @@ impl Inner {
             }
             _ => answer,
         };
-        if let Err(error) = answer.send(request) {
+        self.sent(answer.send(request), from);
+    }
+
+    /// Who did not read an answer in time is cut off, so that no other worker waits for the same.
+    fn sent(&self, sent: io::Result<()>, from: SocketAddr) {
+        if let Err(error) = sent {
             log::debug!("no answer to {from}: {error}");
             if self.guard.hang_up(from) {
                 self.shared.metrics.closed(Closed::Unread);
@@ -361,7 +385,7 @@ impl Inner {
 
 impl Generation {
     fn stop(self) {
-        self.workers.iter().for_each(|_| self.server.server.unblock());
+        self.server.end();
         self.workers.into_iter().for_each(Worker::join);
         // Ends the accept thread, by a connection to itself.
         drop(self.server);
