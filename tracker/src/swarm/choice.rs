@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use super::Role;
-use super::one::{Asker, Swarm, shares};
+use super::one::{Asker, shares};
 use super::table::Tick;
 use crate::near::{Mix, Near};
 
@@ -36,46 +36,66 @@ const FAR_SLOTS: usize = 512;
 /// Slots of one role looked at in any case, however few of a swarm have it.
 const ROLE_SLOTS: usize = 128;
 
+/// A swarm, as far as a choice needs to know it.
+pub(super) trait Population {
+    /// How many peers of a role are of use to the asker, itself not counted.
+    fn others_of(&self, role: Role, asker: &Asker) -> u32;
+
+    /// Slots that a whole visit of a role looks at.
+    fn slots_of(&self, role: Role) -> usize;
+
+    /// Shows different peers of one role that are of use to the asker, never itself, until `see` breaks off or about
+    /// `budget` slots were looked at: in an order as random as that of a sample, which they are if `see` takes all.
+    fn visit(
+        &self,
+        role: Role,
+        asker: &Asker,
+        budget: usize,
+        now: Tick,
+        random: &mut fastrand::Rng,
+        see: impl FnMut(SocketAddr) -> ControlFlow<()>,
+    );
+}
+
 /// A choice under way.
-struct Choice<'a> {
-    swarm: &'a Swarm,
+struct Choice<'a, P> {
+    swarm: &'a P,
     asker: &'a Asker,
     near: &'a Near<'a>,
     now: Tick,
 }
 
-/// Appends up to `wanted` peers by `take`, near ones first. Without near ones, and where all are to be told, as
-/// [`Swarm::sample`]. `steady` chooses the far ones.
+/// Up to `wanted` peers, near ones first. `None` if there are no near ones, or all are to be told: then a sample of all is
+/// what the asker gets. `steady` chooses the far ones.
 pub(super) fn choose(
-    swarm: &Swarm,
+    swarm: &impl Population,
     wanted: usize,
     (asker, near): (&Asker, &Near<'_>),
     now: Tick,
     (random, steady): (&mut fastrand::Rng, &mut fastrand::Rng),
-    mut take: impl FnMut(SocketAddr),
-) {
+) -> Option<Vec<SocketAddr>> {
     let choice = Choice { swarm, asker, near, now };
     let others = Role::ALL.map(|role| swarm.others_of(role, asker));
     let all = others.iter().map(|&count| count as usize).sum::<usize>();
-    let is_too_large = near.mix.small_only && swarm.slot_count() > near.mix.slots;
+    let is_too_large = near.mix.small_only && choice.slot_count() > near.mix.slots;
     if wanted == 0 || is_too_large || all <= wanted.min(near.mix.least) {
-        return swarm.sample(wanted, asker, now, random, take);
+        return None;
     }
     let found = Role::ALL.map(|role| choice.near_ones(role, wanted, random));
-    let [seeders, ..] = &found;
     let near_count = found.iter().map(Vec::len).sum::<usize>();
     if near_count == 0 {
-        return swarm.sample(wanted, asker, now, random, take);
+        return None;
     }
-    let wants_seeders = asker.role == Role::Leecher && seeders.is_empty();
+    let [seeders, ..] = &found;
     let [seeder_count, ..] = others;
+    let wants_seeders = asker.role == Role::Leecher && seeders.is_empty();
     let far_seeders = if wants_seeders { SEEDERS.min(wanted / 2).min(seeder_count as usize) } else { 0 };
     let far_count = far_count(&near.mix, wanted, near_count + far_seeders, steady);
     let far = choice.far_ones(far_seeders, far_count, &found, others, steady);
     let near_counts = found.each_ref().map(|ones| count_of(ones));
     let near_shares = near_shares(near_counts, wanted.saturating_sub(far.len()), random);
     let told_near = found.iter().zip(near_shares).flat_map(|(of_role, share)| of_role.iter().take(share));
-    told_near.chain(&far).copied().for_each(&mut take);
+    Some(told_near.chain(&far).copied().collect())
 }
 
 /// How many are told at random besides `others`, near ones and seeders.
@@ -99,7 +119,7 @@ fn near_shares(
     [first + more, leechers, partial]
 }
 
-impl Choice<'_> {
+impl<P: Population> Choice<'_, P> {
     /// Up to `most` near ones of a role.
     fn near_ones(&self, role: Role, most: usize, random: &mut fastrand::Rng) -> Vec<SocketAddr> {
         let mut found = Vec::new();
@@ -150,9 +170,13 @@ impl Choice<'_> {
         });
     }
 
+    fn slot_count(&self) -> usize {
+        Role::ALL.into_iter().map(|role| self.swarm.slots_of(role)).sum()
+    }
+
     /// Slots to look at for near ones of a role: in a large swarm, as many as fall to it.
     fn slots_for(&self, role: Role) -> usize {
-        let (of_role, all) = (self.swarm.slots_of(role), self.swarm.slot_count());
+        let (of_role, all) = (self.swarm.slots_of(role), self.slot_count());
         (self.near.mix.slots.saturating_mul(of_role) / all.max(1)).max(ROLE_SLOTS)
     }
 }

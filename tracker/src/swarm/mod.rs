@@ -265,13 +265,14 @@ impl Swarms {
         let counts = swarm.counts();
         self.count(before, counts);
         let asker = Asker { address, role: visit.role, family: visit.family };
-        let take = |address| peers.push(AnnouncedPeer { address, peer_id: None });
-        match self.sites.near(visit.address.ip()) {
-            Some(near) => {
-                let steady = &mut self.steady(&address, now_s);
-                choice::choose(swarm, visit.wanted, (&asker, &near), now, (random, steady), take);
-            }
-            None => swarm.sample(visit.wanted, &asker, now, random, take),
+        let mut take = |address| peers.push(AnnouncedPeer { address, peer_id: None });
+        let chosen = self.sites.near(visit.address.ip()).and_then(|near| {
+            let steady = &mut self.steady(&address, now_s);
+            choice::choose(&*swarm, visit.wanted, (&asker, &near), now, (random, steady))
+        });
+        match chosen {
+            Some(chosen) => chosen.into_iter().for_each(take),
+            None => swarm.sample(visit.wanted, &asker, now, random, &mut take),
         }
         Ok(Visited { counts, interval_s })
     }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use torrent_common::announce::{ScrapeEntry, compact};
 
 use super::Role;
+use super::choice::Population;
 use super::pace::FEW_PEERS;
 use super::table::{Address, Table, Tick, is_past};
 
@@ -278,60 +279,9 @@ impl Swarm {
         if is_of_use && is_reached { len.unwrap_or(0).saturating_sub(own.into()) } else { 0 }
     }
 
-    /// The same of both families.
-    pub(super) fn others_of(&self, role: Role, asker: &Asker) -> u32 {
-        self.others(role, compact::Family::V4, asker) + self.others(role, compact::Family::V6, asker)
-    }
-
-    /// Shows different peers of one role that are of use to the asker, never itself, until `see` breaks off or about
-    /// `budget` slots were looked at: in an order as random as that of a sample, which they are if `see` takes all.
-    pub(super) fn visit(
-        &self,
-        role: Role,
-        asker: &Asker,
-        budget: usize,
-        now: Tick,
-        random: &mut fastrand::Rng,
-        mut see: impl FnMut(SocketAddr) -> ControlFlow<()>,
-    ) {
-        let (except4, except6) = asker.split();
-        let (four, six) =
-            (self.others(role, compact::Family::V4, asker), self.others(role, compact::Family::V6, asker));
-        if four + six == 0 {
-            return;
-        }
-        // Either family may come first, so that it is not always the other one in which `see` breaks off.
-        let six_first = random.u32(..four + six) < six;
-        for of_six in [six_first, !six_first] {
-            let flow = match (of_six, self.table4(role), self.table6(role)) {
-                (false, Some(table), _) if four > 0 => {
-                    table.visit(budget, now, random, |address| match except4 {
-                        Some(own) if own == address => ControlFlow::Continue(()),
-                        _ => see(unpack_v4(address)),
-                    })
-                }
-                (true, _, Some(table)) if six > 0 => {
-                    table.visit(budget, now, random, |address| match except6 {
-                        Some(own) if own == address => ControlFlow::Continue(()),
-                        _ => see(unpack_v6(address)),
-                    })
-                }
-                _ => ControlFlow::Continue(()),
-            };
-            if flow.is_break() {
-                return;
-            }
-        }
-    }
-
     /// Slots of all tables: what a whole sweep looks at.
     pub(super) fn slot_count(&self) -> usize {
         Role::ALL.into_iter().map(|role| self.slots_of(role)).sum()
-    }
-
-    /// Slots of one role's tables: what a whole visit looks at.
-    pub(super) fn slots_of(&self, role: Role) -> usize {
-        self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
     }
 
     /// Whether every slot has been swept at this tick.
@@ -377,6 +327,55 @@ impl Swarm {
         let v6 = Role::ALL.into_iter().filter_map(move |role| Some((role, self.table6(role)?)));
         let v4 = v4.flat_map(|(role, table)| table.iter().map(move |(a, until)| (unpack_v4(a), role, until)));
         v4.chain(v6.flat_map(|(role, table)| table.iter().map(move |(a, until)| (unpack_v6(a), role, until))))
+    }
+}
+
+impl Population for Swarm {
+    fn others_of(&self, role: Role, asker: &Asker) -> u32 {
+        self.others(role, compact::Family::V4, asker) + self.others(role, compact::Family::V6, asker)
+    }
+
+    fn slots_of(&self, role: Role) -> usize {
+        self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
+    }
+
+    fn visit(
+        &self,
+        role: Role,
+        asker: &Asker,
+        budget: usize,
+        now: Tick,
+        random: &mut fastrand::Rng,
+        mut see: impl FnMut(SocketAddr) -> ControlFlow<()>,
+    ) {
+        let (except4, except6) = asker.split();
+        let (four, six) =
+            (self.others(role, compact::Family::V4, asker), self.others(role, compact::Family::V6, asker));
+        if four + six == 0 {
+            return;
+        }
+        // Either family may come first, so that it is not always the other one in which `see` breaks off.
+        let six_first = random.u32(..four + six) < six;
+        for of_six in [six_first, !six_first] {
+            let flow = match (of_six, self.table4(role), self.table6(role)) {
+                (false, Some(table), _) if four > 0 => {
+                    table.visit(budget, now, random, |address| match except4 {
+                        Some(own) if own == address => ControlFlow::Continue(()),
+                        _ => see(unpack_v4(address)),
+                    })
+                }
+                (true, _, Some(table)) if six > 0 => {
+                    table.visit(budget, now, random, |address| match except6 {
+                        Some(own) if own == address => ControlFlow::Continue(()),
+                        _ => see(unpack_v6(address)),
+                    })
+                }
+                _ => ControlFlow::Continue(()),
+            };
+            if flow.is_break() {
+                return;
+            }
+        }
     }
 }
 
