@@ -63,7 +63,7 @@ impl Plan {
         match self {
             Self::Nothing | Self::PublicAlone => (public, true),
             Self::PrivateAlone => (Ipv4Addr::new(10, d, c, b), true),
-            Self::Site(part) if scattered(n) % part == 0 => (Ipv4Addr::new(10, b, c, d), true),
+            Self::Site(part) if scattered(n).is_multiple_of(part) => (Ipv4Addr::new(10, b, c, d), true),
             Self::Site(_) => (public, false),
             Self::OneSite => (Ipv4Addr::new(10, b, c, d), true),
         }
@@ -81,7 +81,7 @@ fn announce<const SIZE: u32>(bencher: Bencher<'_, '_>, plan: Plan) {
         let [a, b, c, d] = (n / SIZE).to_be_bytes();
         info_hash[..4].copy_from_slice(&[a, b, c, d]);
         let (ip, is_measured) = plan.address(n);
-        let role = if n % 5 == 0 { Role::Seeder } else { Role::Leecher };
+        let role = if n.is_multiple_of(5) { Role::Seeder } else { Role::Leecher };
         let visit = Visit {
             info_hash: InfoHash::new(info_hash),
             address: (ip, 6881).into(),
