@@ -7,13 +7,17 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use torrent_common::config::{AccessMode, TrackerConfig};
 use torrent_common::ids::InfoHash;
 
-/// The longest list read, in bytes: 1.6 million info-hashes, which take 32 MB in memory.
+/// The longest list read, in bytes: 1.6 million info-hashes, which take 32 MB in memory, twice while they are read again.
 const MAX_FILE_LEN: u64 = 64 << 20;
+/// Bytes of a line.
+const LINE_LEN: u64 = 41;
+/// What some editors write before the text (UTF-8).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +48,7 @@ pub struct Access {
     mode: AccessMode,
     path: PathBuf,
     /// Sorted.
-    list: RwLock<Arc<[InfoHash]>>,
+    list: RwLock<Vec<InfoHash>>,
 }
 
 impl Access {
@@ -73,14 +77,14 @@ impl Access {
         }
         let list = read(&self.path)?;
         let count = list.len();
-        *self.list.write().unwrap_or_else(PoisonError::into_inner) = list.into();
+        *self.list.write().unwrap_or_else(PoisonError::into_inner) = list;
         Ok(Some(count))
     }
 
     /// Whether a torrent is tracked.
     pub fn permits(&self, info_hash: &InfoHash) -> bool {
         let listed = || {
-            let list = Arc::clone(&self.list.read().unwrap_or_else(PoisonError::into_inner));
+            let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
             list.binary_search(info_hash).is_ok()
         };
         match self.mode {
@@ -95,8 +99,11 @@ impl Access {
 fn read(path: &Path) -> Result<Vec<InfoHash>, AccessError> {
     let failed = |source| AccessError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
+    let file_len = file.metadata().map_err(failed)?.len();
+    // The room for all of it at once: grown, it would take half as much again.
+    let count = usize::try_from(file_len.min(MAX_FILE_LEN).div_ceil(LINE_LEN)).unwrap_or_default();
     let mut lines = BufReader::new(file.take(MAX_FILE_LEN + 1));
-    let (mut list, mut bytes, mut len) = (Vec::new(), Vec::new(), 0);
+    let (mut list, mut bytes, mut len) = (Vec::with_capacity(count), Vec::new(), 0);
     for number in 1.. {
         bytes.clear();
         match lines.read_until(b'\n', &mut bytes).map_err(failed)? {
@@ -106,7 +113,8 @@ fn read(path: &Path) -> Result<Vec<InfoHash>, AccessError> {
         if len > MAX_FILE_LEN {
             return Err(AccessError::TooLong(path.to_owned()));
         }
-        let line = bytes.trim_ascii();
+        let text = bytes.strip_prefix(BYTE_ORDER_MARK).filter(|_| number == 1).unwrap_or(&bytes);
+        let line = text.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
@@ -115,6 +123,7 @@ fn read(path: &Path) -> Result<Vec<InfoHash>, AccessError> {
     }
     list.sort_unstable();
     list.dedup();
+    list.shrink_to_fit();
     Ok(list)
 }
 
@@ -132,8 +141,12 @@ mod tests {
     fn a_list_lets_in_or_keeps_out() {
         let folder = tempfile::tempdir().unwrap();
         let access_file = folder.path().join("list");
-        let text =
-            format!("# ours\n\n{}\r\n  {} \n{}", hash(0xaa), hash(3).to_string().to_uppercase(), hash(3));
+        let text = format!(
+            "\u{feff}# ours\n\n{}\r\n  {} \n{}",
+            hash(0xaa),
+            hash(3).to_string().to_uppercase(),
+            hash(3)
+        );
         fs::write(&access_file, text).unwrap();
         let with =
             |access| TrackerConfig { access, access_file: access_file.clone(), ..TrackerConfig::default() };
@@ -166,11 +179,13 @@ mod tests {
         let error = access.reload().unwrap_err().to_string();
         assert!(error.contains("list:3: "), "{error}");
         assert!(access.permits(&hash(1)) && !access.permits(&hash(2)));
-        fs::write(&access_file, format!("{}\n", hash(2))).unwrap();
+        fs::write(&access_file, format!("\u{feff}{}\n{}\n", hash(2), hash(2))).unwrap();
         assert_eq!(access.reload().unwrap(), Some(1));
         assert!(!access.permits(&hash(1)) && access.permits(&hash(2)));
-        fs::write(&access_file, b"\xff\n").unwrap();
-        access.reload().unwrap_err();
+        for bad in [b"\xff\n".to_vec(), format!("{}\n\u{feff}{}", hash(1), hash(2)).into()] {
+            fs::write(&access_file, bad).unwrap();
+            access.reload().unwrap_err();
+        }
         File::create(&access_file).unwrap().set_len(MAX_FILE_LEN + 1).unwrap();
         assert!(matches!(access.reload(), Err(AccessError::TooLong(_))));
     }

@@ -11,8 +11,8 @@ use crate::ids::{InfoHash, PeerId};
 
 /// The longest query of an announce, in bytes. Those of other clients are under 500.
 pub const MAX_QUERY_LEN: usize = 4096;
-/// What one info-hash of a scrape takes at most: `info_hash=`, 20 encoded bytes, `&`.
-const SCRAPE_PAIR_LEN: usize = 71;
+/// The longest query of a scrape, in bytes: a thousand info-hashes, each with its name encoded to 71.
+const MAX_SCRAPE_QUERY_LEN: usize = 71_000;
 /// A number of bytes that is no torrent's: what `left` says when the size is not known. The largest that trackers
 /// with signed numbers read.
 const LEFT_UNKNOWN: u64 = i64::MAX as u64;
@@ -42,7 +42,8 @@ pub enum QueryError {
 /// - `info_hash`, `peer_id`, `port` (not 0) and `left` must be there, once. `left` may be -1, or a number that no
 ///   torrent has: not known. `uploaded` and `downloaded` are 0 when missing.
 /// - Keys that are not known are skipped, as are an unknown `event`, a negative or unreadable `numwant`, an `ip` that
-///   is a host name, and a `key` that is not a number of 32 bits, hexadecimal (most clients) or decimal.
+///   is a host name, a `key` that is not a number of 32 bits, hexadecimal (most clients) or decimal, and a `trackerid`
+///   that is not encoded well.
 /// - `+` is itself, not a space.
 ///
 /// # Errors
@@ -75,9 +76,7 @@ pub fn parse_announce_query(query: &str) -> Result<AnnounceRequest, QueryError> 
             b"key" => key = parse_key(value),
             b"compact" => compact = value != b"0",
             b"no_peer_id" => no_peer_id = value == b"1",
-            b"trackerid" => {
-                tracker_id = Some(decode_all(value).ok_or(QueryError::Invalid("trackerid"))?);
-            }
+            b"trackerid" => tracker_id = decode_all(value),
             _ => {}
         }
     }
@@ -104,7 +103,7 @@ pub fn parse_announce_query(query: &str) -> Result<AnnounceRequest, QueryError> 
 /// # Errors
 /// [`QueryError`], to be sent back as the failure reason.
 pub fn parse_scrape_query(query: &str, limit: usize) -> Result<Vec<InfoHash>, QueryError> {
-    if query.len() > limit.saturating_mul(SCRAPE_PAIR_LEN).max(MAX_QUERY_LEN) {
+    if query.len() > MAX_SCRAPE_QUERY_LEN {
         return Err(QueryError::TooLong);
     }
     pairs(query)

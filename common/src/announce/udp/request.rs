@@ -7,11 +7,13 @@
 //! |   56 |     8 | downloaded |
 //! |   64 |     8 | left; negative: not known |
 //! |   72 |     8 | uploaded |
-//! |   80 |     4 | event: 0 none, 1 completed, 2 started, 3 stopped |
+//! |   80 |     4 | event: 0 none, 1 completed, 2 started, 3 stopped, 4 paused |
 //! |   84 |     4 | IPv4 address; 0: the sender's |
 //! |   88 |     4 | key |
 //! |   92 |     4 | peers wanted; -1: as the tracker likes |
 //! |   96 |     2 | port |
+//!
+//! BEP 15 has no event 4, and BEP 21 no number for `paused`: that is how libtorrent says it.
 //!
 //! The options behind (BEP 41) are a byte each that says what follows: 0 the end, 1 nothing, 2 a part of the URL's path
 //! and query, after a byte with its length. Others have a length as well, and are skipped.
@@ -128,6 +130,7 @@ fn announce(rest: &mut &[u8]) -> Result<AnnounceRequest, UdpError> {
         1 => Event::Completed,
         2 => Event::Started,
         3 => Event::Stopped,
+        4 => Event::Paused,
         _ => Event::None,
     };
     let ip = Ipv4Addr::from(take::<4>(rest)?);
@@ -158,7 +161,7 @@ pub fn encode_connect(transaction: TransactionId, out: &mut Vec<u8>) {
 }
 
 /// Appends an announce. `url_data` is the path and query of the tracker's URL, and may be empty; what is beyond 1,020
-/// bytes is left out. `Paused` is sent as no event, and an IPv6 `ip` not at all: there is no room for them.
+/// bytes is left out. An IPv6 `ip` is not sent: there is no room for it.
 pub fn encode_announce(
     id: ConnectionId,
     transaction: TransactionId,
@@ -174,10 +177,11 @@ pub fn encode_announce(
         out.extend_from_slice(&number.to_be_bytes());
     }
     let event: u32 = match request.event {
-        Event::None | Event::Paused => 0,
+        Event::None => 0,
         Event::Completed => 1,
         Event::Started => 2,
         Event::Stopped => 3,
+        Event::Paused => 4,
     };
     out.extend_from_slice(&event.to_be_bytes());
     let ip = match request.ip {

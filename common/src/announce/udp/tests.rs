@@ -81,9 +81,14 @@ fn what_is_not_said_is_read_so() {
     assert_eq!(packet[92..96], [0xff; 4], "-1");
     let UdpRequest::Announce { request, .. } = decode_request(&packet).unwrap() else { panic!() };
     assert_eq!(request, said);
-    for (event, expected) in
-        [(0, Event::None), (1, Event::Completed), (2, Event::Started), (3, Event::Stopped), (4, Event::None)]
-    {
+    for (event, expected) in [
+        (0, Event::None),
+        (1, Event::Completed),
+        (2, Event::Started),
+        (3, Event::Stopped),
+        (4, Event::Paused),
+        (5, Event::None),
+    ] {
         packet[83] = event;
         let UdpRequest::Announce { request, .. } = decode_request(&packet).unwrap() else { panic!() };
         assert_eq!(request.event, expected);
@@ -214,7 +219,13 @@ fn the_longest_answers_go_in_one_piece() {
 }
 
 fn any_request() -> impl Strategy<Value = AnnounceRequest> {
-    let event = prop::sample::select(vec![Event::None, Event::Started, Event::Completed, Event::Stopped]);
+    let event = prop::sample::select(vec![
+        Event::None,
+        Event::Started,
+        Event::Completed,
+        Event::Stopped,
+        Event::Paused,
+    ]);
     let left = prop_oneof![0..=i64::MAX.cast_unsigned(), Just(u64::MAX)];
     let ip = any::<Option<[u8; 4]>>().prop_map(|ip| ip.filter(|ip| *ip != [0; 4]).map(IpAddr::from));
     let numwant = prop::option::of(0..=i32::MAX.cast_unsigned());

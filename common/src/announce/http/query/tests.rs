@@ -126,6 +126,7 @@ fn odd_values_of_keys_that_may_be_missing_are_as_if_missing() {
     for key in ["", "xyz", "%41", "123456789a", "4294967296"] {
         assert_eq!(with(&format!("key={key}")).key, None, "{key}");
     }
+    assert_eq!(with("trackerid=%zz").tracker_id, None);
     assert_eq!(with("key=ff").key, Some(255));
     assert_eq!(with("key=4294967295").key, Some(u32::MAX));
 }
@@ -141,7 +142,7 @@ fn addresses_are_read_encoded_or_not() {
 fn too_long_is_refused() {
     let long = format!("{MINIMAL}&x={}", "y".repeat(MAX_QUERY_LEN));
     assert_eq!(parse_announce_query(&long), Err(QueryError::TooLong));
-    assert_eq!(parse_scrape_query(&long, 1), Err(QueryError::TooLong));
+    assert_eq!(parse_scrape_query(&"y".repeat(71_001), 1), Err(QueryError::TooLong));
 }
 
 #[test]
@@ -154,8 +155,9 @@ fn scrapes_name_many_or_none() {
     assert_eq!(parse_scrape_query("", 5), Ok(vec![]));
     assert_eq!(parse_scrape_query("info_hash=a", 5), Err(QueryError::Invalid("info_hash")));
     // As many as are allowed always fit.
-    let full = vec![format!("info_hash={}", "%62".repeat(20)); 200].join("&");
-    assert_eq!(parse_scrape_query(&full, 200).unwrap().len(), 200);
+    let full = vec![format!("info_hash={}", "%62".repeat(20)); 1000].join("&");
+    assert_eq!(parse_scrape_query(&full, 1000).unwrap().len(), 1000);
+    assert_eq!(parse_scrape_query(&full, 64).unwrap().len(), 64, "the others are skipped");
 }
 
 #[test]
