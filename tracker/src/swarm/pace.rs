@@ -7,7 +7,9 @@
 //! comes is no change, and the swarm is stable as soon as it is old enough.
 //!
 //! **All together may announce MAX_ANNOUNCE_RATE times a second.** Every sweep adds up what is to be expected
-//! ([`Demand`]); if that is more, all intervals are stretched alike, up to [`LONGEST_S`].
+//! ([`Demand`]); if that is more, all intervals are stretched alike, up to [`LONGEST_S`]. Some clients (aria2, rqbit) take
+//! `min interval` for the interval. So it is as large a part of it as the demand is of the limit, or more: the limit holds
+//! if all do that.
 //!
 //! **A peer is forgotten after twice the interval that it was told**, but not before [`LEAST_LIFETIME_S`]. What is kept of
 //! it is the moment when it is to be forgotten, which takes the two bytes that the moment of its announce would.
@@ -29,8 +31,10 @@ const LONGEST_S: u32 = 2 * 60 * 60;
 /// Peers up to which a swarm's every change counts: as many as fit in an answer.
 pub(super) const FEW_PEERS: u32 = 50;
 
-/// Stretch and demand are counted in parts of so many bits.
+/// Load and demand are counted in parts of so many bits.
 const FRACTION_BITS: u32 = 20;
+/// A load of 1.
+const WHOLE: u64 = 1 << FRACTION_BITS;
 
 /// What [`Pace`] is made of, in seconds.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +53,8 @@ pub struct PaceLimits {
 #[derive(Debug)]
 pub struct Pace {
     limits: PaceLimits,
-    /// By how much intervals are stretched: at least 1, with [`FRACTION_BITS`].
-    stretch: AtomicU64,
+    /// The demand as a part of the limit, with [`FRACTION_BITS`]: above 1 intervals are stretched by so much.
+    load: AtomicU64,
 }
 
 /// Announces per second that are to be expected if nothing is stretched, with [`FRACTION_BITS`].
@@ -73,25 +77,26 @@ impl Pace {
             min_interval_s: limits.min_interval_s.min(interval_s),
             ..limits
         };
-        Self { limits, stretch: AtomicU64::new(1 << FRACTION_BITS) }
+        Self { limits, load: AtomicU64::new(0) }
     }
 
     /// Seconds until a peer of a swarm in which nothing has changed for `quiet_s` is to announce again: up to a tenth
     /// less, at random, so that those who came together do not stay together.
     pub fn interval_s(&self, quiet_s: u32, random: &mut fastrand::Rng) -> u32 {
-        let stretch = self.stretch.load(Ordering::Relaxed);
+        let stretch = self.load.load(Ordering::Relaxed).max(WHOLE);
         let longest_s = LONGEST_S.max(self.limits.max_interval_s);
         let stretched = (u64::from(self.plain_s(quiet_s)).saturating_mul(stretch)) >> FRACTION_BITS;
         let whole_s = u32::try_from(stretched).unwrap_or(longest_s).min(longest_s);
         whole_s - random.u32(..=whole_s / 10)
     }
 
-    /// Seconds that a peer is asked to wait in any case when it was told `interval_s`: the same part of it as
-    /// MIN_INTERVAL is of INTERVAL. There are clients that take this for the interval.
+    /// Seconds that a peer is asked to wait in any case when it was told `interval_s`: at least the same part of it as
+    /// MIN_INTERVAL is of INTERVAL.
     pub fn min_interval_s(&self, interval_s: u32) -> u32 {
-        let share =
-            u64::from(interval_s) * u64::from(self.limits.min_interval_s) / u64::from(self.limits.interval_s);
-        u32::try_from(share).unwrap_or(interval_s)
+        let interval = u64::from(interval_s);
+        let share = interval * u64::from(self.limits.min_interval_s) / u64::from(self.limits.interval_s);
+        let crowded = (interval * self.load.load(Ordering::Relaxed).min(WHOLE)) >> FRACTION_BITS;
+        u32::try_from(share.max(crowded)).unwrap_or(interval_s)
     }
 
     /// Seconds of silence after which a peer that was told `interval_s` is forgotten.
@@ -111,11 +116,10 @@ impl Pace {
 
     /// Stretches intervals as the demand of all swarms together asks for.
     pub fn expect(&self, Demand(demand): Demand) {
-        let plain = 1 << FRACTION_BITS;
         // Intervals are a twentieth shorter in the middle.
         let demand = demand.saturating_add(demand / 19);
-        let stretch = demand.checked_div(self.limits.max_rate.into()).unwrap_or(plain);
-        self.stretch.store(stretch.max(plain), Ordering::Relaxed);
+        let load = demand.checked_div(self.limits.max_rate.into()).unwrap_or(0);
+        self.load.store(load, Ordering::Relaxed);
     }
 
     /// The interval before it is stretched and jittered.
@@ -174,6 +178,12 @@ mod tests {
     fn the_rest_follows_the_interval() {
         let pace = pace(0);
         assert_eq!([120, 1800, 0].map(|interval_s| pace.min_interval_s(interval_s)), [30, 450, 0]);
+        let pace = super::tests::pace(100);
+        for (peers, expected) in [(0, 30), (2850, 30), (5700, 60), (11_400, 120), (22_800, 120)] {
+            pace.expect(pace.demand(peers, 0));
+            let told = pace.min_interval_s(120);
+            assert!(told.abs_diff(expected) <= 1, "{told} with {peers}");
+        }
         assert_eq!([10, 120, 165, 166, 1800].map(Pace::lifetime_s), [330, 330, 330, 332, 3600]);
         let odd =
             Pace::new(PaceLimits { interval_s: 20, max_interval_s: 10, min_interval_s: 30, max_rate: 0 });

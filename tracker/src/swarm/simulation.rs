@@ -17,6 +17,8 @@ struct Simulation {
     random: fastrand::Rng,
     /// Peers from this number on are leechers.
     leechers_from: u32,
+    /// All take `min interval` for the interval, as aria2 and rqbit do.
+    is_eager: bool,
 }
 
 impl Simulation {
@@ -30,6 +32,7 @@ impl Simulation {
             next_sweep_s: 0,
             random,
             leechers_from: u32::MAX,
+            is_eager: false,
         }
     }
 
@@ -53,7 +56,11 @@ impl Simulation {
     fn announce(&mut self, torrent: u32, peer: u32) -> u32 {
         let visit = self.visit(torrent, peer);
         let visited = self.swarms.announce(&visit, self.now_s, &mut self.random, &mut Vec::new()).unwrap();
-        self.due.push(Reverse((self.now_s + visited.interval_s, torrent, peer)));
+        let wait_s = match self.is_eager {
+            true => self.swarms.pace().min_interval_s(visited.interval_s),
+            false => visited.interval_s,
+        };
+        self.due.push(Reverse((self.now_s + wait_s, torrent, peer)));
         visited.interval_s
     }
 
@@ -149,6 +156,27 @@ fn announces_stay_under_the_limit_and_nobody_is_forgotten() {
     assert!(most <= rate * 600 * 11 / 10, "{most} in ten minutes");
     assert!(most >= rate * 600 / 4, "the limit is made use of: {most} in ten minutes");
     assert_eq!(simulation.swarms.totals().peers, 12_360);
+}
+
+#[test]
+fn the_limit_holds_if_all_take_the_least_interval_for_the_interval() {
+    for peers in [6000, 2000, 600] {
+        let (mut simulation, rate) = (Simulation::new(20), 20);
+        (simulation.leechers_from, simulation.is_eager) = (0, true);
+        (0..peers).for_each(|peer| {
+            simulation.announce(peer % 40, peer);
+        });
+        simulation.run(1200);
+        let mut announces = 0;
+        for minute in 20..40 {
+            // Newcomers all the time: the swarms stay young.
+            (0..40).for_each(|torrent| {
+                simulation.announce(torrent, 20_000 + 100 * minute + torrent);
+            });
+            announces += simulation.run(60 * (minute + 1));
+        }
+        assert!(announces <= rate * 1200 * 11 / 10, "{announces} in twenty minutes with {peers} peers");
+    }
 }
 
 #[test]
