@@ -93,7 +93,8 @@ fn local_towards(other: IpAddr) -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
-fn can_be_dialled(ip: IpAddr) -> bool {
+/// Whether a host can have this address.
+pub(crate) fn can_be_dialled(ip: IpAddr) -> bool {
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
 }
