@@ -4,12 +4,12 @@
 //! is remembered of who asked but what announces are for, and a sender that is not there any more costs a dropped
 //! packet: sending never waits.
 //!
-//! On a wildcard address an answer leaves by the address that the system's routes say. A machine that has several in one
-//! network should name one as HOST.
+//! An answer leaves by the address that was asked, on a wildcard address too (`local.rs`).
 
 mod batch;
 mod clerk;
 mod ids;
+mod local;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -63,6 +63,9 @@ fn open(address: SocketAddr, is_shared: bool) -> io::Result<UdpSocket> {
     if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
         log::debug!("the receive buffer stays as it is: {error}");
     }
+    if address.ip().is_unspecified() {
+        local::watch(&socket, address.is_ipv6())?;
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -82,9 +85,13 @@ impl Udp {
             let stopping = udp.stopping.clone();
             // When this fails, dropping `udp` ends the threads before it.
             udp.workers.push(Worker::spawn(format!("udp-{number}"), move || {
-                match socket.local_addr() {
-                    Ok(SocketAddr::V6(_)) => work::<SockaddrIn6>(&socket, clerk, &stopping),
-                    _ => work::<SockaddrIn>(&socket, clerk, &stopping),
+                let address = socket.local_addr();
+                let says_where = address.as_ref().is_ok_and(|address| address.ip().is_unspecified());
+                match address {
+                    Ok(SocketAddr::V6(_)) => {
+                        work(&socket, Batch::<SockaddrIn6>::new(says_where), clerk, &stopping)
+                    }
+                    _ => work(&socket, Batch::<SockaddrIn>::new(says_where), clerk, &stopping),
                 };
             })?);
         }
@@ -108,8 +115,7 @@ impl Drop for Udp {
     }
 }
 
-fn work<S: Name>(socket: &UdpSocket, mut clerk: Clerk, stopping: &Shutdown) {
-    let mut batch = Batch::<S>::new();
+fn work<S: Name>(socket: &UdpSocket, mut batch: Batch<S>, mut clerk: Clerk, stopping: &Shutdown) {
     while !stopping.is_set() {
         match batch.receive(socket, stopping) {
             Ok(()) => {

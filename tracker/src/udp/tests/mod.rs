@@ -257,6 +257,32 @@ fn ipv6_and_ipv4_on_one_port() {
     assert_eq!(response.peers.len(), max_peers(Family::V6));
 }
 
+/// A connected socket hears nothing that comes from elsewhere.
+#[test]
+fn on_a_wildcard_address_an_answer_comes_from_the_address_that_was_asked() {
+    for host in ["0.0.0.0", "::"] {
+        let fixture = Fixture::with(|config| {
+            config.host = host.parse().unwrap();
+            config.workers = 1;
+        });
+        let port = fixture.running.address().port();
+        let mut clients = [[127, 0, 0, 1], [127, 0, 0, 5], [127, 1, 2, 3]]
+            .map(|address| Client::connected((address, port).into()));
+        for n in 1..=20 {
+            // Those that are answered together have asked at different addresses.
+            let asked = clients.each_mut().map(|client| {
+                client.send(|id, transaction, out| encode_announce(id, transaction, &request(n), "", out))
+            });
+            for (client, asked) in clients.iter().zip(asked) {
+                assert_eq!(client.hear().unwrap().0, asked, "{host}");
+            }
+        }
+        if host == "::" {
+            Client::connected((std::net::Ipv6Addr::LOCALHOST, port).into()).announce(&request(1));
+        }
+    }
+}
+
 #[test]
 fn many_at_once_are_all_answered() {
     let fixture = Fixture::with(|config| config.workers = 1);
