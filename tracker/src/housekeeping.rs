@@ -70,11 +70,7 @@ impl Housekeeping {
 /// Adds what was counted in swarms that are gone to the catalogue.
 pub(crate) fn keep_downloads(catalogue: &Catalogue, retired: &[Retired]) {
     let downloads: Vec<_> = retired.iter().map(|swarm| (swarm.info_hash, swarm.downloaded)).collect();
-    if !downloads.is_empty()
-        && let Err(error) = catalogue.add_completed(&downloads)
-    {
-        log::error!("the downloads of {} torrents were not added: {error}", downloads.len());
-    }
+    catalogue.add_completed(&downloads);
 }
 
 /// Half an interval, between 1 and 30 seconds: swarms too large to be swept at every announce show the silent for so much

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use torrent_common::config::TrackerConfig;
 use torrent_common::worker::Worker;
 
@@ -97,6 +97,7 @@ pub struct Running {
     http: Option<Http>,
     udp: Option<Udp>,
     housekeeper: Option<(Sender<()>, Worker)>,
+    keeper: Option<(Sender<()>, Worker)>,
     /// Given back when everything else has ended, or with the process.
     _lock: Option<File>,
 }
@@ -112,11 +113,13 @@ impl Tracker {
         let wall_s = Clock::wall_s();
         let access = Access::load(config)?;
         let lock = lock(&config.torrent_dir)?;
+        let health = Arc::new(Health::default());
         let catalogue = Catalogue::open(
             &config.torrent_file,
             &config.torrent_dir,
             config.max_torrent_len,
             i64::try_from(wall_s).unwrap_or(i64::MAX),
+            Arc::clone(&health),
         )?;
         let shared = Arc::new(Shared {
             desk: Desk::new(config, &mut fastrand::Rng::new()).with_access(access),
@@ -131,7 +134,7 @@ impl Tracker {
             quota: Quota::new(config.upload_quota),
             metrics_for: config.metrics,
             metrics: Metrics::new(),
-            health: Arc::new(Health::default()),
+            health,
         });
         let swarms = shared.desk.swarms();
         let mut retired = Vec::new();
@@ -152,6 +155,7 @@ impl Tracker {
         }
         // Now that they are not in the file any more, so that no restart adds them again.
         keep_downloads(&shared.catalogue, &retired);
+        shared.catalogue.add_waiting_downloads();
         let housekeeper = Housekeeping {
             shared: Arc::clone(&shared),
             peer_file: config.peer_file.clone(),
@@ -160,14 +164,29 @@ impl Tracker {
         };
         let udp = Udp::start(sockets, &shared).map_err(StartError::Threads)?;
         let http = Http::start(listener, Arc::clone(&shared), config.workers).map_err(StartError::Threads)?;
-        let mut running =
-            Running { address, shared, http: Some(http), udp: Some(udp), housekeeper: None, _lock: lock };
-        let (stop, stopped) = crossbeam_channel::bounded(0);
-        let worker =
-            Worker::spawn("housekeeper", move || housekeeper.run(&stopped)).map_err(StartError::Threads)?;
-        running.housekeeper = Some((stop, worker));
+        let mut running = Running {
+            address,
+            shared: Arc::clone(&shared),
+            http: Some(http),
+            udp: Some(udp),
+            housekeeper: None,
+            keeper: None,
+            _lock: lock,
+        };
+        running.housekeeper = Some(begin("housekeeper", move |stopped| housekeeper.run(stopped))?);
+        running.keeper = Some(begin("catalogue-keeper", move |stopped| shared.catalogue.keep(stopped))?);
         Ok(running)
     }
+}
+
+/// Starts a thread that runs until the channel is closed.
+fn begin(
+    name: &str,
+    run: impl FnOnce(&Receiver<()>) + Send + 'static,
+) -> Result<(Sender<()>, Worker), StartError> {
+    let (stop, stopped) = crossbeam_channel::bounded(0);
+    let worker = Worker::spawn(name, move || run(&stopped)).map_err(StartError::Threads)?;
+    Ok((stop, worker))
 }
 
 /// The tracker's port.
@@ -247,7 +266,8 @@ impl Running {
         if let Some(udp) = self.udp.take() {
             udp.stop();
         }
-        if let Some((stop, worker)) = self.housekeeper.take() {
+        // The keeper last: the housekeeper has downloads for it.
+        for (stop, worker) in [self.housekeeper.take(), self.keeper.take()].into_iter().flatten() {
             drop(stop);
             worker.join();
         }

@@ -4,12 +4,16 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
+use tempfile::NamedTempFile;
 use torrent_common::ids::InfoHash;
 
 use super::CatalogueError;
 
 const UPLOAD_PREFIX: &str = ".upload-";
+/// Bytes written to see whether there is room: a disk that was full has a little more again.
+const PROBE_LEN: usize = 64 << 10;
 
 /// The folder.
 pub(super) struct Files {
@@ -30,20 +34,33 @@ impl Files {
         self.folder.join(format!("{info_hash}.torrent"))
     }
 
-    /// Writes a torrent file so that it is there whole or not at all, and stays: synced, and its folder too.
-    pub(super) fn write(&self, info_hash: InfoHash, bytes: &[u8]) -> Result<(), CatalogueError> {
+    /// Writes a torrent file beside its place, so that it survives whatever happens: synced, and its folder too.
+    pub(super) fn prepare(&self, info_hash: InfoHash, bytes: &[u8]) -> Result<Prepared, CatalogueError> {
         let path = self.path(info_hash);
-        let write = || -> io::Result<()> {
+        let write = || -> io::Result<NamedTempFile> {
             let mut file = tempfile::Builder::new()
-                .prefix(UPLOAD_PREFIX)
+                .prefix(&format!("{UPLOAD_PREFIX}{info_hash}-"))
                 .permissions(Permissions::from_mode(0o644))
                 .tempfile_in(&self.folder)?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
-            file.persist(&path)?;
-            File::open(&self.folder)?.sync_all()
+            File::open(&self.folder)?.sync_all()?;
+            Ok(file)
         };
-        write().map_err(failed("write", &path))
+        match write() {
+            Ok(file) => Ok(Prepared { file, path }),
+            Err(error) => Err(failed("write", &path)(error)),
+        }
+    }
+
+    /// Shows that torrent files can be written.
+    pub(super) fn probe(&self) -> Result<(), CatalogueError> {
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new().prefix(UPLOAD_PREFIX).tempfile_in(&self.folder)?;
+            file.write_all(&[0; PROBE_LEN])?;
+            file.as_file().sync_all()
+        };
+        write().map_err(failed("write to", &self.folder))
     }
 
     /// Removes a torrent file, for good; one that is gone already, too.
@@ -85,20 +102,62 @@ impl Files {
         Ok((bytes.len() <= max_len).then_some(bytes))
     }
 
-    /// Removes what interrupted uploads left behind, and lists the torrent files by their names.
-    pub(super) fn sweep(&self) -> Result<Vec<InfoHash>, CatalogueError> {
-        let mut found = Vec::new();
+    /// When a torrent file was written, in seconds since 1970.
+    pub(super) fn written_s(&self, info_hash: InfoHash) -> Option<i64> {
+        let written = fs::metadata(self.path(info_hash)).and_then(|file| file.modified()).ok()?;
+        i64::try_from(written.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
+    }
+
+    /// What is in the folder.
+    pub(super) fn list(&self) -> Result<Found, CatalogueError> {
+        let mut found = Found::default();
         for entry in fs::read_dir(&self.folder).map_err(failed("read", &self.folder))? {
             let entry = entry.map_err(failed("read", &self.folder))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            if name.starts_with(UPLOAD_PREFIX) {
-                fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+            if let Some(rest) = name.strip_prefix(UPLOAD_PREFIX) {
+                let info_hash = rest.split('-').next().and_then(|hash| hash.parse().ok());
+                found.interrupted.push((info_hash, entry.path()));
             } else if let Some(info_hash) = name.strip_suffix(".torrent").and_then(|stem| stem.parse().ok()) {
-                found.push(info_hash);
+                found.torrents.push(info_hash);
             }
         }
         Ok(found)
+    }
+
+    /// Ends an upload that was interrupted: its file goes to its place, or goes.
+    pub(super) fn settle(
+        &self,
+        interrupted: &Path,
+        info_hash: Option<InfoHash>,
+    ) -> Result<(), CatalogueError> {
+        let done = match info_hash {
+            Some(info_hash) => fs::rename(interrupted, self.path(info_hash)),
+            None => fs::remove_file(interrupted),
+        };
+        done.map_err(failed("settle", interrupted))
+    }
+}
+
+/// What a folder of torrent files has in it.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) torrents: Vec<InfoHash>,
+    /// Uploads that were not finished, with their info-hashes where the name tells.
+    pub(super) interrupted: Vec<(Option<InfoHash>, PathBuf)>,
+}
+
+/// A torrent file beside its place. It goes when this is dropped.
+pub(super) struct Prepared {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Prepared {
+    /// Puts it into its place.
+    pub(super) fn finish(self) -> Result<(), CatalogueError> {
+        let Self { file, path } = self;
+        file.persist(&path).map_err(|error| failed("write", &path)(error.error)).map(drop)
     }
 }
 
@@ -107,7 +166,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), CatalogueError> {
     fs::create_dir_all(path).map_err(failed("make the folder", path))
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogueError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogueError {
     let path = path.to_path_buf();
     move |source| CatalogueError::File { action, path, source }
 }

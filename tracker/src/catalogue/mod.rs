@@ -1,76 +1,53 @@
 //! Published torrents: rows in SQLite for listing and search, the torrent files in a folder. The only room that names
 //! the database.
 //!
-//! Order of publishing: the file is written beside its place, synced and renamed into it; then the row is committed
-//! with everything a listing shows. So an upload that was acknowledged is whole, and a listing opens no file. What a
-//! crash leaves between the two is put right by [`Catalogue::open`].
+//! Order of publishing: the file is written beside its place and synced; then the row is committed with everything a
+//! listing shows, and its words; then the file is renamed into its place. The row decides: an upload whose row is there is
+//! acknowledged or about to be, and the next start finishes the renaming; one without a row leaves nothing. What else is
+//! put right, and tried again, is in `keeper.rs`.
 //!
 //! Two connections, each behind its own lock: one writes, one reads. Announces use neither.
 
+mod database;
+mod error;
 mod files;
+mod find;
+mod keeper;
+mod ranking;
 mod rows;
 mod schema;
 mod search;
+mod text;
+mod words;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use rusqlite::Connection;
+use crossbeam_channel::{Receiver, Sender};
 use torrent_common::geometry::DEFAULT_BLOCK_LEN;
 use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::{Metainfo, MetainfoLimits};
 
+use crate::health::{Health, Part};
+use database::Database;
+pub use error::CatalogueError;
 use files::Files;
-pub use rows::{Page, Row};
+pub use find::Page;
+use ranking::Ranking;
+pub use rows::Row;
 pub use search::{Search, Sort, UnknownSort};
+pub use text::{MAX_DESCRIPTION_LEN, MAX_NAME_LEN};
+pub(crate) use text::{is_unsafe, printable};
 
 /// The most torrents kept.
 const MAX_TORRENTS: u64 = 200_000;
 /// The most bytes of torrent files kept: 8 GiB.
 const MAX_TOTAL_LEN: u64 = 8 << 30;
-
-/// The longest name kept, in bytes.
-pub const MAX_NAME_LEN: usize = 255;
-/// The longest description kept, in bytes.
-pub const MAX_DESCRIPTION_LEN: usize = 8192;
-
-/// Why the catalogue did not do as asked. Shown to the operator; strangers get less.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
-    /// A file or folder could not be read or written.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
-    File {
-        /// What was tried: a verb.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// The database failed.
-    #[error("the catalogue {path} failed: {source}", path = path.display())]
-    Database {
-        /// Which file.
-        path: PathBuf,
-        /// SQLite's answer.
-        source: rusqlite::Error,
-    },
-    /// The database was made by a newer version.
-    #[error("the catalogue {path} has version {found}, this program knows up to {known}: use a newer version, or another TORRENT_FILE", path = path.display())]
-    TooNew {
-        /// Which file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// No more torrents are taken.
-    #[error("the catalogue is full")]
-    Full,
-}
+/// Rows read at a time by what goes through all of them.
+const BATCH: u32 = 1000;
 
 /// What publishing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +56,8 @@ pub enum Published {
     New,
     /// It was already: the first entry stays as it is.
     Known,
+    /// It was already, and has another name or description now.
+    Renamed,
 }
 
 /// A torrent to be published, already validated.
@@ -94,6 +73,17 @@ pub struct Publication<'a> {
     pub description: &'a str,
     /// When, in seconds since 1970.
     pub created_s: i64,
+    /// Downloads completed already.
+    pub completed: u64,
+}
+
+/// What a known torrent is to be listed as from now on; `None` leaves it as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Renaming<'a> {
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its description.
+    pub description: Option<&'a str>,
 }
 
 /// Some of the files of a torrent.
@@ -116,69 +106,142 @@ pub struct ListedFile {
 
 /// The catalogue.
 pub struct Catalogue {
-    writer: Mutex<Connection>,
-    reader: Mutex<Connection>,
+    database: Database,
     files: Files,
-    path: PathBuf,
+    /// The longest torrent file that is taken from the folder.
+    max_torrent_len: usize,
+    /// When it was opened, in seconds since 1970.
+    opened_s: i64,
     /// Rows, as of the last change: a status page waits for no database.
     count: AtomicUsize,
+    /// Completed downloads that are not in the database yet.
+    completed: Mutex<HashMap<InfoHash, u64>>,
+    /// Torrent files that may have no row.
+    unlisted: Mutex<Vec<InfoHash>>,
+    ranking: Mutex<Arc<Ranking>>,
+    /// The database was found to be damaged.
+    is_damaged: AtomicBool,
+    health: Arc<Health>,
+    /// Rung when the keeper has something to do.
+    bell: Sender<()>,
+    rings: Receiver<()>,
 }
 
 impl Catalogue {
-    /// Opens the catalogue at `database` with its torrent files in `folder`; makes both if they are not there. Torrent
-    /// files without a row (a crash came between, or somebody put them there) are taken into the catalogue if they are
-    /// valid, public, and named by their info-hash; `now_s` is then when they were published.
+    /// Opens the catalogue at `database` with its torrent files in `folder`; makes both if they are not there. A database
+    /// that is damaged is set aside. Uploads that were interrupted are finished or taken back; all else that is to be put
+    /// right is left to the keeper. `now_s` is in seconds since 1970.
     ///
     /// # Errors
-    /// [`CatalogueError`] names the path.
-    pub fn open(
+    /// [`CatalogueError`] names the path. What may pass by itself is no error: it is in `health`.
+    pub(crate) fn open(
         database: &Path,
         folder: &Path,
         max_torrent_len: usize,
         now_s: i64,
+        health: Arc<Health>,
     ) -> Result<Self, CatalogueError> {
-        if let Some(parent) = database.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            files::make_folder(parent)?;
-        }
         let files = Files::open(folder)?;
-        let writer = schema::open(database)?;
-        let reader = schema::open(database)?;
+        let (bell, rings) = crossbeam_channel::bounded(1);
         let this = Self {
-            writer: Mutex::new(writer),
-            reader: Mutex::new(reader),
+            database: Database::open(database)?,
             files,
-            path: database.to_path_buf(),
+            max_torrent_len,
+            opened_s: now_s,
             count: AtomicUsize::new(0),
+            completed: Mutex::default(),
+            unlisted: Mutex::default(),
+            ranking: Mutex::default(),
+            is_damaged: AtomicBool::new(false),
+            health,
+            bell,
+            rings,
         };
-        this.adopt(max_torrent_len, now_s)?;
-        let (count, _) = rows::sums(&held(&this.reader)).map_err(|e| this.failed(e))?;
-        this.count.store(usize::try_from(count).unwrap_or(usize::MAX), Ordering::Relaxed);
-        Ok(this)
+        let found = this.files.list()?;
+        let _ = this.complain(Part::Uploads, this.settle(&found.interrupted));
+        let looked = this.look_through(found.torrents);
+        match this.report(Part::Catalogue, looked) {
+            Err(error) if !error.may_pass() && !error.is_damage() => Err(error),
+            _ => Ok(this),
+        }
     }
 
     /// Publishes a torrent, durably: when this returns it survives whatever happens. One that is known is only given
-    /// its file back if that is gone.
+    /// its file back if that is gone, and renamed if that is wanted.
     ///
     /// # Errors
     /// [`CatalogueError`]; then nothing was published.
-    pub fn publish(&self, publication: &Publication<'_>) -> Result<Published, CatalogueError> {
-        let info_hash = publication.metainfo.info_hash;
-        let writer = held(&self.writer);
-        if rows::contains(&writer, info_hash).map_err(|e| self.failed(e))? {
-            if !self.files.has(info_hash)? {
-                self.files.write(info_hash, publication.bytes)?;
-            }
-            return Ok(Published::Known);
+    pub fn publish(
+        &self,
+        publication: &Publication<'_>,
+        renaming: Renaming<'_>,
+    ) -> Result<Published, CatalogueError> {
+        let published = self.try_publish(publication, renaming);
+        match published {
+            // Nothing was written, so it says nothing.
+            Ok(Published::Known) => published,
+            _ => self.report(Part::Uploads, published),
         }
-        let (count, total_len) = rows::sums(&writer).map_err(|e| self.failed(e))?;
+    }
+
+    fn try_publish(
+        &self,
+        publication: &Publication<'_>,
+        renaming: Renaming<'_>,
+    ) -> Result<Published, CatalogueError> {
+        let info_hash = publication.metainfo.info_hash;
+        if !self.database.is_in_place() {
+            self.ring();
+        }
+        if self.database.read(|connection| rows::contains(connection, info_hash))? {
+            return self.publish_again(publication, renaming);
+        }
         let len = u64::try_from(publication.bytes.len()).unwrap_or(u64::MAX);
-        if count >= MAX_TORRENTS || total_len.saturating_add(len) > MAX_TOTAL_LEN {
+        let has_room = |(count, total_len): (u64, u64)| {
+            count < MAX_TORRENTS && total_len.saturating_add(len) <= MAX_TOTAL_LEN
+        };
+        if !has_room(self.database.read(|connection| rows::sums(connection))?) {
             return Err(CatalogueError::Full);
         }
-        self.files.write(info_hash, publication.bytes)?;
-        rows::insert(&writer, publication).map_err(|e| self.failed(e))?;
+        let prepared = self.files.prepare(info_hash, publication.bytes)?;
+        let is_new = self.database.write(|transaction| {
+            // Another upload of the same may have come between.
+            let is_new = !rows::contains(transaction, info_hash)?;
+            if is_new {
+                rows::insert(transaction, publication)?;
+            }
+            Ok(is_new)
+        })?;
+        if !is_new {
+            drop(prepared);
+            return self.publish_again(publication, renaming);
+        }
+        if let Err(error) = prepared.finish() {
+            if let Err(error) = self.database.write(|transaction| rows::remove(transaction, info_hash)) {
+                log::error!("{info_hash} is listed, but has no file: {error}");
+            }
+            return Err(error);
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(Published::New)
+    }
+
+    fn publish_again(
+        &self,
+        publication: &Publication<'_>,
+        renaming: Renaming<'_>,
+    ) -> Result<Published, CatalogueError> {
+        let info_hash = publication.metainfo.info_hash;
+        if !self.files.has(info_hash)? {
+            self.files.prepare(info_hash, publication.bytes)?.finish()?;
+        }
+        let Renaming { name, description } = renaming;
+        if name.is_none() && description.is_none() {
+            return Ok(Published::Known);
+        }
+        self.database.write(|transaction| rows::rename(transaction, info_hash, name, description))?;
+        self.ring();
+        Ok(Published::Renamed)
     }
 
     /// Takes a torrent out: file and row. False if it was not there. A crash between the two leaves a row without a file,
@@ -187,22 +250,31 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError`]; the torrent may be half gone, and can be taken out again.
     pub fn remove(&self, info_hash: InfoHash) -> Result<bool, CatalogueError> {
-        let writer = held(&self.writer);
-        if !rows::contains(&writer, info_hash).map_err(|e| self.failed(e))? {
-            return Ok(false);
-        }
-        self.files.remove(info_hash)?;
-        rows::remove(&writer, info_hash).map_err(|e| self.failed(e))?;
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        Ok(true)
+        let remove = || {
+            if !self.database.read(|connection| rows::contains(connection, info_hash))? {
+                return Ok(false);
+            }
+            self.files.remove(info_hash)?;
+            let is_gone = self.database.write(|transaction| rows::remove(transaction, info_hash))?;
+            if is_gone {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            }
+            Ok(is_gone)
+        };
+        // That something could be removed does not say that there is room.
+        self.complain(Part::Uploads, remove())
     }
 
-    /// The torrents whose name or description has every word of the search in it.
+    /// The torrents that have every word of the search in their names, descriptions or file names.
     ///
     /// # Errors
     /// [`CatalogueError`].
     pub fn search(&self, search: &Search) -> Result<Page, CatalogueError> {
-        rows::search(&held(&self.reader), search).map_err(|e| self.failed(e))
+        let ranking = Arc::clone(&held(&self.ranking));
+        let found = self.database.read(|connection| find::search(connection, search, &ranking));
+        let mut page = self.report(Part::Catalogue, found)?;
+        page.rows.iter_mut().for_each(|row| self.add_waiting(row));
+        Ok(page)
     }
 
     /// One torrent's row; `None` if it is not published.
@@ -210,7 +282,34 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError`].
     pub fn entry(&self, info_hash: InfoHash) -> Result<Option<Row>, CatalogueError> {
-        rows::entry(&held(&self.reader), info_hash).map_err(|e| self.failed(e))
+        let found = self.database.read(|connection| rows::entry(connection, info_hash));
+        let mut row = self.report(Part::Catalogue, found)?;
+        row.iter_mut().for_each(|row| self.add_waiting(row));
+        Ok(row)
+    }
+
+    /// Brings the order by seeders up to date, unless that was done a few seconds ago. `seeders` tells them.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub fn rank(&self, seeders: impl Fn(&InfoHash) -> u32) -> Result<(), CatalogueError> {
+        if held(&self.ranking).is_good() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let mut counts = Vec::new();
+        let mut last = None;
+        loop {
+            let read = self.database.read(|connection| rows::after(connection, last, BATCH));
+            let rows = self.report(Part::Catalogue, read)?;
+            let Some(&(info_hash, _)) = rows.last() else { break };
+            last = Some(info_hash);
+            // The database is free meanwhile.
+            let rows = rows.iter().map(|(info_hash, id)| (*id, seeders(info_hash)));
+            counts.extend(rows.filter(|&(_, count)| count > 0));
+        }
+        *held(&self.ranking) = Arc::new(Ranking::new(counts, began));
+        Ok(())
     }
 
     /// Files of a published torrent, in its own order without the padding, from number `offset`; `None` if it is not
@@ -239,17 +338,18 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError`].
     pub fn torrent(&self, info_hash: InfoHash) -> Result<Option<Vec<u8>>, CatalogueError> {
-        if !rows::contains(&held(&self.reader), info_hash).map_err(|e| self.failed(e))? {
-            return Ok(None);
-        }
-        let bytes = self.files.read(info_hash)?;
-        if bytes.is_none() {
-            log::warn!(
-                "{info_hash} is in the catalogue, but its file is gone from {}",
-                self.files.folder().display()
-            );
-        }
-        Ok(bytes)
+        let read = || {
+            if !self.database.read(|connection| rows::contains(connection, info_hash))? {
+                return Ok(None);
+            }
+            let bytes = self.files.read(info_hash)?;
+            if bytes.is_none() {
+                let folder = self.files.folder().display();
+                log::warn!("{info_hash} is in the catalogue, but its file is gone from {folder}");
+            }
+            Ok(bytes)
+        };
+        self.report(Part::Catalogue, read())
     }
 
     /// How many torrents are published.
@@ -259,48 +359,42 @@ impl Catalogue {
 
     /// Bytes of the database; `None` where the system does not say.
     pub fn database_len(&self) -> Option<u64> {
-        Some(std::fs::metadata(&self.path).ok()?.len())
+        self.database.len_bytes()
     }
 
-    /// Adds to the completed downloads of those of the torrents that are published, all at once.
-    ///
-    /// # Errors
-    /// [`CatalogueError`]; then none was added.
-    pub fn add_completed(&self, downloads: &[(InfoHash, u32)]) -> Result<(), CatalogueError> {
-        rows::add_completed(&mut held(&self.writer), downloads).map_err(|e| self.failed(e))
-    }
-
-    fn adopt(&self, max_torrent_len: usize, now_s: i64) -> Result<(), CatalogueError> {
-        let limits = metainfo_limits(max_torrent_len);
-        let writer = held(&self.writer);
-        for info_hash in self.files.sweep()? {
-            if rows::contains(&writer, info_hash).map_err(|e| self.failed(e))? {
-                continue;
-            }
-            let Some(bytes) = self.files.read_up_to(info_hash, max_torrent_len)? else { continue };
-            match Metainfo::parse(&bytes, &limits) {
-                Ok(metainfo) if metainfo.info_hash == info_hash && !metainfo.private => {
-                    let publication = Publication {
-                        bytes: &bytes,
-                        metainfo: &metainfo,
-                        name: &printable(&metainfo.name),
-                        description: "",
-                        created_s: now_s,
-                    };
-                    rows::insert(&writer, &publication).map_err(|e| self.failed(e))?;
-                    log::info!("took {info_hash}.torrent into the catalogue");
-                }
-                Ok(_) => log::warn!(
-                    "{info_hash}.torrent is private or another torrent than its name says: not listed"
-                ),
-                Err(error) => log::warn!("{info_hash}.torrent is not valid, so not listed: {error}"),
-            }
+    /// Says whether a part works, and passes on what it did.
+    fn report<T>(&self, part: Part, done: Result<T, CatalogueError>) -> Result<T, CatalogueError> {
+        if done.is_ok() {
+            self.health.well(part);
         }
-        Ok(())
+        self.complain(part, done)
     }
 
-    fn failed(&self, source: rusqlite::Error) -> CatalogueError {
-        CatalogueError::Database { path: self.path.clone(), source }
+    /// Says that a part does not work, if so. Whatever fails is the keeper's to try again.
+    fn complain<T>(&self, part: Part, done: Result<T, CatalogueError>) -> Result<T, CatalogueError> {
+        let Err(error) = &done else { return done };
+        let Some(trouble) = error.trouble() else { return done };
+        if self.health.of(part).as_deref() != Some(trouble) {
+            log::error!("{error}");
+        }
+        self.health.trouble(part, trouble);
+        if error.is_damage() {
+            self.is_damaged.store(true, Ordering::Relaxed);
+            self.health.trouble(Part::Catalogue, trouble);
+        }
+        self.ring();
+        done
+    }
+
+    fn ring(&self) {
+        // Full: the keeper will come anyway.
+        let _ = self.bell.try_send(());
+    }
+
+    fn add_waiting(&self, row: &mut Row) {
+        let completed = held(&self.completed);
+        let waiting = completed.get(&row.info_hash).copied().unwrap_or_default();
+        row.completed = row.completed.saturating_add(waiting);
     }
 }
 
@@ -309,28 +403,7 @@ pub const fn metainfo_limits(max_torrent_len: usize) -> MetainfoLimits {
     MetainfoLimits::new(max_torrent_len, DEFAULT_BLOCK_LEN)
 }
 
-/// A torrent's own name as a listing's: no control characters, not too long.
-pub(crate) fn printable(name: &str) -> String {
-    clip(&safe(name), MAX_NAME_LEN).to_owned()
-}
-
-/// A stranger's text on one line, without what tells terminals and browsers to do something.
-fn safe(text: &str) -> String {
-    text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Control characters, and those that make what follows read backwards: `gpj.exe` shown as `exe.jpg`.
-pub(crate) fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-}
-
-/// The beginning of a text, at most `max_len` bytes.
-fn clip(text: &str, max_len: usize) -> &str {
-    let end = (0..=max_len.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    end.and_then(|end| text.get(..end)).unwrap_or_default()
-}
-
-fn held(lock: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

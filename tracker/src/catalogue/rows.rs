@@ -1,20 +1,18 @@
-//! Rows in and out of the database.
+//! Rows in and out of the database. Each function that writes is part of the caller's transaction.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Result, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Result, params};
 use torrent_common::ids::InfoHash;
+use torrent_common::metainfo::Metainfo;
 
-use super::{Publication, Search, Sort};
-
-/// The most words of a query that are looked for; the rest is ignored.
-const MAX_WORDS: usize = 16;
+use super::text::safe;
+use super::{Publication, words};
 
 /// One published torrent, as a listing shows it. Name and description are strangers' text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Which.
     pub info_hash: InfoHash,
-    /// Its name.
+    /// Its name, on one line.
     pub name: String,
     /// What its publisher says of it.
     pub description: String,
@@ -32,73 +30,15 @@ pub struct Row {
     pub completed: u64,
 }
 
-/// A part of what a search found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// How many were found in all.
-    pub total: u64,
-    /// Those asked for, in the order asked for.
-    pub rows: Vec<Row>,
-}
-
-pub(super) fn contains(connection: &Connection, info_hash: InfoHash) -> Result<bool> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM torrents WHERE info_hash = ?")?;
-    statement.exists([info_hash.as_bytes()])
-}
-
-/// How many torrents, and the bytes of their torrent files.
-pub(super) fn sums(connection: &Connection) -> Result<(u64, u64)> {
-    let mut statement = connection.prepare_cached("SELECT count, torrent_size FROM sums")?;
-    let found =
-        statement.query_row([], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))).optional()?;
-    Ok(found.unwrap_or_default())
-}
-
-pub(super) fn insert(connection: &Connection, publication: &Publication<'_>) -> Result<()> {
-    let Publication { bytes, metainfo, name, description, created_s } = *publication;
-    let files = metainfo.files.iter().filter(|file| !file.padding).count();
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO torrents (info_hash, name, description, folded, size, files, piece_length, created, torrent_size)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    statement.execute(params![
-        metainfo.info_hash.as_bytes(),
-        name,
-        description,
-        format!("{}\n{}", fold(name), fold(description)),
-        signed(metainfo.total_len()),
-        signed(files as u64),
-        i64::from(metainfo.geometry.nominal_piece_len()),
-        created_s,
-        signed(bytes.len() as u64),
-    ])?;
-    Ok(())
-}
-
-pub(super) fn remove(connection: &Connection, info_hash: InfoHash) -> Result<()> {
-    let mut statement = connection.prepare_cached("DELETE FROM torrents WHERE info_hash = ?")?;
-    statement.execute([info_hash.as_bytes()]).map(drop)
-}
-
-pub(super) fn add_completed(connection: &mut Connection, downloads: &[(InfoHash, u32)]) -> Result<()> {
-    let transaction = connection.transaction()?;
-    {
-        let mut statement = transaction
-            .prepare_cached("UPDATE torrents SET completed = completed + ? WHERE info_hash = ?")?;
-        for (info_hash, count) in downloads {
-            statement.execute(params![count, info_hash.as_bytes()])?;
-        }
-    }
-    transaction.commit()
-}
-
 const COLUMNS: &str =
     "info_hash, name, description, size, files, piece_length, created, completed, torrent_size";
 
 fn row(row: &rusqlite::Row<'_>) -> Result<Row> {
+    let name: String = row.get(1)?;
     Ok(Row {
         info_hash: InfoHash::new(row.get(0)?),
-        name: row.get(1)?,
+        // Older versions let more through.
+        name: safe(&name),
         description: row.get(2)?,
         size: unsigned(row.get(3)?),
         files: unsigned(row.get(4)?),
@@ -109,55 +49,161 @@ fn row(row: &rusqlite::Row<'_>) -> Result<Row> {
     })
 }
 
+pub(super) fn contains(connection: &Connection, info_hash: InfoHash) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM torrents WHERE info_hash = ?")?;
+    statement.exists([info_hash.as_bytes()])
+}
+
 pub(super) fn entry(connection: &Connection, info_hash: InfoHash) -> Result<Option<Row>> {
     let mut statement =
         connection.prepare_cached(&format!("SELECT {COLUMNS} FROM torrents WHERE info_hash = ?"))?;
     statement.query_row([info_hash.as_bytes()], row).optional()
 }
 
-pub(super) fn search(connection: &Connection, search: &Search) -> Result<Page> {
-    let folded = fold(&search.text);
-    let words: Vec<&str> = folded.split_whitespace().take(MAX_WORDS).collect();
-    let total = if words.is_empty() {
-        sums(connection)?.0
-    } else {
-        let mut count =
-            connection.prepare_cached(&format!("SELECT count(*) FROM torrents{}", where_all(words.len())))?;
-        unsigned(count.query_row(params_from_iter(&words), |row| row.get(0))?)
-    };
-    let order = match search.sort {
-        Sort::Newest | Sort::Seeders => "id DESC",
-        Sort::Oldest => "id",
-        Sort::Size => "size DESC, id DESC",
-        Sort::Name => "lower(name), id DESC",
-    };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM torrents{} ORDER BY {order} LIMIT ? OFFSET ?",
-        where_all(words.len())
-    ))?;
-    let page = [Value::Integer(search.limit.into()), Value::Integer(signed(search.offset))];
-    let values = words.iter().map(|&word| Value::Text(word.into())).chain(page);
-    let rows = statement.query_map(params_from_iter(values), row)?;
-    Ok(Page { total, rows: rows.collect::<Result<_>>()? })
+/// Those of the rows that are there, in the order of `ids`.
+pub(super) fn of_ids(connection: &Connection, ids: &[i64]) -> Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM torrents WHERE id = ?"))?;
+    let rows = ids.iter().filter_map(|id| statement.query_row([id], row).optional().transpose());
+    rows.collect()
 }
 
-/// `instr` takes every word as it stands: nothing in it has a meaning of its own.
-fn where_all(words: usize) -> String {
-    match words {
-        0 => String::new(),
-        _ => format!(" WHERE {}", vec!["instr(folded, ?) > 0"; words].join(" AND ")),
+/// The next of all rows in the order of their info-hashes, with their ids.
+pub(super) fn after(
+    connection: &Connection,
+    info_hash: Option<InfoHash>,
+    limit: u32,
+) -> Result<Vec<(InfoHash, i64)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT info_hash, id FROM torrents WHERE info_hash > ? ORDER BY info_hash LIMIT ?",
+    )?;
+    // Nothing at all is before every info-hash.
+    let begin = info_hash.as_ref().map_or(&[][..], |info_hash| info_hash.as_bytes());
+    let rows =
+        statement.query_map(params![begin, limit], |row| Ok((InfoHash::new(row.get(0)?), row.get(1)?)))?;
+    rows.collect()
+}
+
+/// How many torrents, and the bytes of their torrent files.
+pub(super) fn sums(connection: &Connection) -> Result<(u64, u64)> {
+    let mut statement = connection.prepare_cached("SELECT count, torrent_size FROM sums")?;
+    let found =
+        statement.query_row([], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))).optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Writes without changing anything.
+pub(super) fn touch(connection: &Connection) -> Result<()> {
+    connection.prepare_cached("UPDATE sums SET count = count")?.execute([]).map(drop)
+}
+
+pub(super) fn insert(connection: &Connection, publication: &Publication<'_>) -> Result<()> {
+    let Publication { bytes, metainfo, name, description, created_s, completed } = *publication;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO torrents (info_hash, name, description, sort_name, size, files, piece_length, created,
+                               torrent_size, completed, indexed)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+    )?;
+    let id = statement.insert(params![
+        metainfo.info_hash.as_bytes(),
+        name,
+        description,
+        name.to_lowercase(),
+        signed(metainfo.total_len()),
+        signed(metainfo.payload_files().count() as u64),
+        i64::from(metainfo.geometry.nominal_piece_len()),
+        created_s,
+        signed(bytes.len() as u64),
+        signed(completed),
+    ])?;
+    index(connection, id, name, description, &file_words(metainfo))
+}
+
+/// What is found by its file names.
+pub(super) fn file_words(metainfo: &Metainfo) -> String {
+    words::of_files(metainfo.payload_files().map(|file| file.path.as_str()))
+}
+
+fn index(connection: &Connection, id: i64, name: &str, description: &str, files: &str) -> Result<()> {
+    let mut statement = connection
+        .prepare_cached("INSERT INTO words (rowid, name, description, files) VALUES (?, ?, ?, ?)")?;
+    statement.execute(params![id, words::spread(name), words::spread(description), files]).map(drop)
+}
+
+/// A row whose words are not in the index.
+pub(super) struct NotIndexed {
+    id: i64,
+    pub(super) info_hash: InfoHash,
+    name: String,
+    description: String,
+}
+
+/// The newest of them.
+pub(super) fn not_indexed(connection: &Connection, limit: u32) -> Result<Vec<NotIndexed>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, info_hash, name, description FROM torrents WHERE NOT indexed ORDER BY id DESC LIMIT ?",
+    )?;
+    let rows = statement.query_map([limit], |row| {
+        Ok(NotIndexed {
+            id: row.get(0)?,
+            info_hash: InfoHash::new(row.get(1)?),
+            name: row.get(2)?,
+            description: row.get(3)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Enters its words, with those of its files, unless the row is gone or entered meanwhile.
+pub(super) fn index_late(connection: &Connection, row: &NotIndexed, files: &str) -> Result<()> {
+    let mut statement = connection
+        .prepare_cached("UPDATE torrents SET indexed = 1 WHERE id = ? AND info_hash = ? AND NOT indexed")?;
+    if statement.execute(params![row.id, row.info_hash.as_bytes()])? == 0 {
+        return Ok(());
     }
+    index(connection, row.id, &row.name, &row.description, files)
 }
 
-fn fold(text: &str) -> String {
-    text.to_lowercase()
+/// Gives a torrent another name, or another description. Its words are entered again later.
+pub(super) fn rename(
+    connection: &Connection,
+    info_hash: InfoHash,
+    name: Option<&str>,
+    description: Option<&str>,
+) -> Result<()> {
+    let mut forget = connection.prepare_cached(
+        "DELETE FROM words WHERE rowid = (SELECT id FROM torrents WHERE info_hash = ? AND indexed)",
+    )?;
+    forget.execute([info_hash.as_bytes()])?;
+    let mut statement = connection.prepare_cached(
+        "UPDATE torrents SET name = coalesce(?2, name), sort_name = coalesce(?3, sort_name),
+                             description = coalesce(?4, description), indexed = 0
+         WHERE info_hash = ?1",
+    )?;
+    statement.execute(params![info_hash.as_bytes(), name, name.map(str::to_lowercase), description]).map(drop)
+}
+
+pub(super) fn remove(connection: &Connection, info_hash: InfoHash) -> Result<bool> {
+    let mut statement = connection.prepare_cached("DELETE FROM torrents WHERE info_hash = ?")?;
+    Ok(statement.execute([info_hash.as_bytes()])? > 0)
+}
+
+pub(super) fn add_completed(
+    connection: &Connection,
+    downloads: impl Iterator<Item = (InfoHash, u64)>,
+) -> Result<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE torrents SET completed = completed + ? WHERE info_hash = ?")?;
+    for (info_hash, count) in downloads {
+        statement.execute(params![signed(count), info_hash.as_bytes()])?;
+    }
+    Ok(())
 }
 
 /// SQLite knows signed numbers alone.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }

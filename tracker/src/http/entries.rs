@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use torrent_common::ids::InfoHash;
 
-use crate::catalogue::{CatalogueError, FileList, Row, Search};
+use crate::catalogue::{CatalogueError, FileList, Row, Search, Sort};
 use crate::shared::Shared;
 
 /// Rows in an answer that names no limit.
@@ -78,6 +78,10 @@ fn text(encoded: &str) -> Option<String> {
 
 /// What was looked for, with its swarms' counts.
 pub(super) fn find(shared: &Shared, search: &Search) -> Result<Entries, CatalogueError> {
+    if search.sort == Sort::Seeders {
+        let now_s = shared.clock.now_s();
+        shared.catalogue.rank(|info_hash| shared.desk.swarms().scrape(info_hash, now_s).complete)?;
+    }
     let page = shared.catalogue.search(search)?;
     Ok(Entries { entries: page.rows.into_iter().map(|row| listed(shared, row)).collect(), total: page.total })
 }
@@ -119,7 +123,6 @@ pub(super) fn listed(shared: &Shared, row: Row) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Sort;
 
     #[test]
     fn queries_are_parsed() {

@@ -27,7 +27,7 @@ pub(super) fn list(shared: &Shared, query: &str) -> Answer {
             200,
             &Page { torrents: found.entries, total: found.total, offset: search.offset, limit: search.limit },
         ),
-        Err(error) => failed("a listing failed", &error),
+        Err(error) => failed("nothing can be listed at the moment", &error),
     }
 }
 
@@ -69,13 +69,23 @@ pub(super) fn files(shared: &Shared, info_hash: InfoHash, query: &str) -> Answer
             )
         }
         Ok(_) => Answer::error(404, "no such torrent"),
-        Err(error) => failed("a list of files failed", &error),
+        Err(error) => failed("nothing can be listed at the moment", &error),
     }
 }
 
+/// What the catalogue did not do is told in few words: who runs the tracker has read more of it.
 fn failed(what: &str, error: &CatalogueError) -> Answer {
-    log::error!("{what}: {error}");
-    Answer::error(500, "the catalogue failed")
+    let (status, trouble) = trouble(error);
+    Answer::error(status, &format!("{what}: {trouble}"))
+}
+
+/// A status, and words for strangers.
+pub(super) fn trouble(error: &CatalogueError) -> (u16, String) {
+    match error.trouble() {
+        Some(trouble @ ("the disk is full" | "the catalogue is full")) => (507, trouble.to_owned()),
+        Some(trouble) => (503, trouble.to_owned()),
+        None => (503, error.to_string()),
+    }
 }
 
 /// GET /torrents/{info_hash}.
@@ -83,7 +93,7 @@ pub(super) fn torrent(shared: &Shared, info_hash: InfoHash) -> Answer {
     match shared.catalogue.torrent(info_hash) {
         Ok(Some(bytes)) => Answer::torrent(info_hash, bytes),
         Ok(None) => Answer::error(404, "no such torrent"),
-        Err(error) => failed("a torrent could not be read", &error),
+        Err(error) => failed("nothing can be read at the moment", &error),
     }
 }
 
@@ -106,6 +116,6 @@ pub(super) fn remove(shared: &Shared, info_hash: InfoHash, token: Option<&str>) 
             Answer::json(200, &Removed { removed: info_hash })
         }
         Ok(false) => Answer::error(404, "no such torrent"),
-        Err(error) => failed("a torrent was not taken out", &error),
+        Err(error) => failed("nothing can be taken out at the moment", &error),
     }
 }

@@ -6,7 +6,8 @@
 //! UPLOAD_TOKEN is set it must be in the field `token`, or in a header `Authorization: Bearer`.
 //!
 //! The answer is that of an announce, with status 201 when the torrent is new and 200 when it was known, in which case
-//! the first entry stays as it is. Refusals are a failure reason with a status that fits.
+//! the first entry stays as it is; unless UPLOAD_TOKEN is set: then a `name` or a `description` takes the place of what was
+//! there. Refusals are a failure reason with a status that fits.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -19,8 +20,9 @@ use torrent_common::metainfo::Metainfo;
 
 use super::answer::Answer;
 use super::multipart::{self, Form};
+use super::torrents;
 use crate::catalogue::{
-    CatalogueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN, Publication, Published, is_unsafe, metainfo_limits,
+    MAX_DESCRIPTION_LEN, MAX_NAME_LEN, Publication, Published, Renaming, is_unsafe, metainfo_limits,
     printable,
 };
 use crate::clock::Clock;
@@ -77,7 +79,7 @@ impl Accepted {
     const fn status(&self) -> u16 {
         match self.published {
             Published::New => 201,
-            Published::Known => 200,
+            Published::Known | Published::Renamed => 200,
         }
     }
 }
@@ -127,21 +129,32 @@ fn check_and_enter(
         return Err(Refused::new(403, "this torrent is not tracked here"));
     }
     let own_name = printable(&metainfo.name);
-    let name = match text(&form, "name", MAX_NAME_LEN, is_unsafe)? {
-        "" => &own_name,
-        given => given,
-    };
+    let given_name = text(&form, "name", MAX_NAME_LEN, is_unsafe)?;
+    let name = if given_name.is_empty() { &own_name } else { given_name };
     let description =
         text(&form, "description", MAX_DESCRIPTION_LEN, |c| is_unsafe(c) && !"\r\n\t".contains(c))?;
     let announce = announce_request(&form, metainfo.info_hash)?;
     let created_s = i64::try_from(Clock::wall_s()).unwrap_or(i64::MAX);
-    let publication = Publication { bytes, metainfo: &metainfo, name, description, created_s };
-    let published = enter(shared, &publication, sender.from)?;
+    let publication = Publication { bytes, metainfo: &metainfo, name, description, created_s, completed: 0 };
+    // Who has the token may say better what a known torrent is.
+    let renaming = match &shared.upload_token {
+        Some(_) => Renaming {
+            name: Some(given_name).filter(|name| !name.is_empty()),
+            description: Some(description).filter(|description| !description.is_empty()),
+        },
+        None => Renaming::default(),
+    };
+    let published = enter(shared, &publication, renaming, sender.from)?;
     Ok(Accepted { info_hash: metainfo.info_hash, published, announce })
 }
 
 /// Enters the torrent in the catalogue, if there are not too many from there.
-fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result<Published, Refused> {
+fn enter(
+    shared: &Shared,
+    publication: &Publication<'_>,
+    renaming: Renaming<'_>,
+    from: IpAddr,
+) -> Result<Published, Refused> {
     let info_hash = publication.metainfo.info_hash;
     let is_counted = !shared.desk.addresses().may_claim(from);
     if is_counted && !shared.quota.take(from, shared.clock.now_s()) {
@@ -150,7 +163,7 @@ fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result
             "too many torrents were published from your address, try again in an hour",
         ));
     }
-    let published = shared.catalogue.publish(publication);
+    let published = shared.catalogue.publish(publication, renaming);
     if is_counted && !matches!(published, Ok(Published::New)) {
         shared.quota.give_back(from);
     }
@@ -162,11 +175,15 @@ fn enter(shared: &Shared, publication: &Publication<'_>, from: IpAddr) -> Result
             );
             Ok(Published::New)
         }
-        Ok(Published::Known) => Ok(Published::Known),
-        Err(error @ CatalogueError::Full) => Err(Refused::new(507, error)),
+        Ok(known) => {
+            if known == Published::Renamed {
+                log::info!("{info_hash} has another name or description, from {from}");
+            }
+            Ok(known)
+        }
         Err(error) => {
-            log::error!("{info_hash} was not published: {error}");
-            Err(Refused::new(500, "the catalogue failed"))
+            let (status, trouble) = torrents::trouble(&error);
+            Err(Refused::new(status, format_args!("nothing can be published at the moment: {trouble}")))
         }
     }
 }

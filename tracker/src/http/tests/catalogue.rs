@@ -154,7 +154,10 @@ fn the_catalogue_is_searched_and_paged() {
     assert_eq!(found("q=%C3%9CBER&limit=1"), (10, vec!["torrent 27".into()]));
     assert_eq!(found("q=torrent+100%25+27").0, 1);
     assert_eq!(found("q=of_it").0, 10);
-    assert_eq!(found("q=of%25it").0, 0, "no wildcards");
+    assert_eq!(found("q=of%25it").0, 10, "a mark is a gap, whichever it is");
+    for wildcard in ["o%25t", "o_t", "o*it", "*", "name:torrent", "torrent+NOT+it", "NEAR(of+it)"] {
+        assert_eq!(found(&format!("q={wildcard}")).0, 0, "{wildcard}: no wildcards, no words of a language");
+    }
     assert_eq!(found("q=%27+OR+1=1+--").0, 0);
     assert_eq!(found("q=nothing"), (0, vec![]));
     assert_eq!(fixture.get("/torrents?q=%ff").status, 400);

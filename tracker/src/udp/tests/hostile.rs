@@ -22,7 +22,8 @@ const VICTIM: &str = "192.0.2.1:53";
 fn clerk() -> (Clerk, ConnectionIds, TempDir) {
     let (config, folder) = configured();
     let mut random = fastrand::Rng::with_seed(1);
-    let catalogue = Catalogue::open(&config.torrent_file, &config.torrent_dir, 1 << 20, 0).unwrap();
+    let catalogue =
+        Catalogue::open(&config.torrent_file, &config.torrent_dir, 1 << 20, 0, Arc::default()).unwrap();
     let desk = Desk::new(&config, &mut random);
     for n in 0..250 {
         desk.announce(&request(1000), [10, 0, 0, n].into(), 0, &mut random).unwrap();

@@ -1,0 +1,228 @@
+//! The database as a thing that can be missing: two connections, each behind its own lock (one writes, one reads), which
+//! are closed when the file turns out to be damaged or gone, and opened again by the keeper.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::{CatalogueError, files, schema};
+
+/// Pages of databases have this length unless somebody chose another.
+const PAGE_LEN: u64 = 4096;
+/// What every database begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// The database, or what keeps it from being open.
+pub(super) struct Database {
+    path: PathBuf,
+    writer: Mutex<State>,
+    reader: Mutex<State>,
+}
+
+enum State {
+    Open {
+        connection: Connection,
+        /// Device and inode of the file.
+        file: Option<(u64, u64)>,
+    },
+    Closed(&'static str),
+}
+
+impl Database {
+    /// Opens what is at `path`, or makes it. A damaged one is set aside: what is in it can be found out again, most of it.
+    /// A disk that is full or read-only leaves it closed, or open for reading.
+    ///
+    /// # Errors
+    /// What will not pass by itself.
+    pub(super) fn open(path: &Path) -> Result<Self, CatalogueError> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            files::make_folder(parent)?;
+        }
+        let this = Self {
+            path: path.to_path_buf(),
+            writer: Mutex::new(State::Closed("the database is being opened")),
+            reader: Mutex::new(State::Closed("the database is being opened")),
+        };
+        match this.reopen() {
+            Err(error) if !error.may_pass() => Err(error),
+            _ => Ok(this),
+        }
+    }
+
+    /// Closes the connections, and opens them again; sets a damaged database aside first.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; then it is closed, or open for reading alone.
+    pub(super) fn reopen(&self) -> Result<(), CatalogueError> {
+        let mut writer = held(&self.writer);
+        let mut reader = held(&self.reader);
+        *writer = State::Closed("the database is being opened");
+        *reader = State::Closed("the database is being opened");
+        let opened = schema::open(&self.path).or_else(|error| {
+            if !error.is_damage() {
+                return Err(error);
+            }
+            self.set_aside()?;
+            schema::open(&self.path)
+        });
+        let opened = opened.and_then(|connection| Ok((connection, schema::open(&self.path)?)));
+        match opened {
+            Ok((first, second)) => {
+                let file = identity(&self.path);
+                *writer = State::Open { connection: first, file };
+                *reader = State::Open { connection: second, file };
+                Ok(())
+            }
+            Err(error) => {
+                let error = if is_read_only(&self.path) {
+                    if let Ok(connection) = schema::open_read_only(&self.path) {
+                        *reader = State::Open { connection, file: identity(&self.path) };
+                    }
+                    CatalogueError::Closed { path: self.path.clone(), why: "the disk is read-only" }
+                } else {
+                    error
+                };
+                *writer = State::Closed(error.trouble().unwrap_or("the database cannot be opened"));
+                if let State::Closed(why) = &mut *reader {
+                    *why = error.trouble().unwrap_or(why);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes it, for a reason; it is set aside and made anew when it is opened again.
+    pub(super) fn give_up(&self) -> Result<(), CatalogueError> {
+        let mut writer = held(&self.writer);
+        let mut reader = held(&self.reader);
+        *writer = State::Closed("the database is damaged");
+        *reader = State::Closed("the database is damaged");
+        self.set_aside()
+    }
+
+    /// Whether it can be written to, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(*held(&self.writer), State::Open { .. })
+    }
+
+    /// Whether it can be read, as far as is known.
+    pub(super) fn can_be_read(&self) -> bool {
+        matches!(*held(&self.reader), State::Open { .. })
+    }
+
+    /// Whether the file in use is still the one at the path: writing to one that was removed or replaced is in vain.
+    pub(super) fn is_in_place(&self) -> bool {
+        let State::Open { file, .. } = *held(&self.writer) else { return false };
+        file == identity(&self.path)
+    }
+
+    /// Its length in bytes; `None` where the system does not say.
+    pub(super) fn len_bytes(&self) -> Option<u64> {
+        Some(fs::metadata(&self.path).ok()?.len())
+    }
+
+    /// Where damaged ones are kept.
+    pub(super) fn aside(&self) -> PathBuf {
+        with_suffix(&self.path, ".bad")
+    }
+
+    /// Reads.
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogueError> {
+        match &mut *held(&self.reader) {
+            State::Open { connection, .. } => work(connection).map_err(|error| self.failed(error)),
+            State::Closed(why) => Err(CatalogueError::Closed { path: self.path.clone(), why }),
+        }
+    }
+
+    /// Writes in a transaction: all of it is durable when this returns, or nothing was written.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogueError> {
+        match &mut *held(&self.writer) {
+            State::Open { connection, .. } => {
+                let written = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(
+                    |transaction| {
+                        let done = work(&transaction)?;
+                        transaction.commit()?;
+                        Ok(done)
+                    },
+                );
+                written.map_err(|error| self.failed(error))
+            }
+            State::Closed(why) => Err(CatalogueError::Closed { path: self.path.clone(), why }),
+        }
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> CatalogueError {
+        match source.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => CatalogueError::TooSlow,
+            _ => CatalogueError::Database { path: self.path.clone(), source },
+        }
+    }
+
+    /// Renames the database, its log with it. A file that never was a database is somebody's: it stays.
+    fn set_aside(&self) -> Result<(), CatalogueError> {
+        if !was_database(&self.path) {
+            return Err(CatalogueError::NotADatabase(self.path.clone()));
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let from = with_suffix(&self.path, suffix);
+            let to = with_suffix(&self.aside(), suffix);
+            let done = match fs::rename(&from, &to) {
+                // What is left of an older one would be taken for this one's.
+                Err(error) if error.kind() == ErrorKind::NotFound => match fs::remove_file(&to) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                    removed => removed,
+                },
+                renamed => renamed,
+            };
+            done.map_err(files::failed("set aside the damaged", &from))?;
+        }
+        log::error!(
+            "the catalogue {} is damaged: it is now {}, and made anew from the torrent files; names, descriptions and \
+             completed downloads are taken from it as far as they can be read",
+            self.path.display(),
+            self.aside().display()
+        );
+        Ok(())
+    }
+}
+
+/// Whether a file may be a damaged database: it begins like one, or has at least the length of one.
+fn was_database(path: &Path) -> bool {
+    let look = || -> io::Result<bool> {
+        let file = fs::File::open(path)?;
+        let len = file.metadata()?.len();
+        let mut begin = Vec::new();
+        file.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+        Ok(begin == MAGIC || (len > 0 && len % PAGE_LEN == 0))
+    };
+    look().unwrap_or(false)
+}
+
+fn is_read_only(path: &Path) -> bool {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::statvfs(folder).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn held(lock: &Mutex<State>) -> MutexGuard<'_, State> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}

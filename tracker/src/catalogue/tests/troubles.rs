@@ -1,0 +1,178 @@
+//! Databases that are in use, damaged, or gone; uploads that were interrupted.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
+use super::*;
+
+/// One round of the keeper.
+fn put_right(catalogue: &Catalogue) -> bool {
+    let (_running, stop) = crossbeam_channel::bounded(0);
+    catalogue.put_right(&stop)
+}
+
+/// A catalogue of so many torrents, with names, descriptions and completed downloads; all of it in the database's file.
+fn filled(fixture: &Fixture, count: u8) -> Vec<InfoHash> {
+    let catalogue = fixture.open();
+    let hashes = (0..count).map(|n| {
+        let bytes = torrent(&format!("own {n}"), false);
+        let metainfo = parsed(&bytes);
+        let name = format!("name {n}");
+        let description = format!("description {n} {}", "x".repeat(500));
+        let publication = Publication {
+            bytes: &bytes,
+            metainfo: &metainfo,
+            name: &name,
+            description: &description,
+            created_s: 100 + i64::from(n),
+            completed: n.into(),
+        };
+        assert_eq!(catalogue.publish(&publication, Renaming::default()).unwrap(), Published::New);
+        metainfo.info_hash
+    });
+    hashes.collect()
+}
+
+/// Writes nonsense over pages of the database, from number `from`.
+fn damage(fixture: &Fixture, from: u64, pages: u64) {
+    let file = OpenOptions::new().write(true).open(fixture.database()).unwrap();
+    let len = file.metadata().unwrap().len() / 4096;
+    assert!(from + pages <= len, "{len} pages");
+    for page in from..from + pages {
+        file.write_all_at(&[0xa5; 4096], page * 4096).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_database_is_made_anew_from_the_torrent_files() {
+    // Page 0 is the header with the list of tables.
+    for (from, pages) in [(0, 1), (1, 1), (2, 3), (0, 5), (8, 10)] {
+        let fixture = Fixture::new();
+        let hashes = filled(&fixture, 60);
+        damage(&fixture, from, pages);
+        let catalogue = fixture.open();
+        // What was not noticed at the start is when it is read.
+        for _ in 0..3 {
+            let search = Search { text: "own".into(), limit: 100, ..Search::default() };
+            if catalogue.search(&search).is_ok()
+                && catalogue.search(&everything(100)).is_ok()
+                && put_right(&catalogue)
+            {
+                break;
+            }
+            put_right(&catalogue);
+        }
+        assert_eq!(catalogue.health.degraded(), [""; 0]);
+        let page = catalogue.search(&everything(100)).unwrap();
+        assert_eq!((page.total, page.rows.len(), catalogue.count()), (60, 60, 60), "{from} {pages}");
+        for (n, hash) in hashes.iter().enumerate() {
+            assert_eq!(catalogue.torrent(*hash).unwrap(), Some(torrent(&format!("own {n}"), false)));
+        }
+        assert!(catalogue.database.aside().exists());
+        let kept =
+            page.rows.iter().filter(|row| row.name.starts_with("name ") && row.created_s >= 100).count();
+        if from == 8 {
+            assert!(kept >= 20, "what can still be read is kept: {kept}");
+        }
+        publish(&catalogue, "after");
+    }
+}
+
+#[test]
+fn a_file_that_was_no_database_is_left_alone() {
+    let fixture = Fixture::new();
+    drop(fixture.open());
+    for name in ["catalogue.db-wal", "catalogue.db-shm"] {
+        let _ = fs::remove_file(fixture.database().with_file_name(name));
+    }
+    fs::write(fixture.database(), "my diary, which is longer than the header of a database").unwrap();
+    let Err(error) = fixture.try_open() else { panic!("opened") };
+    assert!(matches!(error, CatalogueError::NotADatabase(_)), "{error}");
+    assert!(fs::read_to_string(fixture.database()).unwrap().starts_with("my diary"));
+}
+
+#[test]
+fn while_another_program_writes_all_can_be_read() {
+    let fixture = Fixture::new();
+    let catalogue = fixture.open();
+    let (hash, _) = publish(&catalogue, "a");
+    let other = Connection::open(fixture.database()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let bytes = torrent("b", false);
+    let metainfo = parsed(&bytes);
+    let publication = Publication {
+        bytes: &bytes,
+        metainfo: &metainfo,
+        name: "b",
+        description: "",
+        created_s: 7,
+        completed: 0,
+    };
+    let error = catalogue.publish(&publication, Renaming::default()).unwrap_err();
+    assert_eq!(error.trouble(), Some("the database is in use by another program"));
+    assert_eq!(catalogue.health.degraded(), ["uploads: the database is in use by another program"]);
+    assert_eq!(names(&catalogue), ["a"]);
+    assert_eq!(fs::read_dir(fixture.torrents()).unwrap().count(), 1, "nothing is half there");
+    catalogue.add_completed(&[(hash, 2)]);
+    assert!(!put_right(&catalogue));
+    assert_eq!(catalogue.entry(hash).unwrap().unwrap().completed, 2, "not forgotten");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(put_right(&catalogue));
+    assert_eq!(catalogue.health.degraded(), [""; 0]);
+    assert!(held(&catalogue.completed).is_empty());
+    assert_eq!(catalogue.entry(hash).unwrap().unwrap().completed, 2);
+    assert_eq!(publish(&catalogue, "b").1, Published::New);
+}
+
+#[test]
+fn it_starts_while_another_program_holds_the_database() {
+    let fixture = Fixture::new();
+    publish(&fixture.open(), "a");
+    let other = Connection::open(fixture.database()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let catalogue = fixture.open();
+    assert!(!catalogue.health.degraded().is_empty());
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(put_right(&catalogue));
+    assert_eq!((names(&catalogue), catalogue.count()), (vec!["a".to_owned()], 1));
+    assert_eq!(catalogue.health.degraded(), [""; 0]);
+}
+
+#[test]
+fn a_database_that_is_gone_or_replaced_is_noticed() {
+    let fixture = Fixture::new();
+    let catalogue = fixture.open();
+    publish(&catalogue, "a");
+    fs::remove_dir_all(fixture.database().parent().unwrap()).unwrap();
+    assert!(!put_right(&catalogue), "the folder is gone");
+    assert!(!catalogue.health.degraded().is_empty());
+    fs::create_dir(fixture.database().parent().unwrap()).unwrap();
+    assert!(put_right(&catalogue));
+    assert_eq!(names(&catalogue), ["a"], "from its torrent file");
+    publish(&catalogue, "b");
+    assert_eq!(names(&catalogue), ["b", "a"]);
+}
+
+#[test]
+fn interrupted_uploads_are_finished_or_leave_nothing() {
+    let fixture = Fixture::new();
+    let catalogue = fixture.open();
+    let (acknowledged, _) = publish(&catalogue, "a");
+    let (whole, _) = publish(&catalogue, "b");
+    drop(catalogue);
+    let path = |name: &str| fixture.torrents().join(name);
+    let place = |hash: InfoHash| path(&format!("{hash}.torrent"));
+    // Killed between the row and the renaming.
+    fs::rename(place(acknowledged), path(&format!(".upload-{acknowledged}-x1"))).unwrap();
+    // Killed before the row, in the middle of writing, and while its file was brought back.
+    let third = torrent("c", false);
+    fs::write(path(&format!(".upload-{}-x2", parsed(&third).info_hash)), &third).unwrap();
+    fs::write(path(".upload-x3"), "half").unwrap();
+    fs::write(path(&format!(".upload-{whole}-x4")), "half").unwrap();
+    let catalogue = fixture.open();
+    assert_eq!(names(&catalogue), ["b", "a"]);
+    assert_eq!(catalogue.torrent(acknowledged).unwrap(), Some(torrent("a", false)));
+    assert_eq!(catalogue.torrent(whole).unwrap(), Some(torrent("b", false)));
+    assert_eq!(fs::read_dir(fixture.torrents()).unwrap().count(), 2, "nothing is left");
+    assert_eq!(catalogue.health.degraded(), [""; 0]);
+}
