@@ -2,9 +2,12 @@
 //! form, calls [`Desk::announce`], and writes the answer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use torrent_common::announce::compact::Family;
-use torrent_common::announce::{AnnounceRequest, AnnounceResponse, Event, ScrapeEntry, ScrapedTorrent};
+use torrent_common::announce::{
+    AnnounceRequest, AnnounceResponse, AnnouncedPeer, Event, ScrapeEntry, ScrapedTorrent,
+};
 use torrent_common::config::TrackerConfig;
 use torrent_common::ids::InfoHash;
 
@@ -12,7 +15,7 @@ use crate::access::{Access, AccessError};
 use crate::address::Addresses;
 use crate::near::Sites;
 use crate::swarm::pace::{Pace, PaceLimits};
-use crate::swarm::{Action, Full, Limits, Retired, Role, Swarms, Visit};
+use crate::swarm::{Action, Full, Limits, Retired, Role, SHARDS, Swarms, Visit};
 
 /// Announces and scrapes are answered here.
 pub struct Desk {
@@ -21,6 +24,8 @@ pub struct Desk {
     access: Access,
     default_peers: u32,
     max_peers: u32,
+    /// Whether a peer of this machine was ever written down at its loopback address.
+    has_local_peers: AtomicBool,
 }
 
 /// What an answer has room for.
@@ -66,6 +71,7 @@ impl Desk {
             access: Access::open(),
             default_peers: config.default_peers.min(config.max_peers),
             max_peers: config.max_peers,
+            has_local_peers: AtomicBool::new(false),
         }
     }
 
@@ -160,9 +166,52 @@ impl Desk {
         peers.clear();
         peers.reserve(visit.wanted.min(64));
         let visited = self.swarms.announce(&visit, now_s, random, &mut peers)?;
+        if own.ip().is_loopback() {
+            self.has_local_peers.store(true, Ordering::Relaxed);
+        }
+        if let Some(family) = visit.family.filter(|_| !from.to_canonical().is_loopback()) {
+            self.add_local_peers(&visit, family.other(), now_s, random, &mut peers);
+        }
         self.addresses.tell(&mut peers, from, own);
         *response = AnnounceResponse { peers, ..self.answer(visited.counts, visited.interval_s) };
         Ok(())
+    }
+
+    /// Fills an answer to another machine that has room for peers of one family alone with those peers of this machine that
+    /// were written down at the loopback address of the other: they are told at an address that the asker can reach.
+    fn add_local_peers(
+        &self,
+        visit: &Visit,
+        family: Family,
+        now_s: u32,
+        random: &mut fastrand::Rng,
+        peers: &mut Vec<AnnouncedPeer>,
+    ) {
+        if peers.len() >= visit.wanted
+            || visit.action == Action::Leave
+            || !self.has_local_peers.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        let others =
+            Visit { action: Action::Stay, wanted: self.max_peers as usize, family: Some(family), ..*visit };
+        let mut found = Vec::new();
+        // It is in the swarm already: this changes nothing, and cannot be refused.
+        if self.swarms.announce(&others, now_s, random, &mut found).is_ok() {
+            let room = visit.wanted - peers.len();
+            peers.extend(found.into_iter().filter(|peer| peer.address.ip().is_loopback()).take(room));
+        }
+    }
+
+    /// Swarms were restored: see whether there are peers of this machine among them.
+    pub fn note_restored(&self, now_s: u32) {
+        for shard in 0..SHARDS {
+            self.swarms.each_of_shard(shard, now_s, |_, peers| {
+                if peers.filter(|peer| peer.address.ip().is_loopback()).count() > 0 {
+                    self.has_local_peers.store(true, Ordering::Relaxed);
+                }
+            });
+        }
     }
 
     /// The answer to one who publishes a torrent without joining its swarm.
@@ -303,6 +352,34 @@ mod tests {
         assert_eq!(told(&desk, &seeder, "10.0.0.2"), ["10.0.0.1:6881"]);
         let completed = AnnounceRequest { event: Event::Completed, ..seeder };
         assert_eq!(told(&desk, &completed, "10.0.0.3"), ["10.0.0.1:6881"]);
+    }
+
+    #[test]
+    fn a_peer_of_this_machine_is_told_over_both_protocols() {
+        let public_addresses = ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into();
+        let config = TrackerConfig { public_addresses, ..TrackerConfig::default() };
+        let random = &mut fastrand::Rng::with_seed(2);
+        let (four, six) = (("127.0.0.1", "198.51.100.7", Family::V4), ("::1", "2001:db8::7", Family::V6));
+        for ((_, from, family), here) in [(four, "192.0.2.1:6881"), (six, "[2001:db8::1]:6881")] {
+            for (at, ..) in [four, six] {
+                let desk = Desk::new(&config, random);
+                let _ = tell(&desk, &request(), at);
+                let ask = |desk: &Desk, wanted, random: &mut fastrand::Rng| {
+                    let mut response = AnnounceResponse::default();
+                    let request = AnnounceRequest { port: 7, numwant: Some(wanted), ..request() };
+                    let room = Room { peers: 100, family: Some(family) };
+                    let from = from.parse().unwrap();
+                    desk.announce_into(&mut response, &request, from, room, 0, random).unwrap();
+                    let peers = response.peers.iter().map(|peer| peer.address.to_string());
+                    (response.incomplete, peers.collect::<Vec<_>>())
+                };
+                assert_eq!(ask(&desk, 5, random), (2, vec![here.to_owned()]), "{at} to {from}");
+                assert_eq!(ask(&desk, 0, random), (2, vec![]));
+                desk.has_local_peers.store(false, Ordering::Relaxed);
+                desk.note_restored(0);
+                assert_eq!(ask(&desk, 1, random).1, [here], "after a restart");
+            }
+        }
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl Tracker {
         }
         // Swarms of before the list was made.
         swarms.retain(|info_hash| shared.desk.access().permits(info_hash), &mut retired);
+        shared.desk.note_restored(shared.clock.now_s());
         // Proves now, not at the end, that the file can be written; a disk that is full is no reason not to serve.
         if let Err(error) = snapshot::save(swarms, &config.peer_file, shared.clock.now_s(), wall_s) {
             shared.health.trouble(Part::Swarms, error.disk_trouble().ok_or(error)?);

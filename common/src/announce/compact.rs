@@ -22,6 +22,14 @@ impl Family {
         if ip.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
+    /// The one that this is not.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
     /// Bytes of a peer.
     pub const fn peer_len(self) -> usize {
         match self {
