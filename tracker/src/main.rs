@@ -85,8 +85,13 @@ fn run(arguments: Arguments) -> Result<(), String> {
         None => log::info!("no configuration file: using the defaults"),
     }
     let address = running.address();
-    let udp = if config.udp { format!(" or udp://{address}/announce") } else { String::new() };
-    log::info!("listening: announce to http://{address}/announce{udp}");
+    // Nobody can announce to a wildcard address.
+    let host = match address.ip().is_unspecified() {
+        true => format!("THIS-HOST:{}", address.port()),
+        false => address.to_string(),
+    };
+    let udp = if config.udp { format!(" or udp://{host}/announce") } else { String::new() };
+    log::info!("listening on {address}: announce to http://{host}/announce{udp}");
     // One line for whoever started us and needs the port; nobody may be reading it.
     let _ = writeln!(std::io::stdout(), "ready http={address}");
     for signal in &mut signals.forever() {
