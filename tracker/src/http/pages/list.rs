@@ -12,6 +12,8 @@ use crate::http::entries::{self, Entry};
 
 /// Torrents on a page.
 const PAGE: u32 = 50;
+/// The orders that a page offers; who asks for another gets it.
+const ORDERS: [Sort; 4] = [Sort::Newest, Sort::Seeders, Sort::Size, Sort::Name];
 
 #[derive(Template)]
 #[template(path = "list.html")]
@@ -70,11 +72,8 @@ pub(super) fn list(visit: Visit<'_>) -> Answer {
     };
     let pages = found.total.div_ceil(PAGE.into()).max(1);
     let link = |sort, number| link("/", &search.text, sort, number);
-    let orders = Sort::ALL.map(|sort| Order {
-        name: name_of(sort),
-        link: link(sort, 1),
-        is_chosen: sort == search.sort,
-    });
+    let orders =
+        ORDERS.map(|sort| Order { name: name_of(sort), link: link(sort, 1), is_chosen: sort == search.sort });
     let now_s = now_s();
     let template = List {
         frame: Frame::new(visit, Place::List),
@@ -98,7 +97,7 @@ impl Row {
         Self {
             info_hash: entry.info_hash,
             size: show::size(entry.size),
-            files: show::count(entry.files, "file"),
+            files: show::number(entry.files),
             seeders: entry.seeders,
             leechers: entry.leechers,
             completed: entry.completed,

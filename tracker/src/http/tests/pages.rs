@@ -129,7 +129,7 @@ fn a_list_is_searched_sorted_and_paged() {
     let shown = |target: &str| fixture.page(target).matches("<th scope=\"row\"").count();
     assert_eq!([shown("/"), shown("/?page=3"), shown("/?page=4"), shown("/?q=odd&page=2")], [50, 20, 0, 10]);
     let reply = fixture.page("/?q=odd+%26+strange&sort=name&page=1");
-    assert!(reply.contains("<p>60 torrents, page 1 of 2</p>"), "{reply}");
+    assert!(reply.contains("<p>60 torrents, page 1 of 2 · "), "{reply}");
     assert!(
         reply.contains("rel=\"next\" href=\"/?q=odd%20%26%20strange&#38;sort=name&#38;page=2\""),
         "{reply}"
