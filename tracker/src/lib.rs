@@ -34,7 +34,7 @@ use catalogue::{Catalogue, CatalogueError};
 use clock::Clock;
 use health::{Health, Part};
 use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
-use http::{Http, Quota};
+use http::{Http, Limits, Quota};
 use metrics::Metrics;
 use shared::Shared;
 use snapshot::{Loaded, SnapshotError};
@@ -164,7 +164,13 @@ impl Tracker {
             sweep_interval: sweep_interval(config.interval_s),
         };
         let udp = Udp::start(sockets, &shared).map_err(StartError::Threads)?;
-        let http = Http::start(listener, Arc::clone(&shared), config.workers).map_err(StartError::Threads)?;
+        let limits = Limits {
+            connections: config.max_connections,
+            request: Duration::from_secs(config.request_timeout_s.into()),
+            idle: Duration::from_secs(config.idle_timeout_s.into()),
+        };
+        let http = Http::start(listener, Arc::clone(&shared), config.workers, limits)
+            .map_err(StartError::Threads)?;
         let mut running = Running {
             address,
             shared: Arc::clone(&shared),

@@ -36,6 +36,9 @@ pub(super) const TRACKER: &[Key<TrackerConfig>] = &[
         v.number("announces per second (0: no limit)", 0..=10_000_000, &mut c.max_announce_rate)
     }),
     key("WORKERS", |c, v| v.number("threads", 0..=256, &mut c.workers)),
+    key("MAX_CONNECTIONS", |c, v| v.number("connections", 1..=100_000, &mut c.max_connections)),
+    key("REQUEST_TIMEOUT", |c, v| v.number("seconds", 1..=3600, &mut c.request_timeout_s)),
+    key("IDLE_TIMEOUT", |c, v| v.number("seconds", 1..=3600, &mut c.idle_timeout_s)),
     key("DEFAULT_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.default_peers)),
     key("MAX_PEERS", |c, v| v.number("peers", 1..=2000, &mut c.max_peers)),
     key("MAX_SCRAPE", |c, v| v.number("torrents", 1..=1000, &mut c.max_scrape)),

@@ -102,6 +102,12 @@ pub struct TrackerConfig {
     pub max_announce_rate: u32,
     /// WORKERS: threads that answer requests; 0: one per core, at least 2. Default 0.
     pub workers: usize,
+    /// MAX_CONNECTIONS: connections over HTTP at once. Default 1000.
+    pub max_connections: usize,
+    /// REQUEST_TIMEOUT: seconds for the head of a request. Default 10.
+    pub request_timeout_s: u32,
+    /// IDLE_TIMEOUT: seconds between an answer and the next request of a connection. Default 60.
+    pub idle_timeout_s: u32,
     /// DEFAULT_PEERS: peers in an answer when the client does not say. Default 50.
     pub default_peers: u32,
     /// MAX_PEERS: peers in an answer at most. Default 200.
@@ -239,6 +245,9 @@ impl Default for TrackerConfig {
             min_interval_s: 30,
             max_announce_rate: 1000,
             workers: 0,
+            max_connections: 1000,
+            request_timeout_s: 10,
+            idle_timeout_s: 60,
             default_peers: 50,
             max_peers: 200,
             max_scrape: 64,

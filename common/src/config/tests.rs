@@ -50,6 +50,9 @@ fn every_field_has_a_key() {
         MAX_ANNOUNCE_RATE = 32
         MIN_INTERVAL = 2
         WORKERS = 4
+        MAX_CONNECTIONS = 34
+        REQUEST_TIMEOUT = 35
+        IDLE_TIMEOUT = 36
         DEFAULT_PEERS = 5
         MAX_PEERS = 6
         MAX_SCRAPE = 7
@@ -115,6 +118,9 @@ fn every_field_has_a_key() {
         min_interval_s: 2,
         max_announce_rate: 32,
         workers: 4,
+        max_connections: 34,
+        request_timeout_s: 35,
+        idle_timeout_s: 36,
         default_peers: 5,
         max_peers: 6,
         max_scrape: 7,

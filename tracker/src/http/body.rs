@@ -7,6 +7,9 @@ use tiny_http::{Header, Request};
 /// What a chunked body may be for its sender to still hear why it was refused: 1 MiB.
 const MAX_CHUNKED_LEN: u64 = 1 << 20;
 
+/// What is thrown away of a body that is too long, in bytes, before its connection is cut off.
+const MAX_REFUSED_LEN: u64 = 64 << 20;
+
 /// What is known of a body before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
@@ -88,6 +91,16 @@ impl Body {
                     _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
                 }
             }
+        }
+    }
+
+    /// The bytes that may come of it at most, where a body of `max_len` is read. Of one that is longer somewhat more is
+    /// let in and thrown away, so that its sender hears why it was refused.
+    pub(super) fn len_max(self, max_len: u64) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Length(len) | Self::Malformed(len) => len.min(max_len.saturating_add(MAX_REFUSED_LEN)),
+            Self::Chunked => 2 * MAX_CHUNKED_LEN,
         }
     }
 

@@ -16,7 +16,7 @@ use super::pages::{self, Site, Visit};
 use super::pen::Pen;
 use super::routes::{Route, route_of};
 use super::upload::Refused;
-use super::{Inner, bearer, forwarded, origin, upload};
+use super::{FORM_LEN, Inner, bearer, forwarded, origin, upload};
 use crate::catalogue::Published;
 use crate::metrics::labels::Closed;
 
@@ -26,8 +26,6 @@ const QUEUE: usize = 64;
 const CATALOGUE_THREADS: usize = 2;
 /// Threads that read bodies.
 const BODY_THREADS: usize = 3;
-/// What a form may have around the torrent file, in bytes.
-const FORM_LEN: u64 = 64 << 10;
 /// The longest that an upload may take.
 const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// The longest that anything else may hold up a lane: a refused body that is thrown away, an answer that is read slowly.
@@ -149,7 +147,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
     }
     let is_upload = matches!(found, Route::Upload | Route::FilledForm);
     let _watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
-    let max_len = if is_upload { inner.shared.max_torrent_len as u64 + FORM_LEN } else { FORM_LEN };
+    let max_len = if is_upload { inner.max_body_len() } else { FORM_LEN };
     let read = body.read(&mut request, max_len);
     let refused = match &read {
         Ok(_) if is_upload && origin::is_foreign(&request) => {

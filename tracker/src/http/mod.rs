@@ -46,7 +46,8 @@ use crate::metrics::labels::{self, Closed, Failure};
 use crate::shared::Shared;
 use answer::Answer;
 use body::Body;
-use guard::Guard;
+pub(crate) use guard::Limits;
+use guard::{Guard, Nudger};
 use lane::{Lane, Lanes};
 use pen::Pen;
 pub(crate) use quota::Quota;
@@ -59,6 +60,8 @@ use turns::{Turn, Turns};
 const BACKLOG: i32 = 1024;
 /// What a connection's buffer for answers holds, in bytes: every answer to an announce fits.
 const SEND_BUFFER: usize = 64 << 10;
+/// What a connection's buffer for requests holds, in bytes. Left to itself the system makes it grow to megabytes.
+const RECEIVE_BUFFER: usize = 64 << 10;
 /// How long an answer waits when that buffer is full. Only who asks again and again without reading fills it, and the
 /// worker is to be free for others. Long answers have more time: see [`Guard::watch`].
 const SEND_TIMEOUT: Duration = Duration::from_millis(50);
@@ -66,6 +69,8 @@ const SEND_TIMEOUT: Duration = Duration::from_millis(50);
 const LONE_SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that is silent for longer is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// What a form may have around the torrent file, in bytes.
+const FORM_LEN: u64 = 64 << 10;
 /// Servers kept: see [`Inner::renew`].
 const MAX_GENERATIONS: usize = 16;
 
@@ -110,6 +115,7 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         }
         socket.set_tcp_nodelay(true)?;
         socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.set_write_timeout(Some(guard::send_timeout()))?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
         socket.bind(&address.into())?;
@@ -121,10 +127,15 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 impl Http {
     /// Begins to answer on `listener` with so many workers (0: one per core, at least 2).
-    pub(crate) fn start(listener: TcpListener, shared: Arc<Shared>, workers: usize) -> io::Result<Self> {
+    pub(crate) fn start(
+        listener: TcpListener,
+        shared: Arc<Shared>,
+        workers: usize,
+        limits: Limits,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let cores = thread::available_parallelism().map_or(2, usize::from);
-        let (guard, notices) = Guard::new(address.port());
+        let (guard, notices) = Guard::new(address.port(), limits)?;
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
         let inner = Arc::new(Inner {
@@ -142,7 +153,8 @@ impl Http {
         let lanes = Lanes::start(&inner, &catalogue_jobs, &body_jobs)?;
         inner.renew()?;
         let watched = Arc::clone(&inner);
-        let guard = Worker::spawn("http-guard", move || guard::run(&watched, &notices))?;
+        let nudger = Nudger::start(address)?;
+        let guard = Worker::spawn("http-guard", move || guard::run(&watched, &notices, nudger))?;
         Ok(Self { inner, guard, lanes })
     }
 
@@ -248,9 +260,15 @@ impl Inner {
 
     /// A lane has answered a request of this connection: goes on with the next.
     fn go_on(&self, from: SocketAddr, pen: &mut Pen) {
+        self.guard.free(&from);
         if let Some(next) = self.turns.finish(&from) {
             self.serve(next, from, pen);
         }
+    }
+
+    /// The longest body that is read, in bytes.
+    fn max_body_len(&self) -> u64 {
+        self.shared.max_torrent_len as u64 + FORM_LEN
     }
 
     /// Answers a request, or hands it to a lane: then the answer is false.
@@ -287,7 +305,12 @@ impl Inner {
             Body::None => &self.catalogue,
             _ => &self.bodies,
         };
-        match lane.push(request, from) {
+        self.guard.busy(from, body.len_max(self.max_body_len()));
+        let refused = lane.push(request, from);
+        if refused.is_some() {
+            self.guard.free(&from);
+        }
+        match refused {
             None => return false,
             Some(request) if body == Body::None => {
                 self.send(Answer::error(503, "too busy, try again later"), found, request, from);

@@ -58,6 +58,11 @@ impl<R> Turns<R> {
         }
     }
 
+    /// Whether a request of this connection is in work.
+    pub(super) fn has(&self, from: &SocketAddr) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(from)
+    }
+
     /// The connection was shut down: what waits is not answered.
     pub(super) fn cut(&self, from: &SocketAddr) {
         if let Some(line) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(from) {

@@ -105,6 +105,14 @@ label! {
         Busy = "busy",
         /// There were no open files left.
         OpenFiles = "open_files",
+        /// Its request's head, or all heads together, were too long.
+        LongHead = "long_head",
+        /// Its request's head took too long.
+        SlowHead = "slow_head",
+        /// It asked nothing for too long.
+        Idle = "idle",
+        /// There were too many connections.
+        TooMany = "too_many",
     }
 }
 

@@ -1,0 +1,129 @@
+//! Whether connections are accepted, and what is done when they are not.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use torrent_common::nudge::nudge;
+use torrent_common::worker::Worker;
+
+use super::{SPARE_DESCRIPTORS, spare_descriptors};
+use crate::http::{Inner, loopback};
+
+/// How long connections may wait while none is accepted.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What an answer to a try may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a new server, so that a lasting cause does not make us spin.
+const RENEW_PAUSE: Duration = Duration::from_millis(250);
+
+/// What is known of accepting.
+#[derive(Debug, Default)]
+pub(super) struct Acceptance {
+    /// Since when connections wait, and how many had been accepted by then.
+    waiting: Option<(Instant, u64)>,
+    /// When a new server is to be started.
+    due: Option<Instant>,
+}
+
+impl Acceptance {
+    /// A server has ended.
+    pub(super) fn ended(&mut self, now: Instant) {
+        self.due = self.due.or(Some(now + RENEW_PAUSE));
+    }
+
+    /// When to [`Self::renew`].
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|at| at <= now)
+    }
+
+    /// Finds out whether anybody accepts: not when connections wait and none of them gets in.
+    pub(super) fn look(&mut self, inner: &Inner, is_waiting: bool, accepted: u64, now: Instant) {
+        let Some((since, before)) = self.waiting.filter(|_| is_waiting) else {
+            self.waiting = is_waiting.then_some((now, accepted));
+            return;
+        };
+        if accepted != before {
+            self.waiting = Some((now, accepted));
+        } else if self.due.is_none()
+            && now.saturating_duration_since(since) >= PATIENCE
+            && !inner.stopping.is_set()
+            && (inner.guard.sockets.is_some() || probe(loopback(inner.address)).is_err())
+        {
+            log::error!("connections are not accepted any more");
+            self.due = Some(now);
+        }
+    }
+
+    /// Starts a new server if there are descriptors for its connections.
+    pub(super) fn renew(&mut self, inner: &Arc<Inner>) {
+        self.due = Some(Instant::now() + RENEW_PAUSE);
+        if !inner.guard.has_descriptors(&inner.shared.metrics) {
+            return;
+        }
+        match inner.renew() {
+            Ok(()) => {
+                inner.shared.metrics.restarted();
+                log::warn!("connections are accepted again");
+                (self.due, self.waiting) = (None, None);
+            }
+            Err(error) => log::error!("connections are still not accepted: {error}"),
+        }
+    }
+}
+
+/// Whether connections wait to be accepted.
+pub(super) fn is_waiting(inner: &Inner) -> bool {
+    let mut descriptors = [PollFd::from_borrowed_fd(inner.listener.as_fd(), PollFlags::IN)];
+    poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// Where connections cannot be counted: whether a new one gets an answer.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, PROBE_TIMEOUT)?;
+    stream.set_read_timeout(Some(PROBE_TIMEOUT))?;
+    stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n")?;
+    stream.read_exact(&mut [0])
+}
+
+/// A thread that makes tiny_http begin with connections that it has forgotten, since that can take a second.
+pub(in crate::http) struct Nudger {
+    orders: Sender<()>,
+    worker: Worker,
+}
+
+impl Nudger {
+    pub(in crate::http) fn start(address: SocketAddr) -> io::Result<Self> {
+        let (orders, ordered) = crossbeam_channel::bounded(1);
+        let worker = Worker::spawn("http-nudge", move || {
+            while let Ok(()) = ordered.recv() {
+                // Not with the last descriptors: a connection more would take those that accepting needs.
+                if spare_descriptors().len() == SPARE_DESCRIPTORS {
+                    match nudge(loopback(address)) {
+                        0 | 1 => {}
+                        count => log::debug!("{count} threads for connections that waited"),
+                    }
+                }
+            }
+        })?;
+        Ok(Self { orders, worker })
+    }
+
+    pub(super) fn nudge(&self) {
+        // One that is at it already does it for this time too.
+        let _ = self.orders.try_send(());
+    }
+
+    pub(super) fn stop(self) {
+        drop(self.orders);
+        self.worker.join();
+    }
+}

@@ -1,0 +1,172 @@
+//! The connections that tiny_http keeps to itself, seen from outside.
+//!
+//! A process may duplicate its own descriptors by number (pidfd_getfd, Linux 5.6; forbidden in some containers). A
+//! duplicate is the same connection: it can be asked what has gone through it (TCP_INFO), and shut down.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::libc;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::GetStruct;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use rustix::net::sockopt::socket_cookie;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+/// The connections to one port of this process.
+pub(super) struct Sockets {
+    port: u16,
+    process: OwnedFd,
+}
+
+/// What has gone through a connection, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Traffic {
+    /// Received by the system, read or not.
+    pub(super) received: u64,
+    /// Written by us, on its way or not.
+    pub(super) written: u64,
+}
+
+/// Bytes that are thrown away at once, and how often. A connection's buffer holds less.
+const DRAIN_LEN: usize = 256 << 10;
+const DRAINS: usize = 4;
+
+/// The system's number for a socket: never used twice.
+pub(super) type Cookie = u64;
+
+impl Sockets {
+    /// # Errors
+    /// The system's, where descriptors cannot be duplicated like this.
+    pub(super) fn open(port: u16) -> io::Result<Self> {
+        let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+        pidfd_getfd(&process, process.as_raw_fd(), PidfdGetfdFlags::empty())?;
+        Ok(Self { port, process })
+    }
+
+    /// Shows every socket of this process, most of them more than once: tiny_http has two descriptors for each
+    /// connection. False if there was no descriptor left to look with, and not all were seen. About a microsecond for
+    /// each.
+    pub(super) fn each(&self, mut see: impl FnMut(Cookie, &TcpStream)) -> bool {
+        let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return false };
+        for entry in entries {
+            let Ok(entry) = entry else { return false };
+            let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            match pidfd_getfd(&self.process, number, PidfdGetfdFlags::empty()) {
+                Ok(duplicate) => {
+                    if let Ok(cookie) = socket_cookie(&duplicate) {
+                        see(cookie, &TcpStream::from(duplicate));
+                    }
+                }
+                Err(Errno::MFILE | Errno::NFILE) => return false,
+                // Closed since the folder was read.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// The other side of a connection to the port; none for any other socket.
+    pub(super) fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        let local = stream.local_addr().ok()?;
+        if local.port() == self.port { stream.peer_addr().ok() } else { None }
+    }
+
+    /// A duplicate of the connection from there.
+    pub(super) fn find(&self, from: SocketAddr) -> Option<TcpStream> {
+        let mut found = None;
+        self.each(|_, stream| {
+            if found.is_none() && self.peer(stream) == Some(from) {
+                found = stream.try_clone().ok();
+            }
+        });
+        found
+    }
+}
+
+/// What the system says of a connection; none for what is no TCP socket.
+pub(super) fn traffic(stream: &TcpStream) -> Option<Traffic> {
+    let info = getsockopt(stream, TcpInfo).ok()?;
+    let sent = info.bytes_sent.saturating_sub(info.bytes_retrans);
+    Some(Traffic { received: info.bytes_received, written: sent + u64::from(info.notsent_bytes) })
+}
+
+/// Throws away what has arrived on a connection and was not read. Shut down or not, tiny_http would read it to its end.
+pub(super) fn drain(stream: &TcpStream) {
+    // Nothing is written to it.
+    let mut nowhere = vec![0; DRAIN_LEN];
+    let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+    for _ in 0..DRAINS {
+        if !rustix::net::recv(stream, &mut nowhere, flags).is_ok_and(|(len, _)| len > 0) {
+            return;
+        }
+    }
+}
+
+/// The first part of Linux's `struct tcp_info`, as long as it is since Linux 4.19.
+#[derive(Debug)]
+#[repr(C)]
+struct Info {
+    before: [u32; 32],
+    bytes_received: u64,
+    segments: [u32; 2],
+    notsent_bytes: u32,
+    between: [u32; 3],
+    rates: [u64; 4],
+    delivered: [u32; 2],
+    bytes_sent: u64,
+    bytes_retrans: u64,
+}
+
+/// TCP_INFO.
+#[derive(Debug, Clone, Copy)]
+struct TcpInfo;
+
+nix::getsockopt_impl!(TcpInfo, libc::IPPROTO_TCP, libc::TCP_INFO, Info, GetStruct<Info>);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_went_through_a_connection_is_known() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut accepted, from) = listener.accept().unwrap();
+        let sockets = Sockets::open(listener.local_addr().unwrap().port()).unwrap();
+        assert_eq!(traffic(&accepted), Some(Traffic { received: 0, written: 0 }));
+        client.write_all(&[1; 1000]).unwrap();
+        accepted.read_exact(&mut [0; 10]).unwrap();
+        accepted.write_all(&[2; 77]).unwrap();
+        let seen = sockets.find(from).expect("the connection is among our descriptors");
+        assert_eq!(traffic(&seen), Some(Traffic { received: 1000, written: 77 }));
+        assert_eq!(sockets.peer(&seen), Some(from));
+        assert_eq!(sockets.peer(&client), None, "that is the other end");
+        let mut cookies = Vec::new();
+        let second = accepted.try_clone().unwrap();
+        assert!(sockets.each(|cookie, stream| {
+            if sockets.peer(stream) == Some(from) {
+                cookies.push(cookie);
+            }
+        }));
+        assert!(cookies.len() >= 2, "two descriptors, and what was found");
+        assert!(cookies.iter().all(|cookie| *cookie == cookies[0]), "of one connection");
+        drop(second);
+        client.write_all(&[1; 100_000]).unwrap();
+        let len = 990 + 100_000;
+        while traffic(&accepted).unwrap().received < 10 + len {
+            std::thread::yield_now();
+        }
+        drain(&accepted);
+        accepted.set_nonblocking(true).unwrap();
+        let error = accepted.read(&mut [0]).expect_err("all is gone");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}

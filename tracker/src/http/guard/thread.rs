@@ -1,0 +1,209 @@
+//! The guard's thread. Without connections it sleeps until one comes; otherwise it wakes twice a second, and whenever
+//! this process has worked for a while.
+
+use std::collections::HashMap;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, TryRecvError};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::accepting::{Acceptance, Nudger, is_waiting};
+use super::alarm::Alarm;
+use super::census::{Census, Reason};
+use super::{Notice, sockets};
+use crate::http::Inner;
+use crate::metrics::labels::Closed;
+
+/// How often connections are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// The same while connections wait to be accepted, and after the first one came.
+const SOON: Duration = Duration::from_millis(100);
+/// Processor time of this process after which they are looked at again. A processor makes up to 0.6 GB/s out of request
+/// heads: this is 15 MB.
+const WORK: Duration = Duration::from_millis(25);
+/// How often they are looked at where nobody counts processor time.
+const TICK: Duration = Duration::from_millis(20);
+/// How often connections are looked for that tiny_http has accepted and forgotten.
+const NUDGE: Duration = Duration::from_secs(1);
+/// How often it is said at most that connections were closed.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// What the thread knows.
+struct Watchman<'a> {
+    inner: &'a Arc<Inner>,
+    alarm: Option<Alarm>,
+    census: Census,
+    acceptance: Acceptance,
+    watched: Vec<(usize, Instant, Arc<TcpStream>)>,
+    /// None while there are no connections.
+    next_look: Option<Instant>,
+    next_nudge: Instant,
+    nudger: Nudger,
+    closed: HashMap<Reason, usize>,
+    next_report: Instant,
+}
+
+/// Runs until it is told to stop.
+pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudger: Nudger) {
+    let alarm = Alarm::every(WORK);
+    if let Err(error) = &alarm {
+        log::debug!("processor time is not counted ({error}): connections are looked at all the time");
+    }
+    let now = Instant::now();
+    let mut this = Watchman {
+        inner,
+        alarm: alarm.ok(),
+        census: Census::default(),
+        acceptance: Acceptance::default(),
+        watched: Vec::new(),
+        next_look: Some(now + SOON),
+        next_nudge: now + NUDGE,
+        nudger,
+        closed: HashMap::new(),
+        next_report: now,
+    };
+    loop {
+        let has_rung = this.wait();
+        loop {
+            match notices.try_recv() {
+                Ok(Notice::Stop) | Err(TryRecvError::Disconnected) => return this.nudger.stop(),
+                Ok(Notice::Watch(number, deadline, stream)) => this.watched.push((number, deadline, stream)),
+                Ok(Notice::Done(number)) => this.watched.retain(|(other, ..)| *other != number),
+                Ok(Notice::AcceptEnded) => this.acceptance.ended(Instant::now()),
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        let now = Instant::now();
+        for _ in 0..hang_up_late(&mut this.watched, now) {
+            inner.shared.metrics.closed(Closed::Deadline);
+        }
+        if has_rung || this.next_look.is_some_and(|at| at <= now) {
+            this.look(now);
+        }
+        if this.acceptance.is_due(now) {
+            this.acceptance.renew(inner);
+        }
+    }
+}
+
+impl Watchman<'_> {
+    /// Sleeps until there is something to do. True if this process has worked, or a connection came after there was none.
+    fn wait(&mut self) -> bool {
+        let deadlines = self.watched.iter().map(|(_, deadline, _)| *deadline);
+        let until = deadlines.chain(self.acceptance.due()).chain(self.next_look).min();
+        let timeout =
+            until.and_then(|until| Timespec::try_from(until.saturating_duration_since(Instant::now())).ok());
+        let mut descriptors = vec![PollFd::new(&self.inner.guard.bell, PollFlags::IN)];
+        descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
+        if self.next_look.is_none() {
+            descriptors.push(PollFd::from_borrowed_fd(self.inner.listener.as_fd(), PollFlags::IN));
+        }
+        if let Err(error) = poll(&mut descriptors, timeout.as_ref())
+            && error != rustix::io::Errno::INTR
+        {
+            log::error!("the guard cannot sleep: {error}");
+            std::thread::sleep(SOON);
+        }
+        drop(descriptors);
+        let _ = rustix::io::read(&self.inner.guard.bell, &mut [0; 8]);
+        if self.next_look.is_none() && is_waiting(self.inner) {
+            self.next_look = Some(Instant::now() + SOON);
+        }
+        self.alarm.as_ref().is_some_and(Alarm::has_rung)
+    }
+
+    /// Looks at every connection, and closes those that have to go.
+    fn look(&mut self, now: Instant) {
+        let guard = &self.inner.guard;
+        if let Some(sockets) = &guard.sockets {
+            let busy = guard.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let census = &mut self.census;
+            census.begin();
+            let is_complete = sockets.each(|cookie, stream| {
+                if census.is_seen(cookie) {
+                    return;
+                }
+                let Some(peer) = census.peer(cookie).or_else(|| sockets.peer(stream)) else { return };
+                let Some(traffic) = sockets::traffic(stream) else { return };
+                census.see(cookie, peer, traffic, busy.get(&peer).copied(), now);
+            });
+            if is_complete {
+                census.end();
+            } else {
+                guard.has_descriptors(&self.inner.shared.metrics);
+            }
+            self.close(now);
+        }
+        let is_waiting = is_waiting(self.inner);
+        self.acceptance.look(self.inner, is_waiting, self.census.newcomers(), now);
+        let is_quiet = guard.sockets.is_some() && self.census.len() == 0;
+        if !is_quiet && self.next_nudge <= now && !is_waiting {
+            self.nudger.nudge();
+            self.next_nudge = now + NUDGE;
+        }
+        self.next_look = match () {
+            () if is_waiting => Some(now + SOON),
+            () if is_quiet => None,
+            () if self.alarm.is_none() => Some(now + TICK),
+            () => Some(now + LOOK),
+        };
+        self.report(now);
+    }
+
+    fn close(&mut self, now: Instant) {
+        let inner = self.inner;
+        let Some(sockets) = &inner.guard.sockets else { return };
+        let is_answering = |peer: &SocketAddr| inner.turns.has(peer);
+        let doomed = self.census.doomed(&inner.guard.limits, now, is_answering);
+        if doomed.is_empty() {
+            return;
+        }
+        sockets.each(|cookie, stream| {
+            if doomed.contains_key(&cookie) {
+                let _ = stream.shutdown(Shutdown::Both);
+                sockets::drain(stream);
+            }
+        });
+        for reason in doomed.into_values() {
+            inner.shared.metrics.closed(match reason {
+                Reason::Long => Closed::LongHead,
+                Reason::Slow => Closed::SlowHead,
+                Reason::Silent => Closed::Idle,
+                Reason::TooMany => Closed::TooMany,
+            });
+            *self.closed.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// Says what was closed: a line a minute at most, whatever strangers do.
+    fn report(&mut self, now: Instant) {
+        if self.closed.is_empty() || now < self.next_report {
+            return;
+        }
+        let mut count = |reason| self.closed.remove(&reason).unwrap_or(0);
+        let (long, slow, many) = (count(Reason::Long), count(Reason::Slow), count(Reason::TooMany));
+        self.closed.clear();
+        if long + slow + many > 0 {
+            log::warn!(
+                "connections closed: {long} with long requests, {slow} with slow ones, {many} because there were too many"
+            );
+            self.next_report = now + REPORT;
+        }
+    }
+}
+
+/// Returns how many there were.
+fn hang_up_late(watched: &mut Vec<(usize, Instant, Arc<TcpStream>)>, now: Instant) -> usize {
+    let before = watched.len();
+    watched.retain(|(_, deadline, stream)| {
+        let is_late = *deadline <= now;
+        if is_late {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        !is_late
+    });
+    before - watched.len()
+}

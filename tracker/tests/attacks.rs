@@ -1,0 +1,235 @@
+//! Attacks over HTTP on a tracker in a process of its own, whose memory, threads and descriptors can be looked at.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests, and helpers of tests, which the lints take for production code"
+)]
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{PROGRAM, Program, config, folder};
+use tempfile::TempDir;
+
+/// What an attack may cost in memory beyond what there was before, in KiB.
+const MEMORY_KIB: u64 = 64 << 10;
+/// What an honest client waits for at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A tracker with these lines in its configuration.
+fn tracker(lines: &str) -> (Program, TempDir) {
+    let folder = folder();
+    let path = config(folder.path());
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}{lines}\n")).unwrap();
+    let program = Program::run(Command::new(PROGRAM).arg("--config").arg(path).args(["--port", "0"]));
+    (program, folder)
+}
+
+/// A number in the process's status.
+fn status(program: &Program, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn descriptors(program: &Program) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", program.child.id())).unwrap().count()
+}
+
+/// An announce on a connection of its own is answered, and soon.
+fn assert_served(program: &Program) {
+    let start = Instant::now();
+    let reply = program.get(
+        "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=5&ip=10.0.0.1",
+    );
+    assert!(reply.contains("10:incompletei1e"), "{reply}");
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+fn connect(program: &Program) -> TcpStream {
+    let stream = TcpStream::connect(&program.address).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Whether the other side has ended the connection by now.
+fn is_closed(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let result = (&*stream).read(&mut [0; 4096]);
+    stream.set_nonblocking(false).unwrap();
+    match result {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+/// Waits until it is so.
+fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + limit;
+    while !is_so() {
+        assert!(Instant::now() < end, "not within {limit:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends the same bytes again and again on some connections, until each is cut off, or a gigabyte is sent.
+fn flood(program: &Program, connections: usize, before: &[u8], again: &[u8]) {
+    let attackers: Vec<_> = (0..connections)
+        .map(|_| {
+            let mut stream = connect(program);
+            let (before, again) = (before.to_vec(), again.repeat((64 << 10) / again.len()));
+            thread::spawn(move || {
+                stream.write_all(&before).unwrap();
+                (0..(1 << 30) / again.len() / connections).all(|_| stream.write_all(&again).is_ok())
+            })
+        })
+        .collect();
+    for attacker in attackers {
+        assert!(!attacker.join().unwrap(), "not cut off");
+    }
+}
+
+#[test]
+fn heads_that_never_end_cost_little_memory() {
+    let pieces: [(&str, &[u8], &[u8]); 4] = [
+        ("one line", b"GET / HTTP/1.1\r\nX: ", b"xxxxxxxxxxxxxxxx"),
+        ("short lines", b"GET / HTTP/1.1\r\n", b"a:b\r\n"),
+        ("the first line", b"GET /", b"xxxxxxxxxxxxxxxx"),
+        ("behind a request", b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n", b"a:\r\n"),
+    ];
+    for (name, before, again) in pieces {
+        for connections in [1, 20] {
+            let (program, _folder) = tracker("");
+            assert_served(&program);
+            let at_first = status(&program, "VmHWM");
+            flood(&program, connections, before, again);
+            assert_served(&program);
+            let cost = status(&program, "VmHWM") - at_first;
+            println!("{name} on {connections} connections: {cost} KiB");
+            assert!(cost < MEMORY_KIB, "{name} on {connections} connections: {cost} KiB");
+        }
+    }
+}
+
+#[test]
+fn a_chunk_size_that_never_ends_costs_little_memory() {
+    let (program, _folder) = tracker("");
+    assert_served(&program);
+    let at_first = status(&program, "VmHWM");
+    flood(&program, 2, b"POST /announce HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"0000000000000000");
+    let cost = status(&program, "VmHWM") - at_first;
+    assert!(cost < MEMORY_KIB, "{cost} KiB");
+    assert_served(&program);
+}
+
+#[test]
+fn idle_connections_are_bounded_and_the_idlest_go_first() {
+    let (program, _folder) = tracker("MAX_CONNECTIONS = 200");
+    assert_served(&program);
+    let mut kept = connect(&program);
+    let idle: Vec<_> = (0..2000)
+        .map(|n| {
+            if n % 50 == 0 {
+                // Who goes on asking is not among the idlest.
+                kept.write_all(b"GET /scrape HTTP/1.1\r\n\r\n").unwrap();
+                assert!(kept.read(&mut [0; 4096]).unwrap() > 0);
+            }
+            connect(&program)
+        })
+        .collect();
+    assert_served(&program);
+    until("connections are closed", PATIENCE, || {
+        idle.iter().filter(|stream| !is_closed(stream)).count() <= 201
+    });
+    // tiny_http's threads end 5 seconds after their last connection.
+    until("threads end", Duration::from_secs(20), || status(&program, "Threads") < 240);
+    assert!(descriptors(&program) < 500, "{}", descriptors(&program));
+    kept.write_all(b"GET /scrape HTTP/1.1\r\n\r\n").unwrap();
+    assert!(kept.read(&mut [0; 4096]).unwrap() > 0, "it was of use meanwhile");
+    assert_served(&program);
+}
+
+#[test]
+fn who_says_nothing_or_drips_is_not_waited_for() {
+    let (program, _folder) = tracker("REQUEST_TIMEOUT = 2\nIDLE_TIMEOUT = 3");
+    let silent = connect(&program);
+    let mut dripping = connect(&program);
+    let mut served = connect(&program);
+    served.write_all(b"GET /scrape HTTP/1.1\r\n\r\n").unwrap();
+    assert!(served.read(&mut [0; 4096]).unwrap() > 0);
+    let mut body = connect(&program);
+    body.write_all(b"POST /announce HTTP/1.1\r\nContent-Length: 1000\r\n\r\n").unwrap();
+    let start = Instant::now();
+    for byte in b"GET / HTTP/1.1\r\nX-Header: never".iter().cycle() {
+        if dripping.write_all(&[*byte]).is_err() || is_closed(&dripping) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "it is still listened to");
+        thread::sleep(Duration::from_millis(50));
+    }
+    until("the silent are closed", PATIENCE, || is_closed(&silent) && is_closed(&body));
+    until("who asks no more is closed", PATIENCE, || is_closed(&served));
+    assert_served(&program);
+}
+
+/// The tracker sleeps while nobody is there: it is woken neither by a clock nor by anybody who has left.
+#[test]
+fn an_idle_tracker_is_not_woken() {
+    let (program, _folder) = tracker("UDP = no\nSNAPSHOT_INTERVAL = 86400\nINTERVAL = 120");
+    assert_served(&program);
+    let naps = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
+        let guard = tasks.map(|task| task.unwrap().path()).find(|task| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "http-guard")
+        });
+        let status = std::fs::read_to_string(guard.unwrap().join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let mut before = 0;
+    until("the guard sleeps for two seconds", Duration::from_secs(30), || {
+        let now = naps();
+        let is_same = now == before;
+        before = now;
+        thread::sleep(Duration::from_secs(2));
+        is_same && naps() == now
+    });
+}
+
+#[test]
+fn announces_work_again_within_two_seconds_of_too_few_descriptors() {
+    // A connection takes two descriptors: they can run out between connections and in the middle of one.
+    for one_more in ["", "exec 9</dev/null; "] {
+        let folder = folder();
+        let script = format!(
+            "ulimit -n 80; {one_more}exec {PROGRAM} --config {} --port 0",
+            config(folder.path()).display()
+        );
+        let program = Program::run(Command::new("sh").args(["-c", &script]));
+        for round in 0..3 {
+            let held: Vec<_> = (0..150).map(|_| TcpStream::connect(&program.address).unwrap()).collect();
+            thread::sleep(Duration::from_millis(100 * round));
+            drop(held);
+            let released = Instant::now();
+            while !program.get("/scrape").contains("info_hash") {
+                assert!(
+                    released.elapsed() < Duration::from_secs(20),
+                    "round {round}: nobody is served any more"
+                );
+                thread::sleep(Duration::from_millis(10));
+            }
+            let took = released.elapsed();
+            println!("{took:?}");
+            assert!(took < Duration::from_secs(2), "{one_more:?}, round {round}: {took:?}");
+        }
+    }
+}
