@@ -3,9 +3,9 @@
 //! A client takes from whomever it hears of, so what counts is also who it does *not* hear of: of a swarm that would fit in
 //! an answer, far peers are left out on purpose. What keeps the swarm whole:
 //!
-//! - **At least one in [`Mix::far_part`] is far**, and one at the least: so each peer of a site is a bridge of its own.
-//!   A newcomer is always told somebody who is there, so a swarm grows in one piece; a site falls off only when all the far
-//!   ones that its peers know have gone before one of its peers asks again. `no_split.rs` tries it.
+//! - **One in [`Mix::far_part`] is far**, and one at the least where no seeder is told: so each peer of a site without a
+//!   seeder is a bridge of its own. A newcomer is always told somebody who is there, so a swarm grows in one piece; a site
+//!   falls off only when all the far ones that its peers know have gone before one of its peers asks again. The tests try it.
 //! - **Seeders are always told** to leechers: [`SEEDERS`] near ones, or if there are none, far ones. Who has one near meets
 //!   far ones by chance.
 //! - **Few near ones displace nobody**: an answer has at least [`Mix::least`] peers as long as there are so many.
@@ -90,7 +90,9 @@ pub(super) fn choose(
     let [seeder_count, ..] = others;
     let wants_seeders = asker.role == Role::Leecher && seeders.is_empty();
     let far_seeders = if wants_seeders { SEEDERS.min(wanted / 2).min(seeder_count as usize) } else { 0 };
-    let far_count = far_count(&near.mix, wanted, near_count + far_seeders, steady);
+    // Who asks and needs nothing is told no seeder: it has to know others than its neighbours, as they may not reach it.
+    let has_seeder = asker.role == Role::Leecher && (far_seeders > 0 || !seeders.is_empty());
+    let far_count = far_count(&near.mix, wanted, near_count + far_seeders, has_seeder, steady);
     let far = choice.far_ones(far_seeders, far_count, &found, others, steady);
     let near_counts = found.each_ref().map(|ones| count_of(ones));
     let near_shares = near_shares(near_counts, wanted.saturating_sub(far.len()), random);
@@ -99,12 +101,12 @@ pub(super) fn choose(
 }
 
 /// How many are told at random besides `others`, near ones and seeders.
-fn far_count(mix: &Mix, wanted: usize, others: usize, random: &mut fastrand::Rng) -> usize {
+fn far_count(mix: &Mix, wanted: usize, others: usize, has_seeder: bool, random: &mut fastrand::Rng) -> usize {
     let told = wanted.min(others);
     // Of short answers only some have a far one.
     let share = (told + random.usize(..mix.far_part)) / mix.far_part;
-    let share = if told >= 4 { share.max(1) } else { share };
-    share.max(mix.least.min(wanted).saturating_sub(others))
+    let bridges = usize::from(!has_seeder && told >= 4);
+    share.max(bridges).max(mix.least.min(wanted).saturating_sub(others))
 }
 
 /// How many near ones of each role are told: in proportion, but [`SEEDERS`] if possible.
