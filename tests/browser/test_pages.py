@@ -107,6 +107,15 @@ class Test:
         # The console names the page that was answered with an error: that is no more than the status.
         check(all("status of 400" in line["message"] for line in self.browser.console()), "only the refusal")
         self.look("form-refused")
+        long = self.folder / "long.torrent"
+        long.write_bytes(bytes(12 << 20))
+        self.browser.one("#torrent").write(str(long))
+        self.browser.one("main button").click()
+        check("over" in self.browser.one("[role=alert]").text(), "a file that is too long is refused in words")
+        self.browser.console()
+        self.visit("/upload")
+        self.browser.one("#name").write(NASTY)
+        self.browser.one("#description").write("one\ntwo <u>three</u>")
         self.browser.one("#torrent").write(str(file))
         self.browser.one("main button").click()
         check(self.path() == f"/torrent/{self.nasty_hash}?published", self.path())

@@ -65,7 +65,8 @@ pub(super) fn list(visit: Visit<'_>) -> Answer {
         (Err(error), _) => return problem(visit, 400, &error),
         (_, None) => return problem(visit, 400, "page is not a number"),
     };
-    let search = Search { offset: (number - 1).saturating_mul(PAGE.into()), limit: PAGE, ..search };
+    let text = search.text.trim().to_owned();
+    let search = Search { text, offset: (number - 1).saturating_mul(PAGE.into()), limit: PAGE, ..search };
     let found = match entries::find(visit.shared, &search) {
         Ok(found) => found,
         Err(error) => return failed(visit, "a listing failed", &error),
