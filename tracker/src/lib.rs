@@ -7,6 +7,8 @@ pub mod address;
 pub mod announce;
 pub mod catalogue;
 mod clock;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod housekeeping;
 mod http;
@@ -34,8 +36,7 @@ use catalogue::{Catalogue, CatalogueError};
 use clock::Clock;
 use health::{Health, Part};
 use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
-use http::{Http, Limits, Quota};
-use metrics::Metrics;
+use http::{Http, Limits};
 use shared::Shared;
 use snapshot::{Loaded, SnapshotError};
 use udp::Udp;
@@ -121,21 +122,9 @@ impl Tracker {
             i64::try_from(wall_s).unwrap_or(i64::MAX),
             Arc::clone(&health),
         )?;
-        let shared = Arc::new(Shared {
-            desk: Desk::new(config, &mut fastrand::Rng::new()).with_access(access),
-            catalogue,
-            clock: Clock::new(),
-            udp_port: config.udp.then(|| address.port()),
-            max_scrape: config.max_scrape,
-            full_scrape: config.full_scrape,
-            max_torrent_len: config.max_torrent_len,
-            trusted_proxies: config.trusted_proxies.clone(),
-            upload_token: config.upload_token.clone(),
-            quota: Quota::new(config.upload_quota),
-            metrics_for: config.metrics,
-            metrics: Metrics::new(),
-            health,
-        });
+        let desk = Desk::new(config, &mut fastrand::Rng::new()).with_access(access);
+        let udp_port = config.udp.then(|| address.port());
+        let shared = Arc::new(Shared::new(config, desk, catalogue, health, udp_port));
         let swarms = shared.desk.swarms();
         let mut retired = Vec::new();
         if let Loaded::Damaged(kept) =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use torrent_common::config::MetricsFor;
+use torrent_common::config::{MetricsFor, TrackerConfig};
 use torrent_common::network::Network;
 use torrent_common::secret::Secret;
 
@@ -29,4 +29,31 @@ pub(crate) struct Shared {
     pub(crate) metrics_for: MetricsFor,
     pub(crate) metrics: Metrics,
     pub(crate) health: Arc<Health>,
+}
+
+impl Shared {
+    /// As configured; nothing was counted yet.
+    pub(crate) fn new(
+        config: &TrackerConfig,
+        desk: Desk,
+        catalogue: Catalogue,
+        health: Arc<Health>,
+        udp_port: Option<u16>,
+    ) -> Self {
+        Self {
+            desk,
+            catalogue,
+            clock: Clock::new(),
+            udp_port,
+            max_scrape: config.max_scrape,
+            full_scrape: config.full_scrape,
+            max_torrent_len: config.max_torrent_len,
+            trusted_proxies: config.trusted_proxies.clone(),
+            upload_token: config.upload_token.clone(),
+            quota: Quota::new(config.upload_quota),
+            metrics_for: config.metrics,
+            metrics: Metrics::new(),
+            health,
+        }
+    }
 }

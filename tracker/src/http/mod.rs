@@ -16,7 +16,7 @@ mod forwarded;
 mod full_scrape;
 mod guard;
 mod lane;
-mod multipart;
+pub(crate) mod multipart;
 mod origin;
 mod pages;
 mod pen;

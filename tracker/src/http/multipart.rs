@@ -13,7 +13,7 @@ const MAX_BOUNDARY_LEN: usize = 70;
 
 /// A body that is no form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum MultipartError {
+pub(crate) enum MultipartError {
     #[error("the upload must be multipart/form-data")]
     NotMultipart,
     #[error("the multipart boundary is missing or not valid")]
@@ -30,12 +30,12 @@ pub(super) enum MultipartError {
 
 /// The fields of a form, in order. Names are different.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Form<'a> {
+pub(crate) struct Form<'a> {
     fields: Vec<(&'a str, &'a [u8])>,
 }
 
 /// The boundary that a Content-Type header names.
-pub(super) fn boundary(content_type: &str) -> Result<&str, MultipartError> {
+pub(crate) fn boundary(content_type: &str) -> Result<&str, MultipartError> {
     let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
         return Err(MultipartError::NotMultipart);
@@ -49,7 +49,7 @@ pub(super) fn boundary(content_type: &str) -> Result<&str, MultipartError> {
 
 impl<'a> Form<'a> {
     /// Finds the fields of a whole body.
-    pub(super) fn parse(body: &'a [u8], boundary: &str) -> Result<Self, MultipartError> {
+    pub(crate) fn parse(body: &'a [u8], boundary: &str) -> Result<Self, MultipartError> {
         let delimiter = format!("\r\n--{boundary}");
         let delimiter = delimiter.as_bytes();
         let first = delimiter.get(2..).unwrap_or_default();
@@ -81,6 +81,11 @@ impl<'a> Form<'a> {
             fields.push((name, value));
             rest = next;
         }
+    }
+
+    /// All of them, names and values.
+    pub(crate) fn fields(&self) -> &[(&'a str, &'a [u8])] {
+        &self.fields
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {

@@ -18,7 +18,7 @@ use crate::metrics::labels::{Dropped, Protocol};
 use crate::shared::Shared;
 
 /// Answers packets, on one thread.
-pub(super) struct Clerk {
+pub(crate) struct Clerk {
     shared: Arc<Shared>,
     ids: Arc<ConnectionIds>,
     random: fastrand::Rng,
@@ -33,7 +33,7 @@ pub(super) struct Clerk {
 }
 
 impl Clerk {
-    pub(super) fn new(shared: Arc<Shared>, ids: Arc<ConnectionIds>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, ids: Arc<ConnectionIds>) -> Self {
         Self {
             shared,
             ids,
@@ -46,7 +46,7 @@ impl Clerk {
     }
 
     /// A batch has come.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.began = Instant::now();
         self.now_s = self.shared.clock.seconds_at(self.began);
         self.announces = 0;
@@ -60,7 +60,7 @@ impl Clerk {
     }
 
     /// Appends the answer to a packet, if it gets one. Without a good connection id that is never longer than the packet.
-    pub(super) fn answer(&mut self, packet: &[u8], from: SocketAddr, out: &mut Vec<u8>) {
+    pub(crate) fn answer(&mut self, packet: &[u8], from: SocketAddr, out: &mut Vec<u8>) {
         let ip = from.ip().to_canonical();
         let metrics = &self.shared.metrics;
         match decode_request(packet) {

@@ -29,7 +29,7 @@ const SLOT_S: u32 = 120;
 
 /// Gives and checks connection ids.
 #[derive(Clone)]
-pub(super) struct ConnectionIds {
+pub(crate) struct ConnectionIds {
     hasher: SipHasher24,
 }
 
@@ -38,7 +38,7 @@ impl ConnectionIds {
     ///
     /// # Errors
     /// The system's, when it has no random numbers.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let mut key = [0; 16];
         let len = getrandom(&mut key, GetRandomFlags::empty())?;
         if len < key.len() {
@@ -52,7 +52,7 @@ impl ConnectionIds {
     }
 
     /// The id for whoever gets what is sent to `ip`. `now_s` is any clock that does not go back.
-    pub(super) fn give(&self, ip: IpAddr, now_s: u32) -> ConnectionId {
+    pub(crate) fn give(&self, ip: IpAddr, now_s: u32) -> ConnectionId {
         self.of_slot(ip, now_s / SLOT_S)
     }
 

@@ -24,8 +24,8 @@ use torrent_common::worker::{Shutdown, Worker};
 
 use crate::shared::Shared;
 use batch::{Batch, Name};
-use clerk::Clerk;
-use ids::ConnectionIds;
+pub(crate) use clerk::Clerk;
+pub(crate) use ids::ConnectionIds;
 
 /// Threads when their number is left to us: two keep a network of 1 Gbit/s busy.
 const MAX_DEFAULT_WORKERS: usize = 4;

@@ -12,15 +12,14 @@ use super::super::ids::ConnectionIds;
 use super::*;
 use crate::announce::Desk;
 use crate::catalogue::Catalogue;
-use crate::clock::Clock;
-use crate::metrics::Metrics;
 use crate::shared::Shared;
 
 const VICTIM: &str = "192.0.2.1:53";
 
 /// A clerk with a swarm that has much to tell, and the folder it needs.
 fn clerk() -> (Clerk, ConnectionIds, TempDir) {
-    let (config, folder) = configured();
+    let (mut config, folder) = configured();
+    config.max_scrape = 74;
     let mut random = fastrand::Rng::with_seed(1);
     let catalogue =
         Catalogue::open(&config.torrent_file, &config.torrent_dir, 1 << 20, 0, Arc::default()).unwrap();
@@ -28,21 +27,7 @@ fn clerk() -> (Clerk, ConnectionIds, TempDir) {
     for n in 0..250 {
         desk.announce(&request(1000), [10, 0, 0, n].into(), 0, &mut random).unwrap();
     }
-    let shared = Shared {
-        trusted_proxies: Vec::new(),
-        upload_token: None,
-        quota: crate::http::Quota::new(0),
-        desk,
-        catalogue,
-        clock: Clock::new(),
-        udp_port: None,
-        max_scrape: 74,
-        full_scrape: false,
-        max_torrent_len: 1,
-        health: std::sync::Arc::default(),
-        metrics_for: config.metrics,
-        metrics: Metrics::new(),
-    };
+    let shared = Shared::new(&config, desk, catalogue, Arc::default(), None);
     let ids = ConnectionIds::new().unwrap();
     (Clerk::new(Arc::new(shared), Arc::new(ids.clone())), ids, folder)
 }

@@ -1,0 +1,39 @@
+//! Fuzz targets: what is done with a stranger's bytes, and what must hold whatever they are. libFuzzer makes the bytes
+//! (`tests/fuzz`, `scripts/fuzz.sh`); `tests/tests/seeds.rs` goes through the seeds as plain tests.
+//!
+//! A target panics when something does not hold. It is the same every time: nothing is remembered between two inputs.
+
+mod announce;
+mod answer;
+mod bencode;
+mod metainfo;
+mod multipart;
+mod udp;
+mod wire;
+
+pub use announce::announce_query;
+pub use answer::tracker_answer;
+pub use bencode::bencode;
+pub use metainfo::metainfo;
+pub use multipart::multipart;
+pub use udp::udp_packet;
+pub use wire::wire;
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the names of their programs and of the folders of their seeds.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("announce_query", announce_query),
+    ("bencode", bencode),
+    ("metainfo", metainfo),
+    ("multipart", multipart),
+    ("tracker_answer", tracker_answer),
+    ("udp_packet", udp_packet),
+    ("wire", wire),
+];
+
+/// The first byte of an input, by which targets choose, and the rest.
+fn choice(input: &[u8]) -> (u8, &[u8]) {
+    input.split_first().map_or((0, input), |(first, rest)| (*first, rest))
+}
