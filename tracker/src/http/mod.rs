@@ -11,6 +11,7 @@
 mod announces;
 mod answer;
 mod body;
+mod defer;
 mod entries;
 mod forwarded;
 mod full_scrape;
@@ -118,6 +119,9 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.set_write_timeout(Some(guard::send_timeout()))?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
+        if let Err(error) = defer::defer_accept(&socket) {
+            log::debug!("connections are accepted before their first bytes: {error}");
+        }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())

@@ -15,11 +15,11 @@ use super::{SPARE_DESCRIPTORS, spare_descriptors};
 use crate::http::{Inner, loopback};
 
 /// How long connections may wait while none is accepted.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(200);
 /// What an answer to a try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a new server, so that a lasting cause does not make us spin.
-const RENEW_PAUSE: Duration = Duration::from_millis(250);
+const RENEW_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is known of accepting.
 #[derive(Debug, Default)]
