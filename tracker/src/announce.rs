@@ -15,7 +15,7 @@ use crate::access::{Access, AccessError};
 use crate::address::Addresses;
 use crate::near::Sites;
 use crate::swarm::pace::{Pace, PaceLimits};
-use crate::swarm::{Action, Full, Limits, Retired, Role, SHARDS, Swarms, Visit};
+use crate::swarm::{Action, Full, Limits, PARTS, Retired, Role, Swarms, Visit};
 
 /// Announces and scrapes are answered here.
 pub struct Desk {
@@ -205,8 +205,8 @@ impl Desk {
 
     /// Swarms were restored: see whether there are peers of this machine among them.
     pub fn note_restored(&self, now_s: u32) {
-        for shard in 0..SHARDS {
-            self.swarms.each_of_shard(shard, now_s, |_, peers| {
+        for part in 0..PARTS {
+            self.swarms.each_of_part(part, now_s, |_, peers| {
                 if peers.filter(|peer| peer.address.ip().is_loopback()).count() > 0 {
                     self.has_local_peers.store(true, Ordering::Relaxed);
                 }

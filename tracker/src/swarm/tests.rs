@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
+use std::net::SocketAddr;
+
 use proptest::prelude::*;
+use torrent_common::announce::compact::Family;
 
 use super::pace::PaceLimits;
 use super::*;
@@ -184,23 +187,6 @@ fn a_download_counts_once() {
 }
 
 #[test]
-fn limits_hold_and_known_peers_stay_welcome() {
-    let swarms = store(Limits { swarms: 2, peers: 3 });
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut announce = |visit: Visit, now_s| swarms.announce(&visit, now_s, &mut random, &mut Vec::new());
-    for n in 1..=2 {
-        announce(leecher(n), 0).unwrap();
-    }
-    announce(Visit { info_hash: hash(2), ..leecher(1) }, 0).unwrap();
-    assert_eq!(announce(leecher(9), 0), Err(Full));
-    assert_eq!(announce(Visit { info_hash: hash(3), ..leecher(1) }, 0), Err(Full));
-    announce(seeder(1), 0).unwrap();
-    announce(Visit { action: Action::Leave, ..leecher(2) }, 0).unwrap();
-    announce(leecher(9), 0).unwrap();
-    assert_eq!(swarms.totals(), Totals { swarms: 2, peers: 3, seeders: 1 });
-}
-
-#[test]
 fn both_families_are_told() {
     let swarms = store(Limits::default());
     let six = Visit { address: "[2001:db8::1]:6881".parse().unwrap(), ..leecher(0) };
@@ -273,8 +259,8 @@ fn time_may_be_longer_than_ticks_count() {
 
 fn image(swarms: &Swarms, now_s: u32) -> HashSet<(InfoHash, SocketAddr, u8, u32)> {
     let mut all = HashSet::new();
-    for shard in 0..SHARDS {
-        swarms.each_of_shard(shard, now_s, |swarm, peers| {
+    for part in 0..PARTS {
+        swarms.each_of_part(part, now_s, |swarm, peers| {
             all.extend(peers.map(|peer| (swarm.info_hash, peer.address, peer.role as u8, peer.left_s)));
         });
     }
@@ -315,8 +301,8 @@ proptest! {
             tell(&swarms, &Visit { info_hash: hash(torrent), role: Role::ALL[role], ..leecher(who) }, at);
         }
         let restored = store(Limits::default());
-        for shard in 0..SHARDS {
-            swarms.each_of_shard(shard, 200, |swarm, peers| {
+        for part in 0..PARTS {
+            swarms.each_of_part(part, 200, |swarm, peers| {
                 restored.restore(swarm, peers, 7);
             });
         }

@@ -1,0 +1,182 @@
+//! What is forgotten when the tracker is full, so that a newcomer need not be refused.
+//!
+//! **A newcomer to a large swarm takes the place of one in it**, of sixteen chosen at random: of one of its own host, or
+//! else of the one that would be forgotten first. So a flood of peers into one swarm turns over in that swarm.
+//!
+//! **Anything else takes the place of a small swarm**, of which some are looked at: those of one peer or few, some at
+//! random and some of the newest. One goes whose peers would be remembered for the least time, all together: that is,
+//! oldest and emptiest in one number. Peers of a young swarm are remembered for minutes, those of one that has been stable
+//! for up to an hour (see [`super::pace`]); so torrents that somebody makes up go before a seed that has been there for
+//! long and waits. If most peers are in large swarms, and peers are too many, one of the largest gives up one.
+//!
+//! **Who comes from one host again and again takes its own places**: a swarm that has a peer of the newcomer's address (IPv6:
+//! /64) goes before any other that was looked at. Of a host that holds a fifth of what is there, one is found nearly
+//! always. A large swarm is never forgotten for a new one.
+//!
+//! What was looked at is a constant, so whoever comes waits for about a microsecond; and what is lost are announces: an
+//! honest peer is back with its next one.
+
+use std::sync::atomic::Ordering;
+
+use torrent_common::announce::ScrapeEntry;
+use torrent_common::ids::InfoHash;
+
+use super::address::Packed;
+use super::hash::hash;
+use super::members::Members;
+use super::shard::{Shard, classes};
+use super::slabs::Block;
+use super::small::Small;
+use super::tick::Tick;
+use super::{Retired, SHARDS, Swarms, held};
+
+/// Classes of blocks in which swarms of one to three IPv4 peers are, or of one IPv6 peer.
+const EMPTIEST: std::ops::RangeInclusive<u8> = 3..=7;
+/// Swarms of each class looked at, at random and of the newest.
+const LOOKS: u32 = 8;
+/// The newest of a class.
+const NEWEST: u32 = 64;
+/// Shards looked at for one that has most of its peers in large swarms.
+const SHARD_LOOKS: usize = 3;
+/// Large swarms of which the largest gives up a peer.
+const LARGE_LOOKS: usize = 4;
+
+/// Swarms with downloads that were forgotten since the last sweep, at most: 1.5 MB. Of more the downloads are lost.
+const MAX_RETIRED: usize = 1 << 16;
+
+/// What there is too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// A place for a swarm.
+    Swarm,
+    /// A place for a peer alone.
+    Peer,
+}
+
+impl Swarms {
+    /// Forgets something for `newcomer`, but not the swarm `except`. False if there is nothing.
+    pub(super) fn evict(
+        &self,
+        want: Want,
+        newcomer: &Packed,
+        except: &InfoHash,
+        now: Tick,
+        random: &mut fastrand::Rng,
+    ) -> bool {
+        if want == Want::Peer && (0..SHARD_LOOKS).any(|_| self.evict_from_large(newcomer, now, random)) {
+            return true;
+        }
+        let first = self.busy_shard(random);
+        let mut retired = Vec::new();
+        let is_done = (0..SHARDS).any(|step| {
+            let number = (first + step) % SHARDS;
+            let Some(lock) = self.shards.get(number) else { return false };
+            let shard = &mut *held(lock);
+            let Some((block, small)) = dispensable(shard, newcomer, except, now, random) else {
+                return false;
+            };
+            shard.remove(hash(small.info_hash().as_bytes(), self.key), block);
+            self.note_gone(number, &small, small.info_hash(), &mut retired);
+            true
+        });
+        if !retired.is_empty() {
+            let mut evicted = held(&self.evicted);
+            if evicted.len() < MAX_RETIRED {
+                evicted.append(&mut retired);
+            }
+        }
+        is_done
+    }
+
+    /// Takes a swarm that is gone out of the sums.
+    pub(super) fn note_gone(
+        &self,
+        shard: usize,
+        swarm: &dyn Members,
+        info_hash: &InfoHash,
+        retired: &mut Vec<Retired>,
+    ) {
+        self.count(shard, swarm.counts(), ScrapeEntry::default());
+        self.swarms.fetch_sub(1, Ordering::Relaxed);
+        if swarm.downloaded() > 0 {
+            retired.push(Retired { info_hash: *info_hash, downloaded: swarm.downloaded() });
+        }
+    }
+
+    /// A shard at random, in proportion to its peers.
+    fn busy_shard(&self, random: &mut fastrand::Rng) -> usize {
+        let mut left = random.usize(..self.totals().peers.max(1));
+        let loads = self.loads.iter().map(|load| load.load(Ordering::Relaxed));
+        for (number, load) in loads.enumerate() {
+            if left < load {
+                return number;
+            }
+            left -= load;
+        }
+        random.usize(..SHARDS)
+    }
+
+    /// By chance, the more likely the more of its peers are in large swarms.
+    fn is_mostly_large(&self, shard: &Shard, number: usize, random: &mut fastrand::Rng) -> bool {
+        let load = self.loads.get(number).map_or(0, |load| load.load(Ordering::Relaxed));
+        let small =
+            classes().map(|class| shard.count_of(class) as usize * usize::from(class).saturating_sub(3));
+        let small: usize = small.sum();
+        !shard.large().is_empty() && random.usize(..load.max(1)) >= small
+    }
+
+    /// Forgets a peer of a large swarm, if the shard looked at has most of its peers in such.
+    fn evict_from_large(&self, newcomer: &Packed, now: Tick, random: &mut fastrand::Rng) -> bool {
+        let number = self.busy_shard(random);
+        let Some(lock) = self.shards.get(number) else { return false };
+        let shard = &mut *held(lock);
+        if !self.is_mostly_large(shard, number, random) {
+            return false;
+        }
+        let count = shard.large().len();
+        let looks = (0..LARGE_LOOKS).filter_map(|_| shard.large().get(random.usize(..count)));
+        let Some(info_hash) = looks
+            .max_by_key(|large| large.counts().complete + large.counts().incomplete)
+            .map(|large| *large.info_hash())
+        else {
+            return false;
+        };
+        let at = shard.find(hash(info_hash.as_bytes(), self.key), &info_hash);
+        let Some(large) = at.and_then(|at| shard.large_mut(at)) else { return false };
+        let before = large.counts();
+        let is_done = large.evict_one(newcomer, now, self.key, random);
+        self.count(number, before, large.counts());
+        is_done
+    }
+}
+
+/// The small swarm that is missed least, of some looked at.
+fn dispensable(
+    shard: &Shard,
+    newcomer: &Packed,
+    except: &InfoHash,
+    now: Tick,
+    random: &mut fastrand::Rng,
+) -> Option<(Block, Small)> {
+    let mut found: Option<(u32, Block, Small)> = None;
+    for class in classes() {
+        let count = shard.count_of(class);
+        if count == 0 {
+            continue;
+        }
+        if !EMPTIEST.contains(&class) && found.is_some() {
+            break;
+        }
+        for look in 0..2 * LOOKS {
+            let from = if look < LOOKS { 0 } else { count.saturating_sub(NEWEST) };
+            let block = Block { class, number: random.u32(from..count) };
+            let small = shard.small(block);
+            let is_own = small.iter().any(|(peer, ..)| peer.is_of_host(newcomer));
+            let loss = if is_own { 0 } else { small.left(now) };
+            if small.info_hash() != except && found.as_ref().is_none_or(|(least, ..)| loss < *least) {
+                found = Some((loss, block, small));
+            }
+        }
+    }
+    found.map(|(_, block, small)| (block, small))
+}

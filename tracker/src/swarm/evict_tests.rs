@@ -1,0 +1,196 @@
+//! A tracker that is full takes everybody, and forgets what is missed least.
+
+use std::net::SocketAddr;
+
+use torrent_common::ids::InfoHash;
+
+use super::pace::PaceLimits;
+use super::*;
+
+struct Full {
+    swarms: Swarms,
+    random: fastrand::Rng,
+    now_s: u32,
+}
+
+fn hash_of(n: u32) -> InfoHash {
+    InfoHash::of(&n.to_le_bytes())
+}
+
+fn address(n: u32) -> SocketAddr {
+    let [a, b, c, d] = n.to_be_bytes();
+    ([10 + a, b, c, d], 6881).into()
+}
+
+impl Full {
+    fn new(swarms: usize, peers: usize, seed: u64) -> Self {
+        let pace = PaceLimits { interval_s: 120, max_interval_s: 1800, min_interval_s: 30, max_rate: 0 };
+        let mut random = fastrand::Rng::with_seed(seed);
+        Self { swarms: Swarms::new(Pace::new(pace), Limits { swarms, peers }, &mut random), random, now_s: 0 }
+    }
+
+    fn visit(&mut self, torrent: u32, address: SocketAddr, role: Role, action: Action) -> Visited {
+        let info_hash = hash_of(torrent);
+        let visit = Visit { info_hash, address, role, action, wanted: 50, family: None };
+        let mut told = Vec::new();
+        self.swarms.announce(&visit, self.now_s, &mut self.random, &mut told).unwrap()
+    }
+
+    fn leech(&mut self, torrent: u32, address: SocketAddr) -> Visited {
+        self.visit(torrent, address, Role::Leecher, Action::Stay)
+    }
+
+    /// A torrent that has been seeded for so long that its peers are remembered for an hour.
+    fn settle(&mut self, torrents: std::ops::Range<u32>) {
+        for _ in 0..2 {
+            for torrent in torrents.clone() {
+                self.visit(torrent, address(torrent), Role::Seeder, Action::Stay);
+            }
+            self.now_s += 1700;
+        }
+        for torrent in torrents {
+            self.visit(torrent, address(torrent), Role::Seeder, Action::Stay);
+        }
+    }
+
+    fn seeders(&self, torrents: std::ops::Range<u32>) -> usize {
+        torrents.filter(|&torrent| self.swarms.scrape(&hash_of(torrent), self.now_s).complete > 0).count()
+    }
+
+    /// That the sums are of what is there.
+    fn check(&self) {
+        let (mut peers, mut swarms) = (0, 0);
+        for part in 0..PARTS {
+            self.swarms.each_of_part(part, self.now_s, |image, shown| {
+                swarms += 1;
+                let there = shown.count();
+                assert!(there > 0, "{}", image.info_hash);
+                peers += there;
+            });
+        }
+        let totals = self.swarms.totals();
+        assert_eq!((totals.peers, totals.swarms), (peers, swarms));
+        let loads: usize = self.swarms.loads.iter().map(|load| load.load(Ordering::Relaxed)).sum();
+        assert_eq!(loads, peers);
+    }
+}
+
+#[test]
+fn limits_hold_and_everybody_is_taken() {
+    let mut full = Full::new(2, 3, 1);
+    full.leech(1, address(1));
+    full.leech(1, address(2));
+    full.leech(2, address(1));
+    for n in 3..200 {
+        let counts = full.leech(n % 5, address(n % 70)).counts;
+        assert!(counts.incomplete >= 1);
+        let totals = full.swarms.totals();
+        assert!(totals.swarms <= 2 && totals.peers <= 3, "{totals:?}");
+    }
+    full.check();
+}
+
+#[test]
+fn a_known_peer_costs_nobody_its_place() {
+    let mut full = Full::new(10, 10, 1);
+    (0..10).for_each(|n| {
+        full.leech(n, address(n));
+    });
+    (0..10).for_each(|n| {
+        full.visit(n, address(n), Role::Seeder, Action::Stay);
+    });
+    assert_eq!(full.seeders(0..10), 10);
+    full.check();
+}
+
+#[test]
+fn made_up_torrents_go_before_seeds_that_wait() {
+    let mut full = Full::new(5000, 100_000, 2);
+    full.settle(0..3000);
+    // Ten times as many as there is room for, from as many addresses.
+    for n in 0..50_000 {
+        full.leech(10_000 + n, address(1_000_000 + n));
+        assert!(full.swarms.totals().swarms <= 5000);
+    }
+    let left = full.seeders(0..3000);
+    assert!(left >= 2985, "{left} of 3000");
+    full.check();
+}
+
+#[test]
+fn made_up_torrents_of_two_peers_go_too() {
+    let mut full = Full::new(5000, 100_000, 3);
+    full.settle(0..3000);
+    for n in 0..30_000 {
+        full.leech(10_000 + n, address(1_000_000 + n));
+        full.leech(10_000 + n, address(2_000_000 + n));
+    }
+    let left = full.seeders(0..3000);
+    assert!(left >= 2950, "{left} of 3000");
+}
+
+#[test]
+fn a_large_swarm_is_not_forgotten_for_a_new_one() {
+    let mut full = Full::new(100, 100_000, 4);
+    for n in 0..20_000 {
+        full.leech(n % 90, address(n));
+    }
+    for n in 0..20_000 {
+        full.leech(1000 + n, address(1_000_000 + n));
+    }
+    for torrent in 0..90 {
+        assert!(full.swarms.scrape(&hash_of(torrent), 0).incomplete > 200, "{torrent}");
+    }
+    full.check();
+}
+
+#[test]
+fn peers_flooding_one_swarm_turn_over_in_it() {
+    let mut full = Full::new(10_000, 5000, 5);
+    full.settle(0..2000);
+    for n in 0..20_000 {
+        full.leech(9999, address(1_000_000 + n));
+        assert!(full.swarms.totals().peers <= 5000);
+    }
+    assert_eq!(full.seeders(0..2000), 2000);
+    // Newcomers elsewhere take places of the flood.
+    for n in 0..500 {
+        full.leech(20_000 + n, address(2_000_000 + n));
+    }
+    let left = full.seeders(0..2000);
+    assert!(left >= 1950, "{left} of 2000");
+    full.check();
+}
+
+#[test]
+fn one_address_takes_its_own_places() {
+    let mut full = Full::new(2000, 100_000, 6);
+    // Young ones, as the flood's are.
+    for n in 0..1500 {
+        full.visit(n, address(n), Role::Seeder, Action::Stay);
+    }
+    for n in 0..20_000_u16 {
+        full.leech(10_000 + u32::from(n), ([192, 0, 2, 1], 1000 + n).into());
+    }
+    let left = full.seeders(0..1500);
+    assert!(left >= 1200, "{left} of 1500");
+    full.check();
+}
+
+#[test]
+fn downloads_of_what_was_forgotten_are_kept() {
+    let mut full = Full::new(50, 1000, 7);
+    for n in 0..200 {
+        full.leech(n, address(n));
+        full.visit(n, address(n), Role::Seeder, Action::Complete);
+    }
+    let mut retired = Vec::new();
+    (0..SHARDS).for_each(|shard| {
+        full.swarms.sweep(shard, 1000, &mut retired);
+    });
+    assert_eq!(full.swarms.totals(), Totals::default());
+    retired.sort_unstable_by_key(|retired| retired.info_hash);
+    retired.dedup();
+    assert_eq!(retired.len(), 200);
+    assert!(retired.iter().all(|retired| retired.downloaded == 1));
+}
