@@ -112,6 +112,12 @@ class Browser:
         down_and_up = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
         self._call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": down_and_up}]})
 
+    def follow(self, action):
+        """Does what leads to another page, and waits for it. (A click returns when the browser has begun to think.)"""
+        before = self.one("html")
+        action()
+        wait_for("another page", before.is_gone)
+
     def console(self):
         """What was written there since the last call: whatever the browser refused to load or run is in it."""
         return self._call("POST", "/se/log", {"type": "browser"})
@@ -161,6 +167,15 @@ class Element:
 
     def tag(self):
         return self.browser._call("GET", self.path + "/name")
+
+    def is_gone(self):
+        try:
+            self.tag()
+        except RuntimeError as error:
+            if str(error).startswith("stale element reference"):
+                return True
+            raise
+        return False
 
     def style(self, name):
         return self.browser._call("GET", f"{self.path}/css/{name}")

@@ -25,8 +25,9 @@ struct Page {
     exact: String,
     machine: String,
     magnet: String,
-    /// How many there are, and how many of them are shown, in words.
+    /// How many there are, in words.
     files_found: String,
+    /// How many of them are shown, if not all.
     files_shown: Option<String>,
     /// The torrent file is gone.
     is_lost: bool,
@@ -75,8 +76,7 @@ pub(super) fn entry(visit: Visit<'_>, info_hash: InfoHash) -> Answer {
         machine: created.machine(),
         magnet: magnet_of(info_hash, &entry.name, visit.site),
         files_found: show::count(entry.files, "file"),
-        files_shown: (total > files.len() as u64)
-            .then(|| format!("The first {} are shown.", show::number(files.len() as u64))),
+        files_shown: (total > files.len() as u64).then(|| show::number(files.len() as u64)),
         is_lost,
         files: files.iter().map(|file| File::new(&file.path, file.size)).collect(),
     };

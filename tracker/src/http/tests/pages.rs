@@ -205,8 +205,13 @@ fn long_lists_of_files_are_cut() {
     let bytes = [b"d4:info", info.as_slice(), b"e"].concat();
     assert_eq!(fixture.upload(&[("torrent", &bytes)]).status, 201);
     let reply = fixture.page(&format!("/torrent/{}", InfoHash::of(&info)));
-    assert!(reply.contains("1,500 files, 1.4 KiB. The first 1,000 are shown."), "{reply}");
+    assert!(reply.contains("1,500 files, 1.4 KiB. The first 1,000 are shown; "), "{reply}");
     assert_eq!(reply.matches("<span class=\"folder\">dir/sub/</span>").count(), 1000);
+    let rest = reply
+        .split("href=\"")
+        .find(|part| part.starts_with("/torrents/") && part.contains("/files"))
+        .unwrap();
+    assert_eq!(fixture.json(rest.split('"').next().unwrap())["files"][0]["path"], "dir/sub/1000");
     assert!(reply.contains("</span>0999</bdi>") && !reply.contains("</span>1000</bdi>"));
 }
 
