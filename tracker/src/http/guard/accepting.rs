@@ -16,6 +16,10 @@ use crate::http::{Inner, loopback};
 
 /// How long connections may wait while none is accepted.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// The same when there were too few descriptors, which is what ends accepting as a rule.
+const SHORT_PATIENCE: Duration = Duration::from_millis(75);
+/// How long that is remembered.
+const SHORTAGE: Duration = Duration::from_secs(5);
 /// What an answer to a try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a new server, so that a lasting cause does not make us spin.
@@ -28,6 +32,8 @@ pub(super) struct Acceptance {
     waiting: Option<(Instant, u64)>,
     /// When a new server is to be started.
     due: Option<Instant>,
+    /// When there were too few descriptors.
+    shortage: Option<Instant>,
 }
 
 impl Acceptance {
@@ -45,16 +51,26 @@ impl Acceptance {
         self.due.is_some_and(|at| at <= now)
     }
 
+    /// There are too few descriptors.
+    pub(super) fn short(&mut self, now: Instant) {
+        self.shortage = Some(now);
+    }
+
     /// Finds out whether anybody accepts: not when connections wait and none of them gets in.
     pub(super) fn look(&mut self, inner: &Inner, is_waiting: bool, accepted: u64, now: Instant) {
         let Some((since, before)) = self.waiting.filter(|_| is_waiting) else {
             self.waiting = is_waiting.then_some((now, accepted));
             return;
         };
+        if spare_descriptors().len() < SPARE_DESCRIPTORS {
+            self.short(now);
+        }
+        let is_short = self.shortage.is_some_and(|at| now.saturating_duration_since(at) < SHORTAGE);
+        let patience = if is_short { SHORT_PATIENCE } else { PATIENCE };
         if accepted != before {
             self.waiting = Some((now, accepted));
         } else if self.due.is_none()
-            && now.saturating_duration_since(since) >= PATIENCE
+            && now.saturating_duration_since(since) >= patience
             && !inner.stopping.is_set()
             && (inner.guard.sockets.is_some() || probe(loopback(inner.address)).is_err())
         {
@@ -67,6 +83,7 @@ impl Acceptance {
     pub(super) fn renew(&mut self, inner: &Arc<Inner>) {
         self.due = Some(Instant::now() + RENEW_PAUSE);
         if !inner.guard.has_descriptors(&inner.shared.metrics) {
+            self.short(Instant::now());
             return;
         }
         match inner.renew() {

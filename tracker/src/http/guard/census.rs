@@ -13,7 +13,7 @@ use super::sockets::{Cookie, Traffic};
 
 /// Bytes of a request's head, or of several that were sent together. An announce has a few hundred, a scrape of 64
 /// torrents 5,000.
-pub(super) const MAX_HEAD_LEN: u64 = 16 << 10;
+pub(super) const MAX_HEAD_LEN: u64 = 8 << 10;
 /// The same, of all connections together.
 const MAX_HEADS_LEN: u64 = 1 << 20;
 
@@ -75,15 +75,6 @@ impl Census {
     /// A look at all connections begins.
     pub(super) fn begin(&mut self) {
         self.look += 1;
-    }
-
-    /// Whether the connection was seen in this look already.
-    pub(super) fn is_seen(&self, cookie: Cookie) -> bool {
-        self.known.get(&cookie).is_some_and(|known| known.look == self.look)
-    }
-
-    pub(super) fn peer(&self, cookie: Cookie) -> Option<SocketAddr> {
-        self.known.get(&cookie).map(|known| known.peer)
     }
 
     /// A connection is there. `busy` if a lane has a request of it: with the bytes that may come meanwhile.
@@ -166,12 +157,12 @@ impl Census {
 
     /// The longest heads, until the rest of them together is short enough.
     fn add_longest(&self, doomed: &mut HashMap<Cookie, Reason>) {
+        if self.known.values().map(Connection::pending).sum::<u64>() <= MAX_HEADS_LEN {
+            return;
+        }
         let mut heads: Vec<_> =
             self.remaining(doomed).map(|(cookie, known)| (known.pending(), cookie)).collect();
         let mut total: u64 = heads.iter().map(|(pending, _)| pending).sum();
-        if total <= MAX_HEADS_LEN {
-            return;
-        }
         heads.sort_unstable();
         while let Some((pending, cookie)) = heads.pop().filter(|_| total > MAX_HEADS_LEN) {
             doomed.insert(cookie, Reason::Long);
@@ -183,6 +174,9 @@ impl Census {
     /// but a quarter of the room is kept for newcomers, or somebody could fill all of it with connections that were
     /// answered once.
     fn add_idlest(&self, max: usize, doomed: &mut HashMap<Cookie, Reason>) {
+        if self.known.len() <= max {
+            return;
+        }
         let (mut served, mut new): (Vec<_>, Vec<_>) = self
             .remaining(doomed)
             .map(|(cookie, known)| (known.is_served, (known.progress, cookie)))

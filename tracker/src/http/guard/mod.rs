@@ -19,6 +19,7 @@
 mod accepting;
 mod alarm;
 mod census;
+mod roll;
 mod sockets;
 mod thread;
 
@@ -185,11 +186,9 @@ impl Guard {
 
     fn hang_up_some(&self, mut choose: impl FnMut() -> bool) {
         let Some(sockets) = &self.sockets else { return };
-        sockets.each(|_, stream| {
-            if sockets.peer(stream).is_some() && choose() {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-        });
+        for stream in sockets.all().filter(|stream| sockets.peer(stream).is_some() && choose()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// Whether there are descriptors to accept connections with. If not, half of those that hold them are shut down.
@@ -237,10 +236,10 @@ fn spare_descriptors() -> Vec<File> {
     (0..SPARE_DESCRIPTORS).map_while(|_| File::open("/dev/null").ok()).collect()
 }
 
-/// Connections that there are descriptors for, two for each.
+/// Connections that there are descriptors for: two of tiny_http for each, and one of [`roll`].
 fn connections_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let taken = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    (limit.saturating_sub(taken + OTHER_DESCRIPTORS) / 2).max(4)
+    (limit.saturating_sub(taken + OTHER_DESCRIPTORS) / 3).max(4)
 }

@@ -3,9 +3,10 @@
 //! A process may duplicate its own descriptors by number (pidfd_getfd, Linux 5.6; forbidden in some containers). A
 //! duplicate is the same connection: it can be asked what has gone through it (TCP_INFO), and shut down.
 
+use std::fs::DirEntry;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 use nix::sys::socket::getsockopt;
@@ -28,11 +29,20 @@ pub(super) struct Traffic {
     pub(super) received: u64,
     /// Written by us, on its way or not.
     pub(super) written: u64,
+    /// We have not shut it down, nor has the other side reset it.
+    pub(super) is_open: bool,
 }
 
 /// Bytes that are thrown away at once, and how often. A connection's buffer holds less.
-const DRAIN_LEN: usize = 256 << 10;
-const DRAINS: usize = 4;
+const DRAIN_LEN: usize = 16 << 10;
+const DRAINS: usize = 32;
+
+/// States of a connection that both sides may still use, or the other has ended: ESTABLISHED, SYN_RECV, CLOSE_WAIT.
+const OPEN: [u8; 3] = [1, 3, 8];
+
+/// This process has no descriptor left.
+#[derive(Debug)]
+pub(super) struct NoDescriptors;
 
 /// The system's number for a socket: never used twice.
 pub(super) type Cookie = u64;
@@ -46,28 +56,33 @@ impl Sockets {
         Ok(Self { port, process })
     }
 
-    /// Shows every socket of this process, most of them more than once: tiny_http has two descriptors for each
-    /// connection. False if there was no descriptor left to look with, and not all were seen. About a microsecond for
-    /// each.
-    pub(super) fn each(&self, mut see: impl FnMut(Cookie, &TcpStream)) -> bool {
-        let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return false };
-        for entry in entries {
-            let Ok(entry) = entry else { return false };
-            let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            match pidfd_getfd(&self.process, number, PidfdGetfdFlags::empty()) {
-                Ok(duplicate) => {
-                    if let Ok(cookie) = socket_cookie(&duplicate) {
-                        see(cookie, &TcpStream::from(duplicate));
-                    }
-                }
-                Err(Errno::MFILE | Errno::NFILE) => return false,
-                // Closed since the folder was read.
-                Err(_) => {}
+    /// The numbers of all descriptors of this process; none if there was no descriptor left to look with.
+    pub(super) fn numbers() -> Option<Vec<RawFd>> {
+        let entries = std::fs::read_dir("/proc/self/fd").ok()?;
+        let number = |entry: DirEntry| entry.file_name().to_str()?.parse().ok();
+        entries.map(|entry| entry.ok().and_then(number)).collect()
+    }
+
+    /// A duplicate of a descriptor; none if that is no socket, or closed by now.
+    ///
+    /// # Errors
+    /// [`NoDescriptors`].
+    pub(super) fn duplicate(&self, number: RawFd) -> Result<Option<(Cookie, TcpStream)>, NoDescriptors> {
+        match pidfd_getfd(&self.process, number, PidfdGetfdFlags::empty()) {
+            Ok(duplicate) => {
+                Ok(socket_cookie(&duplicate).ok().map(|cookie| (cookie, TcpStream::from(duplicate))))
             }
+            Err(Errno::MFILE | Errno::NFILE) => Err(NoDescriptors),
+            Err(_) => Ok(None),
         }
-        true
+    }
+
+    /// Every socket of this process, most of them more than once, as far as there are descriptors to look with. Some
+    /// microseconds for each.
+    pub(super) fn all(&self) -> impl Iterator<Item = TcpStream> {
+        let numbers = Self::numbers().unwrap_or_default().into_iter();
+        let found = numbers.map_while(|number| self.duplicate(number).ok());
+        found.flatten().map(|(_, stream)| stream)
     }
 
     /// The other side of a connection to the port; none for any other socket.
@@ -78,13 +93,7 @@ impl Sockets {
 
     /// A duplicate of the connection from there.
     pub(super) fn find(&self, from: SocketAddr) -> Option<TcpStream> {
-        let mut found = None;
-        self.each(|_, stream| {
-            if found.is_none() && self.peer(stream) == Some(from) {
-                found = stream.try_clone().ok();
-            }
-        });
-        found
+        self.all().find(|stream| self.peer(stream) == Some(from))
     }
 }
 
@@ -92,13 +101,18 @@ impl Sockets {
 pub(super) fn traffic(stream: &TcpStream) -> Option<Traffic> {
     let info = getsockopt(stream, TcpInfo).ok()?;
     let sent = info.bytes_sent.saturating_sub(info.bytes_retrans);
-    Some(Traffic { received: info.bytes_received, written: sent + u64::from(info.notsent_bytes) })
+    Some(Traffic {
+        received: info.bytes_received,
+        written: sent.saturating_add(info.notsent_bytes.into()),
+        is_open: OPEN.contains(&info.state),
+    })
 }
 
 /// Throws away what has arrived on a connection and was not read. Shut down or not, tiny_http would read it to its end.
 pub(super) fn drain(stream: &TcpStream) {
-    // Nothing is written to it.
-    let mut nowhere = vec![0; DRAIN_LEN];
+    // Nothing is written to it. It is not from the heap: where hundreds of threads ask the system for memory, one more
+    // that does waits for all of them.
+    let mut nowhere = [0; DRAIN_LEN];
     let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
     for _ in 0..DRAINS {
         if !rustix::net::recv(stream, &mut nowhere, flags).is_ok_and(|(len, _)| len > 0) {
@@ -111,7 +125,8 @@ pub(super) fn drain(stream: &TcpStream) {
 #[derive(Debug)]
 #[repr(C)]
 struct Info {
-    before: [u32; 32],
+    state: u8,
+    before: [u8; 127],
     bytes_received: u64,
     segments: [u32; 2],
     notsent_bytes: u32,
@@ -141,23 +156,20 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut accepted, from) = listener.accept().unwrap();
         let sockets = Sockets::open(listener.local_addr().unwrap().port()).unwrap();
-        assert_eq!(traffic(&accepted), Some(Traffic { received: 0, written: 0 }));
+        assert_eq!(traffic(&accepted), Some(Traffic { received: 0, written: 0, is_open: true }));
         client.write_all(&[1; 1000]).unwrap();
         accepted.read_exact(&mut [0; 10]).unwrap();
         accepted.write_all(&[2; 77]).unwrap();
         let seen = sockets.find(from).expect("the connection is among our descriptors");
-        assert_eq!(traffic(&seen), Some(Traffic { received: 1000, written: 77 }));
+        assert_eq!(traffic(&seen), Some(Traffic { received: 1000, written: 77, is_open: true }));
         assert_eq!(sockets.peer(&seen), Some(from));
         assert_eq!(sockets.peer(&client), None, "that is the other end");
-        let mut cookies = Vec::new();
         let second = accepted.try_clone().unwrap();
-        assert!(sockets.each(|cookie, stream| {
-            if sockets.peer(stream) == Some(from) {
-                cookies.push(cookie);
-            }
-        }));
-        assert!(cookies.len() >= 2, "two descriptors, and what was found");
-        assert!(cookies.iter().all(|cookie| *cookie == cookies[0]), "of one connection");
+        let found = sockets.all().filter(|stream| sockets.peer(stream) == Some(from)).count();
+        assert!(found >= 3, "two descriptors, and what was found: {found}");
+        let [(a, _), (b, _)] =
+            [&accepted, &second].map(|stream| sockets.duplicate(stream.as_raw_fd()).unwrap().unwrap());
+        assert_eq!(a, b, "one connection");
         drop(second);
         client.write_all(&[1; 100_000]).unwrap();
         let len = 990 + 100_000;
@@ -168,5 +180,7 @@ mod tests {
         accepted.set_nonblocking(true).unwrap();
         let error = accepted.read(&mut [0]).expect_err("all is gone");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        accepted.shutdown(std::net::Shutdown::Both).unwrap();
+        assert!(!traffic(&seen).unwrap().is_open);
     }
 }

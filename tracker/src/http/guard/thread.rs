@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::Notice;
 use super::accepting::{Acceptance, Nudger, is_waiting};
 use super::alarm::Alarm;
 use super::census::{Census, Reason};
-use super::{Notice, sockets};
+use super::roll::Roll;
 use crate::http::Inner;
 use crate::metrics::labels::Closed;
 
 /// How often connections are looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// The same while connections wait to be accepted, and after the first one came.
-const SOON: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_millis(50);
 /// Processor time of this process after which they are looked at again. A processor makes up to 0.6 GB/s out of request
 /// heads: this is 15 MB.
 const WORK: Duration = Duration::from_millis(25);
@@ -28,6 +29,8 @@ const WORK: Duration = Duration::from_millis(25);
 const TICK: Duration = Duration::from_millis(20);
 /// How often connections are looked for that tiny_http has accepted and forgotten.
 const NUDGE: Duration = Duration::from_secs(1);
+/// What the guard's thread has ahead of others, where it may: as root, or with `LimitNICE=`.
+const PRIORITY: i32 = -15;
 /// How often it is said at most that connections were closed.
 const REPORT: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,7 @@ const REPORT: Duration = Duration::from_secs(60);
 struct Watchman<'a> {
     inner: &'a Arc<Inner>,
     alarm: Option<Alarm>,
+    roll: Roll,
     census: Census,
     acceptance: Acceptance,
     watched: Vec<(usize, Instant, Arc<TcpStream>)>,
@@ -48,6 +52,10 @@ struct Watchman<'a> {
 
 /// Runs until it is told to stop.
 pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudger: Nudger) {
+    // Where hundreds of threads read what strangers send, one that is no more than they waits for all of them.
+    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
+        log::debug!("the guard's priority stays as it is: {error}");
+    }
     let alarm = Alarm::every(WORK);
     if let Err(error) = &alarm {
         log::debug!("processor time is not counted ({error}): connections are looked at all the time");
@@ -56,6 +64,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
     let mut this = Watchman {
         inner,
         alarm: alarm.ok(),
+        roll: Roll::default(),
         census: Census::default(),
         acceptance: Acceptance::default(),
         watched: Vec::new(),
@@ -122,17 +131,13 @@ impl Watchman<'_> {
             let busy = guard.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let census = &mut self.census;
             census.begin();
-            let is_complete = sockets.each(|cookie, stream| {
-                if census.is_seen(cookie) {
-                    return;
-                }
-                let Some(peer) = census.peer(cookie).or_else(|| sockets.peer(stream)) else { return };
-                let Some(traffic) = sockets::traffic(stream) else { return };
+            let is_complete = self.roll.call(sockets, |cookie, peer, traffic| {
                 census.see(cookie, peer, traffic, busy.get(&peer).copied(), now);
             });
             if is_complete {
                 census.end();
             } else {
+                self.acceptance.short(now);
                 guard.has_descriptors(&self.inner.shared.metrics);
             }
             self.close(now);
@@ -155,19 +160,10 @@ impl Watchman<'_> {
 
     fn close(&mut self, now: Instant) {
         let inner = self.inner;
-        let Some(sockets) = &inner.guard.sockets else { return };
         let is_answering = |peer: &SocketAddr| inner.turns.has(peer);
         let doomed = self.census.doomed(&inner.guard.limits, now, is_answering);
-        if doomed.is_empty() {
-            return;
-        }
-        sockets.each(|cookie, stream| {
-            if doomed.contains_key(&cookie) {
-                let _ = stream.shutdown(Shutdown::Both);
-                sockets::drain(stream);
-            }
-        });
-        for reason in doomed.into_values() {
+        for (cookie, reason) in doomed {
+            self.roll.close(cookie);
             inner.shared.metrics.closed(match reason {
                 Reason::Long => Closed::LongHead,
                 Reason::Slow => Closed::SlowHead,
