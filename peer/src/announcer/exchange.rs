@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use torrent_common::announce::AnnounceRequest;
 use torrent_common::announce::http::{
     MAX_RESPONSE_LEN, ResponseError, announce_query, decode_response, with_query,
 };
+use torrent_common::announce::{AnnounceRequest, Event};
 
 use super::AnnouncerConfig;
 use super::queue::Task;
@@ -47,6 +47,11 @@ pub fn announce(
     timeout: Option<Duration>,
 ) -> Result {
     let (uploaded, downloaded, left) = task.transfer.read();
+    let event = match task.request.event {
+        // Said in every announce of one.
+        Event::Started | Event::None if task.transfer.is_partial_seed() => Event::Paused,
+        event => event,
+    };
     let request = AnnounceRequest {
         info_hash: task.info_hash,
         peer_id: config.peer_id,
@@ -54,7 +59,7 @@ pub fn announce(
         uploaded,
         downloaded,
         left,
-        event: task.request.event,
+        event,
         numwant: Some(task.request.numwant),
         ip: None,
         key: Some(config.key),

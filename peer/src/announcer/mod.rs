@@ -27,12 +27,24 @@ pub struct Transfer {
     pub downloaded: AtomicU64,
     /// Still lacking: 0 is a seeder.
     pub left: AtomicU64,
+    /// The same of what is wanted: 0 of a partial seed too (BEP 21).
+    pub lacking: AtomicU64,
 }
 
 impl Transfer {
     /// Nothing transferred yet, `left` bytes lacking.
     pub const fn new(left: u64) -> Self {
-        Self { uploaded: AtomicU64::new(0), downloaded: AtomicU64::new(0), left: AtomicU64::new(left) }
+        Self {
+            uploaded: AtomicU64::new(0),
+            downloaded: AtomicU64::new(0),
+            left: AtomicU64::new(left),
+            lacking: AtomicU64::new(left),
+        }
+    }
+
+    /// Something is lacking, and nothing of it is wanted.
+    pub fn is_partial_seed(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0 && self.lacking.load(Ordering::Relaxed) == 0
     }
 
     /// Uploaded, downloaded, left: as they are now.

@@ -126,6 +126,27 @@ fn a_life() {
 }
 
 #[test]
+fn a_partial_seed_says_so_in_every_announce() {
+    let (server, asked) = tracker(answer(1));
+    let (announcer, _told) = start(AGES, 1);
+    let target = target(1, &[server.url("/announce")]);
+    target.transfer.lacking.store(0, Ordering::Relaxed);
+    let transfer = Arc::clone(&target.transfer);
+    announcer.add(target, false);
+    for _ in 0..2 {
+        let request = asked.recv_timeout(AGES).unwrap();
+        assert_eq!((event(&request), request.query("left")), ("paused", Some("1000")));
+    }
+    // More is wanted.
+    transfer.lacking.store(1, Ordering::Relaxed);
+    while event(&asked.recv_timeout(AGES).unwrap()) == "paused" {}
+    transfer.lacking.store(0, Ordering::Relaxed);
+    announcer.remove(hash(1));
+    while event(&asked.recv_timeout(AGES).unwrap()) != "stopped" {}
+    announcer.stop(AGES);
+}
+
+#[test]
 fn at_the_interval_again() {
     let (server, asked) = tracker(answer(1));
     let (announcer, _told) = start(AGES, 1);

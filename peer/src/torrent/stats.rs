@@ -31,8 +31,6 @@ pub struct Stats {
     pub bytes_had: AtomicU64,
     /// Bytes of the pieces that are wanted.
     pub wanted_len: AtomicU64,
-    /// Bytes of those that are wanted and not had. [`Stats::lacking`] is what may be told of it.
-    pub lacking: AtomicU64,
     /// Selections of files that were asked for, and which of them is carried out: its files are in their places, and the
     /// numbers here are of it.
     asked: AtomicU64,
@@ -86,7 +84,6 @@ impl Stats {
             pieces_had: AtomicU32::new(pieces_had),
             bytes_had: AtomicU64::new(bytes_had),
             wanted_len: AtomicU64::new(total_len),
-            lacking: AtomicU64::new(total_len.saturating_sub(bytes_had)),
             asked: AtomicU64::new(0),
             carried_out: AtomicU64::new(0),
             pieces_checked: Arc::default(),
@@ -144,13 +141,13 @@ impl Stats {
     /// So many bytes are wanted, and so many of them lacking.
     pub fn set_wanted(&self, wanted_len: u64, lacking: u64) {
         self.wanted_len.store(wanted_len, Ordering::Relaxed);
-        self.lacking.store(lacking, Ordering::Relaxed);
+        self.transfer.lacking.store(lacking, Ordering::Relaxed);
     }
 
     /// A wanted piece of `len` bytes is had, and nobody counts anew what is lacking.
     pub fn lacks_less(&self, len: u32) {
-        let lacking = self.lacking.load(Ordering::Relaxed);
-        self.lacking.store(lacking.saturating_sub(len.into()), Ordering::Relaxed);
+        let lacking = self.transfer.lacking.load(Ordering::Relaxed);
+        self.transfer.lacking.store(lacking.saturating_sub(len.into()), Ordering::Relaxed);
     }
 
     /// Other files are wanted, some of them perhaps not in their places: until somebody has seen to it,
@@ -177,7 +174,7 @@ impl Stats {
     /// Bytes of what is wanted that are not where they should be; at least 1 while that is not known for sure.
     pub fn lacking(&self) -> u64 {
         let least = u64::from(!self.is_as_asked());
-        self.lacking.load(Ordering::Relaxed).max(least)
+        self.transfer.lacking.load(Ordering::Relaxed).max(least)
     }
 
     /// What is wanted and what is lacking of it, in bytes; `None` when everything is wanted, and lacking is what is not had.

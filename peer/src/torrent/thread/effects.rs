@@ -41,7 +41,7 @@ impl Runner {
             Effect::Had(piece) => {
                 self.active.link.have.insert(piece);
                 self.active.stats.add_piece(self.geometry.piece_len(piece));
-                self.active.stats.lacking.store(self.core.lacking(), Ordering::Relaxed);
+                self.active.stats.transfer.lacking.store(self.core.lacking(), Ordering::Relaxed);
                 self.news = true;
             }
             Effect::Completed => self.completed(),
