@@ -13,6 +13,9 @@ use crate::shared::Shared;
 use crate::snapshot;
 use crate::swarm::{Retired, SHARDS, Totals};
 
+/// Until a snapshot that failed is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// What the thread works with.
 pub(crate) struct Housekeeping {
     pub(crate) shared: Arc<Shared>,
@@ -25,7 +28,7 @@ impl Housekeeping {
     /// Runs until the channel is closed; then takes a last snapshot.
     pub(crate) fn run(self, stop: &Receiver<()>) {
         let mut next_sweep = Instant::now() + self.sweep_interval;
-        let mut next_snapshot = Instant::now() + self.snapshot_interval;
+        let mut next_snapshot = self.next_snapshot();
         let mut snapshot_has_peers = true;
         while let Err(RecvTimeoutError::Timeout) = stop.recv_deadline(next_sweep.min(next_snapshot)) {
             if Instant::now() >= next_sweep {
@@ -34,16 +37,26 @@ impl Housekeeping {
             }
             if Instant::now() >= next_snapshot {
                 let has_peers = self.shared.desk.swarms().totals() != Totals::default();
-                if has_peers || snapshot_has_peers {
+                if has_peers || snapshot_has_peers || self.has_failed() {
                     self.snapshot(&self.peer_file);
                 }
                 snapshot_has_peers = has_peers;
-                next_snapshot = Instant::now() + self.snapshot_interval;
+                next_snapshot = self.next_snapshot();
             }
         }
         // A snapshot keeps swarms that have peers: the downloads of the others go to the catalogue first.
         self.sweep();
         self.snapshot(&self.peer_file);
+    }
+
+    /// Whether the last snapshot was not saved.
+    fn has_failed(&self) -> bool {
+        self.shared.health.of(Part::Swarms).is_some()
+    }
+
+    fn next_snapshot(&self) -> Instant {
+        let wait = if self.has_failed() { RETRY.min(self.snapshot_interval) } else { self.snapshot_interval };
+        Instant::now() + wait
     }
 
     fn sweep(&self) {

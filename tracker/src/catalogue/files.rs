@@ -135,7 +135,11 @@ impl Files {
             Some(info_hash) => fs::rename(interrupted, self.path(info_hash)),
             None => fs::remove_file(interrupted),
         };
-        done.map_err(failed("settle", interrupted))
+        match done {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("settle", interrupted)(error)),
+            // Gone already, or done.
+            _ => Ok(()),
+        }
     }
 }
 

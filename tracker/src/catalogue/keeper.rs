@@ -2,7 +2,6 @@
 //! are taken in, rows of older versions get into the index of words, completed downloads are added, and whatever failed is
 //! tried again every few seconds until it works.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -101,26 +100,26 @@ impl Catalogue {
         if self.is_damaged.swap(false, Ordering::Relaxed) && self.database.is_open() {
             self.database.give_up()?;
         } else if self.database.is_in_place() {
-            return Ok(());
+            return self.settle();
         }
         self.database.reopen()?;
+        self.settle()?;
         self.look_through(self.files.list()?.torrents)
     }
 
-    /// Ends the uploads that were interrupted. Only while nobody can be uploading.
-    pub(super) fn settle(&self, interrupted: &[(Option<InfoHash>, PathBuf)]) -> Result<(), CatalogueError> {
-        if interrupted.is_empty() || !self.database.is_open() {
-            return Ok(());
-        }
-        for (info_hash, path) in interrupted {
-            let acknowledged = match *info_hash {
+    /// Ends the uploads that were interrupted by the end of the process before.
+    pub(super) fn settle(&self) -> Result<(), CatalogueError> {
+        while self.database.is_open() {
+            let Some((info_hash, path)) = held(&self.interrupted).last().cloned() else { break };
+            let acknowledged = match info_hash {
                 Some(info_hash) if !self.files.has(info_hash)? => {
                     let is_there = self.database.read(|connection| rows::contains(connection, info_hash))?;
                     is_there.then_some(info_hash)
                 }
                 _ => None,
             };
-            self.files.settle(path, acknowledged)?;
+            self.files.settle(&path, acknowledged)?;
+            held(&self.interrupted).pop();
         }
         Ok(())
     }
@@ -155,6 +154,7 @@ impl Catalogue {
         if unlisted.is_empty() {
             return Ok(());
         }
+        let before = self.count();
         let older = self.open_older();
         while !unlisted.is_empty() && stop.try_recv() == Err(TryRecvError::Empty) {
             let done = self.database.write(|transaction| {
@@ -179,6 +179,10 @@ impl Catalogue {
                     return Err(error);
                 }
             }
+        }
+        let taken = self.count().saturating_sub(before);
+        if taken > 0 {
+            log::info!("about {taken} torrent files were taken into the catalogue");
         }
         Ok(())
     }
@@ -226,7 +230,7 @@ impl Catalogue {
             completed: known.completed,
         };
         rows::insert(transaction, &publication)?;
-        log::info!("took {info_hash}.torrent into the catalogue");
+        log::debug!("took {info_hash}.torrent into the catalogue");
         Ok(bytes.len())
     }
 

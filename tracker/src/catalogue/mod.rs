@@ -21,7 +21,7 @@ mod text;
 mod words;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -118,6 +118,8 @@ pub struct Catalogue {
     completed: Mutex<HashMap<InfoHash, u64>>,
     /// Torrent files that may have no row.
     unlisted: Mutex<Vec<InfoHash>>,
+    /// What uploads of the process before have left.
+    interrupted: Mutex<Vec<(Option<InfoHash>, PathBuf)>>,
     ranking: Mutex<Arc<Ranking>>,
     /// The database was found to be damaged.
     is_damaged: AtomicBool,
@@ -151,6 +153,7 @@ impl Catalogue {
             count: AtomicUsize::new(0),
             completed: Mutex::default(),
             unlisted: Mutex::default(),
+            interrupted: Mutex::default(),
             ranking: Mutex::default(),
             is_damaged: AtomicBool::new(false),
             health,
@@ -158,7 +161,8 @@ impl Catalogue {
             rings,
         };
         let found = this.files.list()?;
-        let _ = this.complain(Part::Uploads, this.settle(&found.interrupted));
+        *held(&this.interrupted) = found.interrupted;
+        let _ = this.complain(Part::Uploads, this.settle());
         let looked = this.look_through(found.torrents);
         match this.report(Part::Catalogue, looked) {
             Err(error) if !error.may_pass() && !error.is_damage() => Err(error),

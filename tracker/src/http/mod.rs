@@ -355,6 +355,7 @@ impl Inner {
                 )
             }
             Route::Style => pages::style(),
+            Route::Api => torrents::api(),
             Route::Icon => pages::icon(),
             Route::Upload => Answer::failure(411, "an upload needs a Content-Length and a body"),
             Route::NotFound => Answer::error(404, "there is nothing at this path"),

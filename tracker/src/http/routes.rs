@@ -43,6 +43,8 @@ pub(crate) enum Route {
     Style,
     /// The same.
     Icon,
+    /// All of these, described for programs.
+    Api,
     NotFound,
     /// A path that takes only these methods.
     WrongMethod(&'static str),
@@ -104,6 +106,7 @@ pub(super) fn route(method: &Method, path: &str) -> Route {
         },
         "/style.css" => get(Route::Style),
         "/icon.svg" => get(Route::Icon),
+        "/openapi.json" => get(Route::Api),
         _ if path.starts_with("/torrent/") => {
             let name = path.strip_prefix("/torrent/").unwrap_or_default();
             name.parse().map_or(Route::NotFound, |info_hash| get(Route::Entry(info_hash)))

@@ -21,6 +21,7 @@ mod announces;
 mod catalogue;
 mod hostile;
 mod metrics;
+mod openapi;
 mod pages;
 
 /// A tracker and its folder, both gone at the end.

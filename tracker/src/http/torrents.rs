@@ -3,10 +3,18 @@
 use serde::Serialize;
 use torrent_common::ids::InfoHash;
 
-use super::answer::Answer;
+use super::answer::{Answer, Kind};
 use super::entries::{self, Entry};
 use crate::catalogue::CatalogueError;
 use crate::shared::Shared;
+
+/// Everything that is answered, described in OpenAPI 3.1. A test compares it with what is.
+const API: &str = include_str!("../../openapi.json");
+
+/// GET /openapi.json.
+pub(super) fn api() -> Answer {
+    Answer::asset(Kind::Json, API)
+}
 
 #[derive(Serialize)]
 struct Page {
@@ -74,7 +82,7 @@ pub(super) fn files(shared: &Shared, info_hash: InfoHash, query: &str) -> Answer
 }
 
 /// What the catalogue did not do is told in few words: who runs the tracker has read more of it.
-fn failed(what: &str, error: &CatalogueError) -> Answer {
+pub(super) fn failed(what: &str, error: &CatalogueError) -> Answer {
     let (status, trouble) = trouble(error);
     Answer::error(status, &format!("{what}: {trouble}"))
 }

@@ -198,7 +198,9 @@ impl From<Route> for Page {
             Route::Files(_) => Self::Files,
             Route::Removal(_) => Self::Removal,
             Route::Upload | Route::FilledForm => Self::Upload,
-            Route::List | Route::Entry(_) | Route::Form | Route::Style | Route::Icon => Self::Web,
+            Route::List | Route::Entry(_) | Route::Form | Route::Style | Route::Icon | Route::Api => {
+                Self::Web
+            }
             Route::Feed => Self::Feed,
             Route::NotFound | Route::WrongMethod(_) => Self::Other,
         }

@@ -51,7 +51,7 @@ pub(super) fn entry(visit: Visit<'_>, info_hash: InfoHash) -> Answer {
         Ok((None, _)) => {
             return problem(visit, 404, "This torrent is not in the catalogue. It may have been taken out.");
         }
-        Err(error) => return failed(visit, "a torrent was not shown", &error),
+        Err(error) => return failed(visit, &error),
     };
     let is_lost = list.is_none();
     let (files, total) = list.map_or_else(Default::default, |list| (list.files, list.total));

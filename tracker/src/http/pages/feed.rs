@@ -13,6 +13,7 @@ use super::show::{self, Moment};
 use super::{Site, Visit, list, magnet_of};
 use crate::http::answer::Answer;
 use crate::http::entries::{self, Entry};
+use crate::http::torrents;
 
 #[derive(Template)]
 #[template(path = "feed.xml")]
@@ -63,10 +64,7 @@ pub(super) fn feed(visit: Visit<'_>) -> Answer {
     };
     let found = match entries::find(visit.shared, &search) {
         Ok(found) => found,
-        Err(error) => {
-            log::error!("a feed was not made: {error}");
-            return Answer::error(500, "the catalogue failed");
-        }
+        Err(error) => return torrents::failed("nothing can be read at the moment", &error),
     };
     let words = show::visible(&search.text);
     let feed = Feed {

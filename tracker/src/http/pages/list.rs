@@ -69,7 +69,7 @@ pub(super) fn list(visit: Visit<'_>) -> Answer {
     let search = Search { text, offset: (number - 1).saturating_mul(PAGE.into()), limit: PAGE, ..search };
     let found = match entries::find(visit.shared, &search) {
         Ok(found) => found,
-        Err(error) => return failed(visit, "a listing failed", &error),
+        Err(error) => return failed(visit, &error),
     };
     let pages = found.total.div_ceil(PAGE.into()).max(1);
     let link = |sort, number| link("/", &search.text, sort, number);

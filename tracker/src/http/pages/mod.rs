@@ -22,6 +22,8 @@ use torrent_common::metainfo::magnet;
 
 use super::answer::{Answer, Kind};
 use super::routes::Route;
+use super::torrents;
+use crate::catalogue::CatalogueError;
 use crate::clock::Clock;
 use crate::shared::Shared;
 
@@ -118,9 +120,10 @@ fn page(status: u16, template: &impl Template) -> Answer {
 }
 
 /// The page of the catalogue's failure.
-fn failed(visit: Visit<'_>, what: &str, error: &crate::catalogue::CatalogueError) -> Answer {
-    log::error!("{what}: {error}");
-    problem(visit, 500, "The catalogue failed. Announces go on; the tracker's log has the reason.")
+fn failed(visit: Visit<'_>, error: &CatalogueError) -> Answer {
+    let (status, trouble) = torrents::trouble(error);
+    let reason = format!("Nothing can be read at the moment: {trouble}. Announces go on.");
+    problem(visit, status, &reason)
 }
 
 /// A link for clients that take torrents from peers: with the announce URLs that the visitor can reach.

@@ -21,7 +21,7 @@ pub(in crate::http) fn problem(visit: Visit<'_>, status: u16, reason: &str) -> A
         403 => "Not allowed",
         404 => "Nothing here",
         405 => "Not like that",
-        503 => "Too busy",
+        503 => "Not now",
         _ => "That did not work",
     };
     page(status, &Problem { frame: Frame::new(visit, Place::Elsewhere), title, reason })
