@@ -219,3 +219,34 @@ fn metrics_are_for_those_whom_they_are_for() {
     let fixture = Fixture::with(|config| config.metrics = MetricsFor::No);
     assert_eq!(fixture.get("/metrics").status, 404);
 }
+
+/// The dashboard asks for nothing that does not exist, forgets nothing that does, and every number in it has a unit.
+#[test]
+fn the_dashboard_shows_what_there_is() {
+    let dashboard: Value =
+        serde_json::from_str(include_str!("../../../../scripts/grafana/torrent-tracker.json")).unwrap();
+    let mut asked = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{}", panel["title"]);
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "it can be imported anywhere");
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let names =
+                words.filter(|word| word.starts_with("torrent_tracker_") || word.starts_with("process_"));
+            asked.extend(names.map(str::to_owned));
+        }
+    }
+    let page = Page::of(&Fixture::new());
+    let suffixed = |(name, kind): (&String, &String)| match kind.as_str() {
+        "histogram" => ["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")).to_vec(),
+        _ => vec![name.clone()],
+    };
+    let mut there: BTreeSet<_> = page.kinds.iter().flat_map(suffixed).collect();
+    // Addresses that are reserved say nothing.
+    there.remove("process_virtual_memory_bytes");
+    assert_eq!(asked, there);
+}
