@@ -3,10 +3,10 @@
 
     sudo scripts/systemd/check.py [PROGRAM]
 
-The system calls that the unit allows, its address families, no memory that is both written and run, a read-only machine
-but for its folder, /proc with processes alone, an unprivileged user without capabilities. Then everything that touches the
-system: announces over HTTP and UDP, an upload, a search, metrics, SIGHUP, a stop and a start. And once more without
-pidfd_getfd, as in some containers. Needs root, systemd-analyze and util-linux; Linux on x86-64.
+The system calls that the unit allows, its address families, no namespaces, no memory that is both written and run, a
+read-only machine but for its folder, /proc with processes alone, an unprivileged user without capabilities. Then
+everything that touches the system: announces over HTTP and UDP, an upload, a search, metrics, SIGHUP, a stop and a start.
+And once more without pidfd_getfd, as in some containers. Needs root, systemd-analyze and util-linux; Linux on x86-64.
 """
 import ctypes
 import os
@@ -22,9 +22,12 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNIT = os.path.join(HERE, "torrent-tracker.service")
-ALLOW, DENY, NO_FAMILY = 0x7FFF0000, 0x00050001, 0x00050061  # EPERM, EAFNOSUPPORT
-MMAP, MPROTECT, SOCKET = 9, 10, 41
+ALLOW, DENY, NO_FAMILY, NO_CALL = 0x7FFF0000, 0x00050001, 0x00050061, 0x00050026  # EPERM, EAFNOSUPPORT, ENOSYS
+MMAP, MPROTECT, SOCKET, CLONE, UNSHARE, SETNS, CLONE3 = 9, 10, 41, 56, 272, 308, 435
+NAMESPACES = 0x7E020000
 NOBODY = 65534
+# What works outside.
+FORBIDDEN = ["touch /etc/x", "touch /tmp/x", "cat /proc/meminfo", "unshare --user true", "setpriv --reuid=0 true"]
 
 
 def setting(key):
@@ -77,6 +80,11 @@ def program(numbers):
     code += [jump(equal, MMAP, 0, len(inner))] + inner
     inner = [load(32), jump(any_bit, 4, 0, 1), end(DENY), end(ALLOW)]
     code += [jump(equal, MPROTECT, 0, len(inner))] + inner
+    # RestrictNamespaces=: as systemd has it, without clone3, whose flags a filter cannot see.
+    for number in (CLONE, UNSHARE):
+        inner = [load(16), jump(any_bit, NAMESPACES, 0, 1), end(DENY), end(ALLOW)]
+        code += [jump(equal, number, 0, len(inner))] + inner
+    code += [jump(equal, SETNS, 0, 1), end(DENY), jump(equal, CLONE3, 0, 1), end(NO_CALL)]
     for number in numbers:
         code += [jump(equal, number, 0, 1), end(ALLOW)]
     return [struct.pack("HBBI", *step) for step in code + [end(DENY)]]
@@ -114,7 +122,8 @@ class Tracker:
     def __init__(self, folder, binary, without):
         command = [binary, "--host", "127.0.0.1", "--port", "0"]
         self.log = open(os.path.join(folder, "log"), "w+", encoding="utf-8")
-        self.process = subprocess.Popen(confined(folder, command, without), stdout=subprocess.PIPE, stderr=self.log, env={"PATH": os.environ["PATH"]})
+        self.process = subprocess.Popen(confined(folder, command, without), stdout=subprocess.PIPE, stderr=self.log,
+                                        env={"PATH": os.environ["PATH"]})
         ready = self.process.stdout.readline().decode()
         if "http=" not in ready:
             self.log.seek(0)
@@ -167,17 +176,19 @@ def works(folder, binary, without):
 
 
 def main():
-    binary = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "../../target/release/torrent-tracker"))
+    binary = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "../../target/release/torrent-tracker")
+    binary = os.path.abspath(binary)
     for without in [set(), {"pidfd_getfd"}]:
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o700)
             os.chown(folder, NOBODY, NOBODY)
-            for forbidden in ["touch /etc/x", "touch /tmp/x", "cat /proc/1/status", "cat /proc/meminfo", "setpriv --reuid=0 true", "unshare --user true"]:
-                shell = confined(folder, ["/bin/sh", "-c", forbidden], without)
-                assert subprocess.run(shell, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode != 0, forbidden
+            for command in FORBIDDEN:
+                shell = confined(folder, ["/bin/sh", "-c", command], without)
+                done = subprocess.run(shell, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+                assert done.returncode != 0, command
             log = works(folder, binary, without)
-            problems = [line for line in log.splitlines() if " WARN " in line or " ERROR " in line or "panicked" in line]
-            print("without " + ", ".join(without) + ":" if without else "as the unit says:", *problems or ["all is well"], sep="\n    ")
+            problems = [line for line in log.splitlines() if re.search(" WARN | ERROR |panicked", line)]
+            print("without pidfd_getfd:" if without else "as the unit says:", *problems or ["all is well"], sep="\n    ")
             assert without or not problems
 
 

@@ -99,6 +99,12 @@ fn http(text: &mut Text, metrics: &Metrics) {
 fn swarms(text: &mut Text, shared: &Shared) {
     let totals = shared.desk.swarms().totals();
     text.single(Kind::Gauge, "torrent_tracker_swarms", "Torrents that have peers.", totals.swarms);
+    text.single(
+        Kind::Counter,
+        "torrent_tracker_evictions_total",
+        "Peers or swarms forgotten because there was no room for a newcomer.",
+        shared.desk.swarms().evictions(),
+    );
     let mut peers = text.metric(Kind::Gauge, "torrent_tracker_peers", "Peers of all swarms together.");
     peers.sample(&[("role", "seeder")], totals.seeders);
     peers.sample(&[("role", "leecher")], totals.peers.saturating_sub(totals.seeders));

@@ -64,6 +64,7 @@ impl Swarms {
         random: &mut fastrand::Rng,
     ) -> bool {
         if want == Want::Peer && (0..SHARD_LOOKS).any(|_| self.evict_from_large(newcomer, now, random)) {
+            self.note_eviction(true);
             return true;
         }
         let first = self.busy_shard(random);
@@ -79,6 +80,7 @@ impl Swarms {
             self.note_gone(number, &small, small.info_hash(), &mut retired);
             true
         });
+        self.note_eviction(is_done);
         if !retired.is_empty() {
             let mut evicted = held(&self.evicted);
             if evicted.len() < MAX_RETIRED {
@@ -86,6 +88,17 @@ impl Swarms {
             }
         }
         is_done
+    }
+
+    /// Times that a peer or a swarm was forgotten because there was no room for a newcomer.
+    pub fn evictions(&self) -> usize {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_eviction(&self, is_done: bool) {
+        if is_done {
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Takes a swarm that is gone out of the sums.

@@ -194,3 +194,19 @@ fn downloads_of_what_was_forgotten_are_kept() {
     assert_eq!(retired.len(), 200);
     assert!(retired.iter().all(|retired| retired.downloaded == 1));
 }
+
+#[test]
+fn what_was_forgotten_for_newcomers_is_counted() {
+    let mut full = Full::new(10, 1000, 1);
+    full.settle(0..10);
+    assert_eq!(full.swarms.evictions(), 0);
+    for newcomer in 1..=3 {
+        full.leech(100 + newcomer, address(100 + newcomer));
+        assert_eq!(full.swarms.evictions(), newcomer as usize);
+    }
+    let mut full = Full::new(10, 3, 1);
+    for newcomer in 0..5 {
+        full.leech(1, address(newcomer));
+    }
+    assert_eq!(full.swarms.evictions(), 2);
+}

@@ -76,6 +76,7 @@ pub struct Swarms {
     swarms: AtomicUsize,
     peers: AtomicUsize,
     seeders: AtomicUsize,
+    evictions: AtomicUsize,
     /// With downloads, forgotten since the last sweep because the tracker was full.
     evicted: Mutex<Vec<Retired>>,
 }
@@ -105,6 +106,7 @@ impl Swarms {
             swarms: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
             seeders: AtomicUsize::new(0),
+            evictions: AtomicUsize::new(0),
             evicted: Mutex::default(),
         }
     }
@@ -373,6 +375,7 @@ impl Swarms {
             let before = large.counts();
             let has_place =
                 large.contains(address, self.key) || large.evict_one(address, now, self.key, random);
+            self.note_eviction(large.counts() != before);
             self.count(number, before, large.counts());
             return if has_place { Place::Free } else { Place::Taken(Want::Peer) };
         }
@@ -383,7 +386,7 @@ impl Swarms {
         let is_alone = self.swarms.load(Ordering::Relaxed) <= 1;
         if is_alone || small.iter().filter(|(peer, ..)| peer.is_of_host(address)).count() >= HOST_SHARE {
             let before = small.counts();
-            small.evict_one(address, now, self.key, random);
+            self.note_eviction(small.evict_one(address, now, self.key, random));
             self.count(number, before, small.counts());
             shard.store(hash, at, &small);
             // The block may have moved: it is looked for again.
