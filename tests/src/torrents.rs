@@ -15,11 +15,29 @@ use crate::bencode::{Bencode, dict, list};
 /// # Panics
 /// If that fails.
 pub fn make(input: &Path, folder: &Path, piece_len: u64, tracker_url: &str) -> (PathBuf, Metainfo) {
+    make_either(input, folder, piece_len, tracker_url, false)
+}
+
+/// The same for a private torrent (BEP 27): clients get its peers from the tracker alone.
+///
+/// # Panics
+/// If that fails.
+pub fn make_private(input: &Path, folder: &Path, piece_len: u64, tracker_url: &str) -> (PathBuf, Metainfo) {
+    make_either(input, folder, piece_len, tracker_url, true)
+}
+
+fn make_either(
+    input: &Path,
+    folder: &Path,
+    piece_len: u64,
+    tracker_url: &str,
+    private: bool,
+) -> (PathBuf, Metainfo) {
     let options = CreateOptions {
         input: input.to_owned(),
         name: None,
         piece_len: Some(piece_len),
-        private: false,
+        private,
         trackers: vec![vec![tracker_url.to_owned()]],
         comment: None,
         creation_date_s: None,

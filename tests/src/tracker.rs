@@ -26,6 +26,8 @@ pub struct Tracker {
     folder: PathBuf,
     address: SocketAddr,
     place: Place,
+    /// More lines of its configuration.
+    settings: String,
 }
 
 /// A multipart upload, as a browser or `torrent-seed` makes it.
@@ -55,10 +57,18 @@ impl Tracker {
     /// # Panics
     /// If it is not ready in time.
     pub fn start_at(room: &Room, place: Place) -> Self {
+        Self::start_with(room, place, "")
+    }
+
+    /// The same with more lines for the section `[tracker]` of its configuration.
+    ///
+    /// # Panics
+    /// If it is not ready in time.
+    pub fn start_with(room: &Room, place: Place, settings: &str) -> Self {
         let folder = room.folder("tracker");
-        write_config(&folder, &place, 0);
+        write_config(&folder, &place, 0, settings);
         let (process, address) = run(&folder, &place);
-        Self { process, folder, address, place }
+        Self { process, folder, address, place, settings: settings.to_owned() }
     }
 
     /// The URL that announces go to.
@@ -181,7 +191,7 @@ impl Tracker {
     /// If it does not end or start as it should.
     pub fn restart(&mut self) {
         self.process.terminate();
-        write_config(&self.folder, &self.place, self.address.port());
+        write_config(&self.folder, &self.place, self.address.port(), &self.settings);
         // The port was ours a moment ago; nobody else was given it unless by chance, so that one failure is no verdict.
         (self.process, self.address) = run(&self.folder, &self.place);
     }
@@ -192,7 +202,7 @@ impl Tracker {
     /// If it does not start.
     pub fn kill_and_restart(&mut self) {
         self.process.kill();
-        write_config(&self.folder, &self.place, self.address.port());
+        write_config(&self.folder, &self.place, self.address.port(), &self.settings);
         (self.process, self.address) = run(&self.folder, &self.place);
     }
 
@@ -230,10 +240,10 @@ pub fn request(info_hash: InfoHash, peer_id: PeerId, port: u16, left: u64) -> An
     }
 }
 
-fn write_config(folder: &Path, place: &Place, port: u16) {
+fn write_config(folder: &Path, place: &Place, port: u16, settings: &str) {
     let text = format!(
         "[tracker]\nHOST = {}\nPORT = {port}\nTORRENT_DIR = torrents\nTORRENT_FILE = catalogue.db\n\
-         PEER_FILE = peers\nINTERVAL = 10\nMAX_INTERVAL = 10\nMIN_INTERVAL = 1\nSNAPSHOT_INTERVAL = 1\n",
+         PEER_FILE = peers\nINTERVAL = 10\nMAX_INTERVAL = 10\nMIN_INTERVAL = 1\nSNAPSHOT_INTERVAL = 1\n{settings}\n",
         place.address()
     );
     std::fs::write(folder.join("config.ini"), text).unwrap();

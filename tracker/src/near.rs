@@ -55,7 +55,7 @@ pub struct Mix {
     pub far_part: usize,
     /// No answer has fewer peers than this for the sake of nearness, if there are so many.
     pub least: usize,
-    /// Slots of a swarm that are looked at for near peers, about 1 ns each.
+    /// Slots of a swarm that are looked at for near peers.
     pub slots: usize,
     /// Whether only swarms that have no more slots than that are looked at.
     pub small_only: bool,
@@ -64,8 +64,8 @@ pub struct Mix {
 impl Mix {
     /// In a site that the operator has named: so is meant what is told.
     const SITE: Self = Self { far_part: 8, least: 4, slots: 4096, small_only: false };
-    /// In a subnet of private addresses.
-    const PRIVATE: Self = Self { far_part: 4, least: 20, slots: 1024, small_only: false };
+    /// In a subnet of private addresses. Large swarms are not searched for neighbours that there may not be.
+    const PRIVATE: Self = Self { far_part: 4, least: 20, slots: 512, small_only: true };
     /// In a subnet of public addresses: nobody is left out for neighbours, but of two the near one is told.
     const PUBLIC: Self = Self { far_part: 2, least: usize::MAX, slots: 256, small_only: true };
 }

@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod sites;
 
 use std::io::Write as _;
 use std::path::Path;

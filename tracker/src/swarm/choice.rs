@@ -32,7 +32,7 @@ pub(super) const STEADY_S: u32 = 600;
 const SEEDERS: usize = 2;
 
 /// Slots looked at for far peers, in swarms where these are hardly any.
-const FAR_SLOTS: usize = 512;
+const FAR_SLOTS: usize = 256;
 
 /// Slots of one role looked at in any case, however few of a swarm have it.
 const ROLE_SLOTS: usize = 128;

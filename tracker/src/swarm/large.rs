@@ -10,7 +10,6 @@ use super::Role;
 use super::address::{Asker, Packed, unpack_v4, unpack_v6};
 use super::choice::Population;
 use super::members::Members;
-use super::part::RUN;
 use super::table::{Cursor, Table};
 use super::tick::Tick;
 
@@ -332,15 +331,14 @@ impl Population for Large {
         if four + six == 0 {
             return;
         }
-        let runs = budget.div_ceil(RUN);
         // Either family may come first, so that it is not always the other one in which `see` breaks off.
         let six_first = random.u32(..four + six) < six;
         for of_six in [six_first, !six_first] {
             let flow = match (of_six, self.table4(role), self.table6(role)) {
-                (false, Some(table), _) if four > 0 => table.walk(now, runs, random, |address, _| {
+                (false, Some(table), _) if four > 0 => table.search(now, budget, random, |address| {
                     except4 == Some(address) || see(unpack_v4(address)).is_continue()
                 }),
-                (true, _, Some(table)) if six > 0 => table.walk(now, runs, random, |address, _| {
+                (true, _, Some(table)) if six > 0 => table.search(now, budget, random, |address| {
                     except6 == Some(address) || see(unpack_v6(address)).is_continue()
                 }),
                 _ => ControlFlow::Continue(()),

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::address::Address;
 use super::hash::{coprime_stride, hash};
-use super::part::Part;
+use super::part::{Part, RUN};
 use super::tick::{Tick, is_past};
 
 /// Peers of a part in the mean, at the most. To divide one takes about ten microseconds.
@@ -139,6 +139,27 @@ impl<const N: usize> Table<N> {
             number += stride;
             if number >= numbers {
                 number -= numbers;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Shows peers whose time is not over, each once, until `take` is false or about `most_slots` slots have been looked at;
+    /// says whether `take` broke off. From a random place on in a row, so that memory is read ahead: for searches, which take
+    /// few of those that they see.
+    pub(super) fn search(
+        &self,
+        now: Tick,
+        most_slots: usize,
+        random: &mut fastrand::Rng,
+        mut take: impl FnMut(&Address<N>) -> bool,
+    ) -> ControlFlow<()> {
+        let (start, first) = (random.usize(..self.part_count()), random.usize(..) >> 1);
+        let parts = (start..self.part_count()).chain(0..start).filter_map(|at| self.part(at));
+        let runs = parts.flat_map(|part| (0..part.run_count()).map(move |run| part.run(run, first)));
+        for (address, until) in runs.take(most_slots.div_ceil(RUN)).flatten() {
+            if !is_past(until, now) && !take(address) {
+                return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
