@@ -15,8 +15,8 @@ use torrent_tests::tracker::Tracker;
 use crate::clients::{Client, Make, Role};
 use crate::{KIB, wanted};
 
-/// The payload: what a host sends in ten seconds.
-const LEN: u64 = 24 << 20;
+/// The payload: what a host sends in seven seconds.
+const LEN: u64 = 16 << 20;
 const RATE_MBIT: u32 = 20;
 /// What leeches in each of two sites.
 const LEECHERS: [Make; 5] =
