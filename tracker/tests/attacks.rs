@@ -10,12 +10,13 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{PROGRAM, Program, config, folder};
+use socket2::{Domain, Socket, Type};
+use support::{PROGRAM, Program, config, folder, upload};
 use tempfile::TempDir;
 
 /// What an attack may cost in memory beyond what there was before, in KiB.
@@ -59,6 +60,14 @@ fn connect(program: &Program) -> TcpStream {
     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream
+}
+
+/// From another address of this machine.
+fn connect_from(address: [u8; 4], program: &Program) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&program.address.parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.into()
 }
 
 /// Whether the other side has ended the connection by now.
@@ -117,6 +126,25 @@ fn heads_that_never_end_cost_little_memory() {
             println!("{name} on {connections} connections: {cost} KiB");
             assert!(cost < MEMORY_KIB, "{name} on {connections} connections: {cost} KiB");
         }
+    }
+}
+
+#[test]
+fn requests_without_end_on_one_connection_cost_little_memory() {
+    for (connections, request) in [
+        (1, &b"GET /scrape HTTP/1.1\r\n\r\n"[..]),
+        (20, b"GET /scrape HTTP/1.1\r\n\r\n"),
+        (20, b"GET /torrents HTTP/1.1\r\n\r\n"),
+        (20, b"POST /announce HTTP/1.1\r\nContent-Length: 5\r\n\r\nabcde"),
+    ] {
+        let (program, _folder) = tracker("");
+        assert_served(&program);
+        let at_first = status(&program, "VmHWM");
+        flood(&program, connections, b"", request);
+        let cost = status(&program, "VmHWM") - at_first;
+        println!("{connections} connections: {cost} KiB");
+        assert!(cost < MEMORY_KIB, "{connections} connections: {cost} KiB");
+        assert_served(&program);
     }
 }
 
@@ -252,5 +280,32 @@ fn announces_work_again_within_two_seconds_of_too_few_descriptors() {
             println!("{took:?}");
             assert!(took < Duration::from_secs(2), "{one_more:?}, round {round}: {took:?}");
         }
+    }
+}
+
+/// Some send nothing of what they announced, some a byte now and then, some what will be refused.
+#[test]
+fn uploads_that_drip_do_not_keep_an_honest_one_out() {
+    let (program, _folder) = tracker("");
+    for length in [5000, 100_000_000] {
+        let heads = format!("POST /announce HTTP/1.1\r\nContent-Length: {length}\r\n\r\n--x");
+        let dripping: Vec<_> = (0..100)
+            .map(|_| {
+                let mut stream = connect_from([127, 0, 0, 2], &program);
+                stream.write_all(heads.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        let start = Instant::now();
+        let name = format!("honest-{length}");
+        while !program.ask(&upload(&name)).starts_with("HTTP/1.0 201 ") {
+            assert!(start.elapsed() < Duration::from_secs(30), "nobody publishes any more");
+            for mut stream in &dripping {
+                let _ = stream.write_all(b"x");
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        println!("{:?}", start.elapsed());
+        assert_served(&program);
     }
 }

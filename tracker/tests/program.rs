@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{PROGRAM, Program, config, folder};
+use support::{PROGRAM, Program, config, folder, upload};
 
 fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = Command::new(PROGRAM).args(arguments).output().unwrap();
@@ -25,20 +25,6 @@ fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
 fn announce(ip: &str, left: u32) -> String {
     format!(
         "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left={left}&ip={ip}"
-    )
-}
-
-/// A whole upload of a torrent, as one request.
-fn upload(name: &str) -> String {
-    let torrent = format!(
-        "d4:infod6:lengthi5e4:name{}:{name}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee",
-        name.len()
-    );
-    let body =
-        format!("--x\r\nContent-Disposition: form-data; name=\"torrent\"\r\n\r\n{torrent}\r\n--x--\r\n");
-    format!(
-        "POST /announce HTTP/1.0\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
     )
 }
 

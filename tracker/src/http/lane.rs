@@ -57,6 +57,11 @@ impl Lane {
         (Self(jobs), receiver)
     }
 
+    /// Whether requests wait for a thread.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Hands a request over. What comes back was refused: the lane is full.
     pub(super) fn push(&self, request: Request, from: SocketAddr) -> Option<Request> {
         match self.0.try_send(Job { request, from }) {
@@ -146,9 +151,14 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
         return inner.send(answer, found, request, from);
     }
     let is_upload = matches!(found, Route::Upload | Route::FilledForm);
-    let _watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
+    let watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
+    watch.begin_body();
     let max_len = if is_upload { inner.max_body_len() } else { FORM_LEN };
     let read = body.read(&mut request, max_len);
+    if read.is_ok() {
+        // Of a body that is refused the rest is thrown away with the answer.
+        watch.end_body();
+    }
     let refused = match &read {
         Ok(_) if is_upload && origin::is_foreign(&request) => {
             Some(Refused::new(403, "web pages of other sites do not publish"))

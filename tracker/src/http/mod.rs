@@ -72,6 +72,8 @@ const LONE_SEND_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// What a form may have around the torrent file, in bytes.
 const FORM_LEN: u64 = 64 << 10;
+/// Requests in the lanes of one address, beyond which a body is refused: a quarter of what waits at most.
+const MAX_PER_ADDRESS: usize = 16;
 /// Servers kept: see [`Inner::renew`].
 const MAX_GENERATIONS: usize = 16;
 
@@ -270,6 +272,12 @@ impl Inner {
         }
     }
 
+    /// Whether many clients may come from that address: it is a proxy's.
+    fn is_shared(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.shared.trusted_proxies.iter().any(|network| network.contains(ip))
+    }
+
     /// The longest body that is read, in bytes.
     fn max_body_len(&self) -> u64 {
         self.shared.max_torrent_len as u64 + FORM_LEN
@@ -309,11 +317,13 @@ impl Inner {
             Body::None => &self.catalogue,
             _ => &self.bodies,
         };
-        self.guard.busy(from, body.len_max(self.max_body_len()));
-        let refused = lane.push(request, from);
-        if refused.is_some() {
-            self.guard.free(&from);
-        }
+        let is_one_too_many = body != Body::None && self.guard.count_busy(from.ip()) >= MAX_PER_ADDRESS;
+        let refused = if is_one_too_many && !self.is_shared(from.ip()) {
+            Some(request)
+        } else {
+            self.guard.busy(from, body.len_max(self.max_body_len()));
+            lane.push(request, from).inspect(|_| self.guard.free(&from))
+        };
         match refused {
             None => return false,
             Some(request) if body == Body::None => {

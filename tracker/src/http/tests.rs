@@ -23,6 +23,7 @@ mod hostile;
 mod metrics;
 mod openapi;
 mod pages;
+mod smuggling;
 
 /// A tracker and its folder, both gone at the end.
 struct Fixture {

@@ -113,3 +113,17 @@ pub fn config(folder: &Path) -> std::path::PathBuf {
 pub fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
+
+/// A whole upload of a torrent, as one request.
+pub fn upload(name: &str) -> String {
+    let torrent = format!(
+        "d4:infod6:lengthi5e4:name{}:{name}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee",
+        name.len()
+    );
+    let body =
+        format!("--x\r\nContent-Disposition: form-data; name=\"torrent\"\r\n\r\n{torrent}\r\n--x--\r\n");
+    format!(
+        "POST /announce HTTP/1.0\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

@@ -19,13 +19,14 @@
 mod accepting;
 mod alarm;
 mod census;
+mod reading;
 mod roll;
 mod sockets;
 mod thread;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +58,10 @@ pub(super) enum Notice {
     AcceptEnded,
     /// Shut this connection down at that time.
     Watch(usize, Instant, Arc<TcpStream>),
+    /// A body is read from the connection of this watch: not for long if others wait and it comes slowly.
+    Reading(usize, Arc<TcpStream>),
+    /// It was read.
+    Read(usize),
     /// It is no longer to be watched.
     Done(usize),
     /// The tracker stops.
@@ -126,6 +131,12 @@ impl Guard {
     /// send more than so many bytes, and a head.
     pub(super) fn busy(&self, from: SocketAddr, body_len: u64) {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(from, body_len);
+    }
+
+    /// How many requests of an address the lanes have.
+    pub(super) fn count_busy(&self, ip: IpAddr) -> usize {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.keys().filter(|from| from.ip() == ip).count()
     }
 
     pub(super) fn free(&self, from: &SocketAddr) {
@@ -214,6 +225,20 @@ impl Guard {
     /// Looks at all descriptors, about a microsecond each: for the rare request, not for announces.
     fn connection(&self, from: SocketAddr) -> Option<TcpStream> {
         self.sockets.as_ref()?.find(from)
+    }
+}
+
+impl Watch<'_> {
+    /// From now on a body is read from the connection.
+    pub(super) fn begin_body(&self) {
+        if let Some(stream) = &self.stream {
+            self.guard.tell(Notice::Reading(self.number, Arc::clone(stream)));
+        }
+    }
+
+    /// The body was read.
+    pub(super) fn end_body(&self) {
+        self.guard.tell(Notice::Read(self.number));
     }
 }
 

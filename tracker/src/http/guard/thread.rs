@@ -14,6 +14,7 @@ use super::Notice;
 use super::accepting::{Acceptance, Nudger, is_waiting};
 use super::alarm::Alarm;
 use super::census::{Census, Reason};
+use super::reading::Reading;
 use super::roll::Roll;
 use crate::http::Inner;
 use crate::metrics::labels::Closed;
@@ -42,6 +43,7 @@ struct Watchman<'a> {
     census: Census,
     acceptance: Acceptance,
     watched: Vec<(usize, Instant, Arc<TcpStream>)>,
+    readings: Vec<Reading>,
     /// None while there are no connections.
     next_look: Option<Instant>,
     next_nudge: Instant,
@@ -68,6 +70,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         census: Census::default(),
         acceptance: Acceptance::default(),
         watched: Vec::new(),
+        readings: Vec::new(),
         next_look: Some(now + SOON),
         next_nudge: now + NUDGE,
         nudger,
@@ -80,7 +83,14 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
             match notices.try_recv() {
                 Ok(Notice::Stop) | Err(TryRecvError::Disconnected) => return this.nudger.stop(),
                 Ok(Notice::Watch(number, deadline, stream)) => this.watched.push((number, deadline, stream)),
-                Ok(Notice::Done(number)) => this.watched.retain(|(other, ..)| *other != number),
+                Ok(Notice::Reading(number, stream)) => {
+                    this.readings.push(Reading::new(number, stream, Instant::now()));
+                }
+                Ok(Notice::Read(number)) => this.readings.retain(|reading| reading.number() != number),
+                Ok(Notice::Done(number)) => {
+                    this.watched.retain(|(other, ..)| *other != number);
+                    this.readings.retain(|reading| reading.number() != number);
+                }
                 Ok(Notice::AcceptEnded) => this.acceptance.ended(Instant::now()),
                 Err(TryRecvError::Empty) => break,
             }
@@ -141,6 +151,14 @@ impl Watchman<'_> {
                 guard.has_descriptors(&self.inner.shared.metrics);
             }
             self.close(now);
+            let is_wanted = self.inner.bodies.has_waiting();
+            self.readings.retain_mut(|reading| {
+                let is_slow = reading.look(now, is_wanted);
+                if is_slow {
+                    self.inner.shared.metrics.closed(Closed::Deadline);
+                }
+                !is_slow
+            });
         }
         let is_waiting = is_waiting(self.inner);
         self.acceptance.look(self.inner, is_waiting, self.census.newcomers(), now);
