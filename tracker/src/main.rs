@@ -4,9 +4,10 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use argh::FromArgs;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use torrent_common::config::Config;
 use torrent_tracker::Tracker;
@@ -78,6 +79,10 @@ fn run(arguments: Arguments) -> Result<(), String> {
     // Before anything is started: a signal that comes meanwhile is not lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
+    // A file that may not grow (ulimit -f) is to be an error like a full disk, not our end.
+    if let Err(error) = signal_hook::flag::register(SIGXFSZ, Arc::default()) {
+        log::debug!("files that are too large would end this process: {error}");
+    }
     limit_descriptors();
     let running = Tracker::start(&config).map_err(|error| error.to_string())?;
     match path {

@@ -251,6 +251,24 @@ fn on_a_full_disk_uploads_are_refused_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_limit_of_file_sizes_is_no_end() {
+    let folder = folder();
+    // In blocks of 512 or 1024 bytes, whichever shell it is.
+    let script = format!("ulimit -f 128; exec {PROGRAM} --config \"$1\" --port 0");
+    let mut command = Command::new("sh");
+    let program = Program::run(command.args(["-c", &script, "sh"]).arg(config(folder.path())));
+    let refused = (0..100).map(Torrent::new).find_map(|mut torrent| {
+        torrent.description = torrent.name.repeat(900);
+        let (status, answer) = upload(&program, &torrent);
+        (status != 201).then_some((status, answer))
+    });
+    let (status, answer) = refused.unwrap();
+    assert!([503, 507].contains(&status) && answer.contains("the disk"), "{status} {answer}");
+    assert!(!degraded(&program).is_empty());
+    announces(&program);
+}
+
+#[test]
 fn on_a_read_only_disk_it_starts_and_recovers() {
     for below in ["", "/torrents"] {
         let folder = folder();
