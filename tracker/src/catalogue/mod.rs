@@ -40,7 +40,7 @@ use ranking::Ranking;
 pub use rows::Row;
 pub use search::{Search, Sort, UnknownSort};
 pub use text::{MAX_DESCRIPTION_LEN, MAX_NAME_LEN};
-pub(crate) use text::{is_unsafe, printable};
+pub(crate) use text::{clip, is_unsafe, printable};
 
 /// The most torrents kept.
 const MAX_TORRENTS: u64 = 200_000;

@@ -22,7 +22,7 @@ pub(crate) fn is_unsafe(c: char) -> bool {
 }
 
 /// The beginning of a text, at most `max_len` bytes.
-pub(super) fn clip(text: &str, max_len: usize) -> &str {
+pub(crate) fn clip(text: &str, max_len: usize) -> &str {
     let end = (0..=max_len.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
 }

@@ -16,13 +16,15 @@ use super::pages::{self, Site, Visit};
 use super::pen::Pen;
 use super::routes::{Route, route_of};
 use super::upload::Refused;
-use super::{FORM_LEN, Inner, bearer, forwarded, origin, upload};
+use super::{FORM_LEN, Inner, SEND_BUFFER, bearer, forwarded, origin, upload};
 use crate::catalogue::Published;
 use crate::metrics::labels::Closed;
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
-/// Threads that answer from the catalogue.
+/// Threads that make pages.
+const PAGE_THREADS: usize = 2;
+/// Threads that answer from the catalogue with what may be long.
 const CATALOGUE_THREADS: usize = 2;
 /// Threads that read bodies.
 const BODY_THREADS: usize = 3;
@@ -30,8 +32,9 @@ const BODY_THREADS: usize = 3;
 const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// The longest that anything else may hold up a lane: a refused body that is thrown away, an answer that is read slowly.
 const OTHER_TIME: Duration = Duration::from_secs(20);
-/// Answers over this length, in bytes, may not fit into the socket's buffer.
-const LONG_ANSWER: usize = 16 << 10;
+/// Answers over this length, in bytes, may not fit into the socket's buffer, head included, even when it is empty. Whoever
+/// has not read the answer before gets no time for the next one either.
+const LONG_ANSWER: usize = SEND_BUFFER - (4 << 10);
 /// What stopping waits for, before and after connections are cut.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -44,11 +47,11 @@ pub(super) struct Job {
     from: SocketAddr,
 }
 
-/// The threads of both lanes.
+/// The threads of all lanes.
 pub(super) struct Lanes {
     stop: Sender<()>,
     workers: Vec<Worker>,
-    left: [Receiver<Job>; 2],
+    left: [Receiver<Job>; 3],
 }
 
 impl Lane {
@@ -74,6 +77,7 @@ impl Lane {
 impl Lanes {
     pub(super) fn start(
         inner: &Arc<Inner>,
+        pages: &Receiver<Job>,
         catalogue: &Receiver<Job>,
         bodies: &Receiver<Job>,
     ) -> io::Result<Self> {
@@ -84,13 +88,16 @@ impl Lanes {
             workers.push(Worker::spawn(name, move || work(&inner, &jobs, &stopped))?);
             Ok(())
         };
+        for n in 0..PAGE_THREADS {
+            start(format!("pages-{n}"), pages)?;
+        }
         for n in 0..CATALOGUE_THREADS {
             start(format!("catalogue-{n}"), catalogue)?;
         }
         for n in 0..BODY_THREADS {
             start(format!("upload-{n}"), bodies)?;
         }
-        Ok(Self { stop, workers, left: [catalogue.clone(), bodies.clone()] })
+        Ok(Self { stop, workers, left: [pages.clone(), catalogue.clone(), bodies.clone()] })
     }
 
     /// Ends the threads. Who is in the middle of an upload has a moment to finish it.

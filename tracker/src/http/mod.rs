@@ -1,8 +1,8 @@
 //! HTTP in front of the tracker: tiny_http, a few threads, and what it takes to keep them free.
 //!
 //! Workers take requests from tiny_http and answer announces and scrapes themselves, from memory. Whatever may take
-//! longer goes through a bounded queue to a lane of its own: the catalogue (database, files), and requests with a body
-//! (uploads, and bodies that nobody asked for). A full lane refuses; so neither a slow search nor a hundred uploads
+//! longer goes through a bounded queue to a lane of its own: pages, which fit into a socket's buffer; the catalogue
+//! (database, files), whose answers may be long; and requests with a body (uploads, and bodies that nobody asked for). A full lane refuses; so neither a slow search nor a hundred uploads
 //! that never end hold up an announce.
 //!
 //! Answers on one connection leave in the order of its requests, and tiny_http makes a thread that answers too early
@@ -92,6 +92,7 @@ struct Inner {
     stopping: Shutdown,
     guard: Guard,
     turns: Turns,
+    pages: Lane,
     catalogue: Lane,
     bodies: Lane,
     workers: usize,
@@ -142,6 +143,7 @@ impl Http {
         let address = listener.local_addr()?;
         let cores = thread::available_parallelism().map_or(2, usize::from);
         let (guard, notices) = Guard::new(address.port(), limits)?;
+        let (pages, page_jobs) = Lane::new();
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
         let inner = Arc::new(Inner {
@@ -151,12 +153,13 @@ impl Http {
             stopping: Shutdown::new(),
             guard,
             turns: Turns::default(),
+            pages,
             catalogue,
             bodies,
             workers: if workers == 0 { cores.max(2) } else { workers },
             generations: Mutex::default(),
         });
-        let lanes = Lanes::start(&inner, &catalogue_jobs, &body_jobs)?;
+        let lanes = Lanes::start(&inner, &page_jobs, &catalogue_jobs, &body_jobs)?;
         inner.renew()?;
         let watched = Arc::clone(&inner);
         let nudger = Nudger::start(address)?;
@@ -293,11 +296,11 @@ impl Inner {
             return true;
         }
         let found = route_of(&request);
+        let is_page = matches!(found, Route::List | Route::Entry(_) | Route::Form | Route::Metrics);
         let takes_long = match found {
-            Route::Torrents | Route::Torrent(_) | Route::Files(_) | Route::Removal(_) => true,
-            Route::List | Route::Entry(_) | Route::Form | Route::Feed | Route::Metrics => true,
+            Route::Torrents | Route::Torrent(_) | Route::Files(_) | Route::Removal(_) | Route::Feed => true,
             Route::Scrape => announces::is_full_scrape(&self.shared, Target::new(request.url()).query),
-            _ => false,
+            _ => is_page,
         };
         let lane = match body {
             Body::None if !takes_long => {
@@ -314,6 +317,7 @@ impl Inner {
                 }
                 return true;
             }
+            Body::None if is_page => &self.pages,
             Body::None => &self.catalogue,
             _ => &self.bodies,
         };

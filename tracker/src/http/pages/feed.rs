@@ -11,9 +11,13 @@ use torrent_common::ids::InfoHash;
 
 use super::show::{self, Moment};
 use super::{Site, Visit, list, magnet_of};
+use crate::catalogue::clip;
 use crate::http::answer::Answer;
 use crate::http::entries::{self, Entry};
 use crate::http::torrents;
+
+/// What an item shows of a description, in bytes. Escaped twice, one byte can become nine.
+const MAX_TEXT_LEN: usize = 500;
 
 #[derive(Template)]
 #[template(path = "feed.xml")]
@@ -87,7 +91,7 @@ pub(super) fn feed(visit: Visit<'_>) -> Answer {
 
 impl Item {
     fn new(entry: Entry, site: &Site) -> Self {
-        let description = show::visible(&entry.description);
+        let description = show::visible(clip(&entry.description, MAX_TEXT_LEN));
         let text = Text {
             size: show::size(entry.size),
             files: show::count(entry.files, "file"),

@@ -1,5 +1,7 @@
 //! What browsers and feed readers get.
 
+use std::time::Instant;
+
 use torrent_common::secret::Secret;
 
 use super::*;
@@ -189,6 +191,33 @@ fn what_does_not_work_is_said_on_every_page() {
     for target in ["/", "/upload", "/nothing"] {
         assert!(fixture.page(target).contains("<li>uploads: the disk is &#60;full&#62;</li>"), "{target}");
     }
+}
+
+/// Answers that fit into no buffer hold up the threads that send them; pages have others.
+#[test]
+fn who_does_not_read_long_answers_does_not_hold_up_pages() {
+    let fixture = Fixture::new();
+    let (bytes, hash) = torrent("a", false);
+    let mut long = b"d7:comment".to_vec();
+    write::bytes(&mut long, &vec![b'c'; 8_000_000]);
+    long.extend_from_slice(&bytes[bytes.windows(6).position(|w| w == b"4:info").unwrap()..]);
+    assert_eq!(fixture.upload(&[("torrent", &long)]).status, 201);
+    let deaf: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = fixture.connect();
+            write!(stream, "GET /torrents/{hash} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            // The answer has begun.
+            stream.read_exact(&mut [0]).unwrap();
+            stream
+        })
+        .collect();
+    for target in ["/", "/upload", &format!("/torrent/{hash}")] {
+        let start = Instant::now();
+        assert_eq!(status(&fixture.page(target)), "200", "{target}");
+        // They are cut off after 20 s.
+        assert!(start.elapsed() < Duration::from_secs(10), "{target}: {:?}", start.elapsed());
+    }
+    drop(deaf);
 }
 
 #[test]
