@@ -57,7 +57,7 @@ pub struct Mix {
     pub least: usize,
     /// Slots of a swarm that are looked at for near peers.
     pub slots: usize,
-    /// Whether only swarms that have no more slots than that are looked at.
+    /// Whether only swarms that have no more peers than that are looked at.
     pub small_only: bool,
 }
 

@@ -42,9 +42,6 @@ pub(super) trait Population {
     /// How many peers of a role are of use to the asker, itself not counted.
     fn others_of(&self, role: Role, asker: &Asker) -> u32;
 
-    /// Slots that a whole visit of a role looks at.
-    fn slots_of(&self, role: Role) -> usize;
-
     /// Shows different peers of one role that are of use to the asker, never itself, until `see` breaks off or about
     /// `budget` slots were looked at: in an order as random as that of a sample, which they are if `see` takes all.
     fn visit(
@@ -78,11 +75,11 @@ pub(super) fn choose(
     let choice = Choice { swarm, asker, near, now };
     let others = Role::ALL.map(|role| swarm.others_of(role, asker));
     let all = others.iter().map(|&count| count as usize).sum::<usize>();
-    let is_too_large = near.mix.small_only && choice.slot_count() > near.mix.slots;
+    let is_too_large = near.mix.small_only && all > near.mix.slots;
     if wanted == 0 || is_too_large || all <= wanted.min(near.mix.least) {
         return None;
     }
-    let found = Role::ALL.map(|role| choice.near_ones(role, wanted, random));
+    let found = Role::ALL.map(|role| choice.near_ones(role, wanted, choice.slots_for(role, all), random));
     let near_count = found.iter().map(Vec::len).sum::<usize>();
     if near_count == 0 {
         return None;
@@ -124,9 +121,15 @@ fn near_shares(
 
 impl<P: Population + ?Sized> Choice<'_, P> {
     /// Up to `most` near ones of a role.
-    fn near_ones(&self, role: Role, most: usize, random: &mut fastrand::Rng) -> Vec<SocketAddr> {
+    fn near_ones(
+        &self,
+        role: Role,
+        most: usize,
+        slots: usize,
+        random: &mut fastrand::Rng,
+    ) -> Vec<SocketAddr> {
         let mut found = Vec::new();
-        self.swarm.visit(role, self.asker, self.slots_for(role), self.now, random, &mut |address| {
+        self.swarm.visit(role, self.asker, slots, self.now, random, &mut |address| {
             if self.near.contains(address.ip()) {
                 found.push(address);
             }
@@ -173,14 +176,15 @@ impl<P: Population + ?Sized> Choice<'_, P> {
         });
     }
 
-    fn slot_count(&self) -> usize {
-        Role::ALL.into_iter().map(|role| self.swarm.slots_of(role)).sum()
-    }
-
-    /// Slots to look at for near ones of a role: in a large swarm, as many as fall to it.
-    fn slots_for(&self, role: Role) -> usize {
-        let (of_role, all) = (self.swarm.slots_of(role), self.slot_count());
-        (self.near.mix.slots.saturating_mul(of_role) / all.max(1)).max(ROLE_SLOTS)
+    /// Slots to look at for near ones of a role: in a large swarm of `all`, as many as fall to it.
+    fn slots_for(&self, role: Role, all: usize) -> usize {
+        let of_role = self.swarm.others_of(role, self.asker) as usize;
+        // Slots may be free: a small swarm is to be seen whole.
+        if all <= self.near.mix.slots / 2 {
+            usize::MAX
+        } else {
+            (self.near.mix.slots.saturating_mul(of_role) / all).max(ROLE_SLOTS)
+        }
     }
 }
 

@@ -132,7 +132,10 @@ impl Large {
 
     /// Slots of all tables: what a whole sweep looks at.
     fn slot_count(&self) -> usize {
-        Role::ALL.into_iter().map(|role| self.slots_of(role)).sum()
+        let slots_of = |role| {
+            self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
+        };
+        Role::ALL.into_iter().map(slots_of).sum()
     }
 
     /// Forgets silent peers, looking at about `budget` slots from where `from` says. Returns where to go on.
@@ -311,10 +314,6 @@ impl Members for Large {
 impl Population for Large {
     fn others_of(&self, role: Role, asker: &Asker) -> u32 {
         self.others(role, false, asker) + self.others(role, true, asker)
-    }
-
-    fn slots_of(&self, role: Role) -> usize {
-        self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
     }
 
     fn visit(

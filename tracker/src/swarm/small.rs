@@ -402,10 +402,6 @@ impl Population for Small {
         all.saturating_sub((is_own && asker.has_use_for(role)).into())
     }
 
-    fn slots_of(&self, role: Role) -> usize {
-        self.count_of(role) as usize
-    }
-
     fn visit(
         &self,
         role: Role,
