@@ -59,6 +59,7 @@ pub enum Refusal {
 impl Desk {
     /// No swarms yet; intervals and numbers of peers as configured, and all torrents tracked.
     pub fn new(config: &TrackerConfig, random: &mut fastrand::Rng) -> Self {
+        let limits = Limits { swarms: config.max_torrents, peers: config.max_peers };
         let pace = Pace::new(PaceLimits {
             interval_s: config.interval_s,
             max_interval_s: config.max_interval_s,
@@ -66,11 +67,11 @@ impl Desk {
             max_rate: config.max_announce_rate,
         });
         Self {
-            swarms: Swarms::new(pace, Limits::default(), random).with_sites(Sites::new(&config.sites)),
+            swarms: Swarms::new(pace, limits, random).with_sites(Sites::new(&config.sites)),
             addresses: Addresses::new(config),
             access: Access::open(),
-            default_peers: config.default_peers.min(config.max_peers),
-            max_peers: config.max_peers,
+            default_peers: config.default_peers.min(config.max_numwant),
+            max_peers: config.max_numwant,
             has_local_peers: AtomicBool::new(false),
         }
     }
@@ -248,7 +249,7 @@ mod tests {
 
     fn desk() -> Desk {
         Desk::new(
-            &TrackerConfig { default_peers: 3, max_peers: 5, ..TrackerConfig::default() },
+            &TrackerConfig { default_peers: 3, max_numwant: 5, ..TrackerConfig::default() },
             &mut fastrand::Rng::with_seed(1),
         )
     }

@@ -110,8 +110,12 @@ pub struct TrackerConfig {
     pub idle_timeout_s: u32,
     /// DEFAULT_PEERS: peers in an answer when the client does not say. Default 50.
     pub default_peers: u32,
-    /// MAX_PEERS: peers in an answer at most. Default 200.
-    pub max_peers: u32,
+    /// MAX_NUMWANT: peers in an answer at most. Default 200.
+    pub max_numwant: u32,
+    /// MAX_TORRENTS: torrents whose peers are remembered at most. Default 1,048,576.
+    pub max_torrents: usize,
+    /// MAX_PEERS: peers of all torrents that are remembered at most. Default 16,777,216.
+    pub max_peers: usize,
     /// MAX_SCRAPE: info-hashes in a scrape at most. Default 64.
     pub max_scrape: usize,
     /// FULL_SCRAPE: a scrape that names no torrent is answered with all. Default no.
@@ -249,7 +253,9 @@ impl Default for TrackerConfig {
             request_timeout_s: 10,
             idle_timeout_s: 60,
             default_peers: 50,
-            max_peers: 200,
+            max_numwant: 200,
+            max_torrents: 1 << 20,
+            max_peers: 1 << 24,
             max_scrape: 64,
             full_scrape: false,
             max_torrent_len: 10 << 20,

@@ -122,14 +122,14 @@ impl Reader<'_> {
             contradictions.push((Section::Tracker, "MAX_INTERVAL", value, "at least INTERVAL"));
             tracker.max_interval_s = tracker.interval_s;
         }
-        if tracker.default_peers > tracker.max_peers {
+        if tracker.default_peers > tracker.max_numwant {
             contradictions.push((
                 Section::Tracker,
                 "DEFAULT_PEERS",
                 tracker.default_peers.to_string(),
-                "at most MAX_PEERS",
+                "at most MAX_NUMWANT",
             ));
-            tracker.default_peers = tracker.max_peers;
+            tracker.default_peers = tracker.max_numwant;
         }
         if peer.max_connections_per_torrent > peer.max_connections {
             let value = peer.max_connections_per_torrent.to_string();

@@ -54,7 +54,9 @@ fn every_field_has_a_key() {
         REQUEST_TIMEOUT = 35
         IDLE_TIMEOUT = 36
         DEFAULT_PEERS = 5
-        MAX_PEERS = 6
+        MAX_NUMWANT = 6
+        MAX_TORRENTS = 37
+        MAX_PEERS = 38
         MAX_SCRAPE = 7
         FULL_SCRAPE = yes
         MAX_TORRENT_SIZE_KIB = 8
@@ -122,7 +124,9 @@ fn every_field_has_a_key() {
         request_timeout_s: 35,
         idle_timeout_s: 36,
         default_peers: 5,
-        max_peers: 6,
+        max_numwant: 6,
+        max_torrents: 37,
+        max_peers: 38,
         max_scrape: 7,
         full_scrape: true,
         max_torrent_len: 8 << 10,
@@ -254,7 +258,9 @@ fn bad_values_are_refused() {
         ("tracker", "HOST", &["", "localhost", "127.0.0.1:80", "[::1]"][..]),
         ("tracker", "PORT", &["", "-1", "1.5", "0x10", "99999999999999999999"]),
         ("tracker", "INTERVAL", &["0", "86401"]),
-        ("tracker", "MAX_PEERS", &["0", "2001"]),
+        ("tracker", "MAX_NUMWANT", &["0", "2001"]),
+        ("tracker", "MAX_TORRENTS", &["0", "16000001", "-1"]),
+        ("tracker", "MAX_PEERS", &["0", "1000000001"]),
         ("tracker", "ACCESS", &["", "closed"]),
         ("tracker", "TRUSTED_NETWORKS", &["", "host", "10.0.0.1/8", "10.0.0.0/8 11.0.0.0/8", "10.0.0.0/8,"]),
         ("tracker", "SITES", &["", "lab", "lab:", "10.0.0.0/8", "a: none", "a: 10.0.0.0/8 # home"]),
@@ -305,7 +311,7 @@ fn tracker_urls() {
 fn defaults_give_way_to_bounds() {
     let config = parse("[tracker]\nINTERVAL = 3600\n").unwrap().tracker;
     assert_eq!((config.interval_s, config.max_interval_s), (3600, 3600));
-    let config = parse("[tracker]\nINTERVAL = 5\nMAX_PEERS = 3\n[peer]\nMAX_CONNECTIONS = 4").unwrap();
+    let config = parse("[tracker]\nINTERVAL = 5\nMAX_NUMWANT = 3\n[peer]\nMAX_CONNECTIONS = 4").unwrap();
     let (tracker, peer) = (config.tracker, config.peer);
     assert_eq!((tracker.min_interval_s, tracker.default_peers, peer.max_connections_per_torrent), (5, 3, 4));
 }

@@ -75,7 +75,7 @@ fn is_answered(request: &AnnounceRequest) {
         Err(refusal) => return assert_eq!(refusal, Refusal::Port, "{request:?}"),
     };
     let config = TrackerConfig::default();
-    let most = request.numwant.unwrap_or(config.default_peers).min(config.max_peers);
+    let most = request.numwant.unwrap_or(config.default_peers).min(config.max_numwant);
     assert!(response.peers.len() <= most as usize, "{} of {most}", response.peers.len());
     let own = SocketAddr::new(request.ip.unwrap_or(from), request.port);
     let told: HashSet<SocketAddr> = response.peers.iter().map(|peer| peer.address).collect();

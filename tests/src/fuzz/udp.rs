@@ -42,7 +42,7 @@ pub fn udp_packet(input: &[u8]) {
 }
 
 fn config() -> TrackerConfig {
-    TrackerConfig { max_peers: 2000, max_scrape: 1000, ..TrackerConfig::default() }
+    TrackerConfig { max_numwant: 2000, max_scrape: 1000, ..TrackerConfig::default() }
 }
 
 fn is_answered(packets: &mut Packets, packet: &[u8], from: SocketAddr, has_id: bool, others: u8) {

@@ -67,15 +67,17 @@ impl Swarms {
             self.note_eviction(true);
             return true;
         }
+        // The more are in a shard the sooner it gives up one: newcomers spread evenly, so places should come back evenly.
         let first = self.busy_shard(random);
         let mut retired = Vec::new();
-        let is_done = (0..SHARDS).any(|step| {
+        // Where there are few torrents, a shard may have none of those with few peers: the others are asked before.
+        let is_done = (0..2 * SHARDS).any(|step| {
             let number = (first + step) % SHARDS;
             let Some(lock) = self.shards.get(number) else { return false };
             let shard = &mut *held(lock);
-            let Some((block, small)) = dispensable(shard, newcomer, except, now, random) else {
-                return false;
-            };
+            let found = dispensable(shard, newcomer, except, now, random);
+            let found = found.filter(|(block, _)| step >= SHARDS || EMPTIEST.contains(&block.class));
+            let Some((block, small)) = found else { return false };
             shard.remove(hash(small.info_hash().as_bytes(), self.key), block);
             self.note_gone(number, &small, small.info_hash(), &mut retired);
             true

@@ -22,6 +22,7 @@ pub mod pace;
 mod part;
 mod shard;
 mod slabs;
+mod slots;
 mod small;
 mod sweep;
 mod table;

@@ -2,10 +2,11 @@
 //! when it is remembered), without pointers: 8 bytes a slot for IPv4, 20 for IPv6.
 //!
 //! It grows by an eighth when it is 7/8 full and shrinks when it is nearly empty, so an IPv4 peer costs 9.1 to 10.3 bytes
-//! in all but the smallest.
+//! in all but the smallest, besides what the pages cost that the slots are in ([`Slots`]).
 
 use super::address::Address;
 use super::hash::hash;
+use super::slots::Slots;
 use super::tick::{Tick, is_past};
 
 #[derive(Clone, Copy)]
@@ -25,7 +26,7 @@ impl<const N: usize> Slot<N> {
 
 /// A set of addresses with the tick until which each is remembered.
 pub(super) struct Part<const N: usize> {
-    slots: Box<[Slot<N>]>,
+    slots: Slots<Slot<N>>,
     len: u32,
 }
 
@@ -34,15 +35,15 @@ const MIN_SLOTS: usize = 3;
 pub(super) const RUN: usize = 8;
 
 impl<const N: usize> Part<N> {
-    pub(super) fn new() -> Self {
-        Self { slots: Box::default(), len: 0 }
+    pub(super) const fn new() -> Self {
+        Self { slots: Slots::none(), len: 0 }
     }
 
     pub(super) const fn len(&self) -> u32 {
         self.len
     }
 
-    pub(super) const fn slot_count(&self) -> usize {
+    pub(super) fn slot_count(&self) -> usize {
         self.slots.len()
     }
 
@@ -94,29 +95,31 @@ impl<const N: usize> Part<N> {
     }
 
     /// Runs of [`RUN`] slots that it has.
-    pub(super) const fn run_count(&self) -> usize {
+    pub(super) fn run_count(&self) -> usize {
         self.slots.len().div_ceil(RUN)
     }
 
-    /// The peers of run number `run`. The runs are counted from slot `first`, modulo the slots that there are, so that none
-    /// is the last, shorter one more often than others.
+    /// The peers of run number `run`. The runs are counted from slot `first`, modulo the slots that there are, so that a run
+    /// is not always made of the same: those in one of few peers would be told more often than others.
     pub(super) fn run(&self, run: usize, first: usize) -> impl Iterator<Item = (&Address<N>, Tick)> {
         let count = self.slots.len();
-        let first = first.checked_rem(count).unwrap_or(0);
-        (run * RUN..((run + 1) * RUN).min(count)).filter_map(move |at| {
-            let at = if first + at < count { first + at } else { first + at - count };
-            let slot = self.slots.get(at).filter(|slot| !slot.is_free())?;
-            Some((&slot.address, Tick::from_le_bytes(slot.until)))
-        })
+        let len = RUN.min(count.saturating_sub(run * RUN));
+        let at = (first + run * RUN).checked_rem(count).unwrap_or(0);
+        let start = self.slots.run(at, len);
+        // The rest is on the next page, or on the first one.
+        let next = if at + start.len() < count { at + start.len() } else { 0 };
+        let rest = self.slots.run(next, len - start.len());
+        let slots = start.iter().chain(rest).filter(|slot| !slot.is_free());
+        slots.map(|slot| (&slot.address, Tick::from_le_bytes(slot.until)))
     }
 
     /// Takes out those whose hash `goes`, as a part of their own. Both have room then.
     pub(super) fn split(&mut self, key: u64, goes: impl Fn(u64) -> bool) -> Self {
         let is_going = |slot: &Slot<N>| goes(hash(&slot.address, key));
         let going = self.slots.iter().filter(|slot| !slot.is_free() && is_going(slot)).count();
-        let old = std::mem::take(&mut self.slots);
-        let mut other = Self { slots: vec![Slot::FREE; roomy(going)].into(), len: 0 };
-        self.slots = vec![Slot::FREE; roomy(self.len as usize - going.min(self.len as usize))].into();
+        let staying = (self.len as usize).saturating_sub(going);
+        let old = std::mem::replace(&mut self.slots, Slots::new(roomy(staying), Slot::FREE));
+        let mut other = Self { slots: Slots::new(roomy(going), Slot::FREE), len: 0 };
         self.len = 0;
         for slot in old.iter().filter(|slot| !slot.is_free()) {
             let to = if is_going(slot) { &mut other } else { &mut *self };
@@ -196,14 +199,14 @@ impl<const N: usize> Part<N> {
     fn shrink(&mut self, key: u64) {
         let count = self.slots.len();
         if self.len == 0 {
-            self.slots = Box::default();
+            self.slots = Slots::none();
         } else if count > 4 * MIN_SLOTS && (self.len as usize) * 4 < count {
             self.resize(roomy(self.len as usize), key);
         }
     }
 
     fn resize(&mut self, count: usize, key: u64) {
-        let old = std::mem::replace(&mut self.slots, vec![Slot::FREE; count].into());
+        let old = std::mem::replace(&mut self.slots, Slots::new(count, Slot::FREE));
         for slot in old.iter().filter(|slot| !slot.is_free()) {
             self.place(*slot, key);
         }

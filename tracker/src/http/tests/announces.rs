@@ -83,7 +83,7 @@ fn a_peer_on_another_port_is_another_peer() {
 fn the_configuration_bounds_the_answers() {
     let fixture = Fixture::with(|config| {
         config.default_peers = 3;
-        config.max_peers = 4;
+        config.max_numwant = 4;
         config.interval_s = 77;
         config.min_interval_s = 11;
         config.workers = 1;
@@ -95,6 +95,25 @@ fn the_configuration_bounds_the_answers() {
     assert!((70..=77).contains(&answer.interval_s), "{}", answer.interval_s);
     assert_eq!((answer.min_interval_s, answer.peers.len()), (Some(answer.interval_s / 7), 3));
     assert_eq!(fixture.announce(&query(1, "10.0.0.1", "left=5&numwant=100")).peers.len(), 4);
+}
+
+#[test]
+fn a_flood_of_torrents_is_taken_and_costs_nobody_else_a_place() {
+    let fixture = Fixture::with(|config| (config.max_torrents, config.max_peers) = (20, 60));
+    for n in 1..=9 {
+        fixture.announce(&query(1, &format!("10.0.0.{n}"), "left=0"));
+    }
+    for n in 10..=250 {
+        let answer = fixture.announce(&query(n, "192.0.2.1", "left=5"));
+        assert_eq!((answer.incomplete, answer.peers.len()), (1, 0), "{n}");
+    }
+    let status = fixture.json("/");
+    assert_eq!(
+        (&status["swarms"], &status["peers"], &status["refused"]),
+        (&20.into(), &28.into(), &0.into())
+    );
+    let answer = fixture.announce(&query(1, "10.0.0.10", "left=5"));
+    assert_eq!((answer.complete, answer.peers.len()), (9, 9));
 }
 
 #[test]

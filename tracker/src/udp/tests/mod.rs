@@ -212,8 +212,24 @@ fn a_refusal_says_why() {
 }
 
 #[test]
+fn a_flood_of_torrents_and_peers_stops_at_the_limits() {
+    let fixture = Fixture::with(|config| (config.max_torrents, config.max_peers) = (30, 200));
+    let mut client = fixture.client();
+    for n in 0..500_u16 {
+        let info_hash = InfoHash::of(&n.to_le_bytes());
+        assert_eq!(client.announce(&AnnounceRequest { info_hash, ..request(1) }).incomplete, 1);
+    }
+    assert_eq!((fixture.count("swarms"), fixture.count("peers")), (30, 30));
+    for port in 1..=1000 {
+        client.announce(&request(port));
+    }
+    assert!(fixture.count("swarms") <= 30 && fixture.count("peers") <= 200);
+    assert_eq!((fixture.count("refused"), client.announce(&request(1001)).peers.len()), (0, 50));
+}
+
+#[test]
 fn as_many_peers_as_wanted_and_as_fit() {
-    let fixture = Fixture::with(|config| (config.default_peers, config.max_peers) = (5, 2000));
+    let fixture = Fixture::with(|config| (config.default_peers, config.max_numwant) = (5, 2000));
     let mut client = fixture.client();
     for port in 1..=300 {
         client.announce(&AnnounceRequest { numwant: Some(0), ..request(port) });
