@@ -21,13 +21,15 @@ BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 DESCRIPTION = """\
 Measures this project and the BitTorrent programs that are installed beside it (aria2c, transmission-daemon, rqbit, the
-Python bindings of libtorrent, mktorrent, transmission-create, imdl, opentracker, aquatic_http), one after the other and
-in turns, each with its own defaults. Prints a table for each section, and writes results.json and results.svg.
+Python bindings of libtorrent, mktorrent, transmission-create, imdl, opentracker, aquatic_http, aquatic_udp), one after
+the other and in turns, each with its own defaults. Prints a table for each section, and writes results.json and
+results.svg.
 
   one-to-one  throughput, processor time and memory of one seeder and one leecher; floor: the same without BitTorrent
   create      making a torrent of a file in the page cache
   swarm       one seeder and eight leechers, everybody's upload 20 Mbit/s
   tracker     announces per second over HTTP
+  tracker-udp announces per second over UDP, memory when idle and for each peer
 
 Hosts are network namespaces of the script's own: nothing leaves the machine, and it works without root where the system
 lets users make them. Where it does not, everything runs on loopback, without the swarm and Transmission. Run nothing

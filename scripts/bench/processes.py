@@ -59,6 +59,9 @@ class Process:
         """The most memory that was resident at a time, in MiB."""
         return _peak_mib(self.pid)
 
+    def memory_mib(self):
+        return _status_mib(self.pid, "VmRSS")
+
     def received_bytes(self):
         """Bytes that came in on its host's network so far."""
         total = 0
@@ -92,12 +95,16 @@ def _prepare(cpu):
 
 
 def _peak_mib(pid):
+    return _status_mib(pid, "VmHWM")
+
+
+def _status_mib(pid, key):
     try:
         with open(f"/proc/{pid}/status") as file:
-            peak = re.search(r"VmHWM:\s+(\d+)", file.read())
+            found = re.search(rf"{key}:\s+(\d+)", file.read())
     except OSError:
         return 0.0
-    return int(peak.group(1)) / 1024 if peak else 0.0
+    return int(found.group(1)) / 1024 if found else 0.0
 
 
 def stop_all():

@@ -133,7 +133,27 @@ class Tracker(Section):
         return 2 * self.options.seconds + 3
 
 
-ALL = [OneToOne, Create, Swarm, Tracker]
+class TrackerUdp(Section):
+    key = "tracker-udp"
+
+    def collect(self):
+        self.peers = 100_000 if self.options.quick else 1_000_000
+        load = os.path.join(os.path.dirname(clients.Floor.program), "udp_load")
+        if not os.access(load, os.X_OK):
+            self.skipped.append(f"all: there is no {load}")
+            return
+        for kind in trackers.UDP:
+            run = lambda kind=kind: measure.tracker_udp(self.lab, kind, load, self.options.seconds, self.peers)
+            self.add(kind.name, kind.version(), run)
+
+    def settings(self):
+        return {"seconds": self.options.seconds, "peers": self.peers}
+
+    def estimate_s(self, _name):
+        return 2 * self.options.seconds + 5 + self.peers / 200_000
+
+
+ALL = [OneToOne, Create, Swarm, Tracker, TrackerUdp]
 
 
 def use_programs(binaries, python_folders):
