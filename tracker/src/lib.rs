@@ -250,6 +250,15 @@ impl Running {
         keep_downloads(&self.shared.catalogue, &retired);
     }
 
+    /// From now on that is called when strangers have worn this process out: so many of their requests could not be got
+    /// rid of that descriptors would run out. It must not wait. Only a new process helps, or the same one executed again
+    /// after [`Self::stop`]. It is called again, seconds later, if nothing comes of it.
+    pub fn when_worn(&self, call: impl Fn() + Send + Sync + 'static) {
+        if let Some(http) = &self.http {
+            http.when_worn(Box::new(call));
+        }
+    }
+
     /// Stops answering, saves the swarms, and waits for every thread.
     pub fn stop(mut self) {
         self.end();

@@ -1,16 +1,20 @@
 //! torrent-tracker: the tracker as a program.
 
+mod again;
+
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use argh::FromArgs;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use torrent_common::config::Config;
-use torrent_tracker::Tracker;
+use torrent_common::config::{Config, TrackerConfig};
+use torrent_tracker::access::Access;
+use torrent_tracker::{Running, Tracker};
 
 /// Open files, so about 4,000 connections at once.
 const DESCRIPTORS: u64 = 8192;
@@ -70,14 +74,12 @@ fn arguments() -> Result<Arguments, ExitCode> {
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
-    let env = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let (config, path) = Config::load(arguments.config.as_deref(), env, |path| std::fs::read_to_string(path))
-        .map_err(|error| error.to_string())?;
-    let mut config = config.tracker;
+    let (mut config, path) = load(arguments.config.as_deref())?;
     config.host = arguments.host.unwrap_or(config.host);
     config.port = arguments.port.unwrap_or(config.port);
     // Before anything is started: a signal that comes meanwhile is not lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+    again::hold_signals()?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
     // A file that may not grow (ulimit -f) is to be an error like a full disk, not our end.
     if let Err(error) = signal_hook::flag::register(SIGXFSZ, Arc::default()) {
@@ -85,6 +87,34 @@ fn run(arguments: Arguments) -> Result<(), String> {
     }
     limit_descriptors();
     let running = Tracker::start(&config).map_err(|error| error.to_string())?;
+    again::take_signals()?;
+    running.when_worn(|| {
+        if let Err(error) = kill_process(getpid(), Signal::USR2) {
+            log::error!("cannot begin anew: {error}");
+        }
+    });
+    greet(&running, &config, path.as_deref());
+    let is_end = wait(&running, &mut signals, arguments.config.as_deref());
+    let address = running.address();
+    running.stop();
+    // Those that come from now on are for the one that begins anew.
+    again::hold_signals()?;
+    if is_end || signals.pending().any(|signal| signal == SIGTERM || signal == SIGINT) {
+        log::info!("stopped");
+        return Ok(());
+    }
+    Err(again::execute(arguments.config.as_deref(), address))
+}
+
+/// The configuration, with the file it is from.
+fn load(path: Option<&Path>) -> Result<(TrackerConfig, Option<PathBuf>), String> {
+    let env = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let loaded = Config::load(path, env, |path| std::fs::read_to_string(path));
+    loaded.map(|(config, path)| (config.tracker, path)).map_err(|error| error.to_string())
+}
+
+/// Says where it listens.
+fn greet(running: &Running, config: &TrackerConfig, path: Option<&Path>) {
     match path {
         Some(path) => log::info!("configured by {}", path.display()),
         None => log::info!("no configuration file: using the defaults"),
@@ -97,20 +127,39 @@ fn run(arguments: Arguments) -> Result<(), String> {
     };
     let udp = if config.udp { format!(" or udp://{host}/announce") } else { String::new() };
     log::info!("listening on {address}: announce to http://{host}/announce{udp}");
-    // One line for whoever started us and needs the port; nobody may be reading it.
-    let _ = writeln!(std::io::stdout(), "ready http={address}");
-    for signal in &mut signals.forever() {
-        if signal == SIGHUP {
-            running.reload();
-            continue;
-        }
-        let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-        log::info!("stopping on {name}");
-        break;
+    // One line for whoever started us and needs the port. Nobody may be reading it, and a pipe that nobody reads has
+    // room for only so many.
+    if again::times() == 0 {
+        let _ = writeln!(std::io::stdout(), "ready http={address}");
     }
-    running.stop();
-    log::info!("stopped");
-    Ok(())
+}
+
+/// Does what signals say until the tracker has to stop: true if for good, false if to begin anew.
+fn wait(running: &Running, signals: &mut Signals, config: Option<&Path>) -> bool {
+    for signal in signals.forever() {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+        match signal {
+            SIGHUP => running.reload(),
+            SIGUSR2 => match startable(config) {
+                Ok(()) => {
+                    log::warn!("beginning anew on {name}, for the {}. time", again::times() + 1);
+                    return false;
+                }
+                Err(error) => log::error!("not beginning anew, since it would fail: {error}"),
+            },
+            _ => {
+                log::info!("stopping on {name}");
+                return true;
+            }
+        }
+    }
+    true
+}
+
+/// Whether what the user may have changed since the start can be used.
+fn startable(config: Option<&Path>) -> Result<(), String> {
+    let (config, _) = load(config)?;
+    Access::load(&config).map(drop).map_err(|error| error.to_string())
 }
 
 /// A connection costs two descriptors and a thread: this is what bounds their number.

@@ -117,7 +117,7 @@ impl Lanes {
             }
         }
         for job in self.left.iter().flat_map(Receiver::try_iter) {
-            inner.guard.discard(job.request);
+            inner.guard.discard(job.request, &inner.shared.metrics);
         }
     }
 }
@@ -175,7 +175,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
         Err(error) => {
             log::debug!("a request from {from} was not read: {error}");
             inner.shared.metrics.closed(Closed::Body);
-            return inner.guard.discard(request);
+            return inner.guard.discard(request, &inner.shared.metrics);
         }
         Ok(_) => None,
     };

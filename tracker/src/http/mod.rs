@@ -167,6 +167,11 @@ impl Http {
         Ok(Self { inner, guard, lanes })
     }
 
+    /// From now on that is called, by a thread that must not wait, when strangers have worn this process out.
+    pub(crate) fn when_worn(&self, call: Box<dyn Fn() + Send + Sync>) {
+        self.inner.guard.when_worn(call);
+    }
+
     /// Answers what was begun, then ends every thread.
     pub(crate) fn stop(self) {
         let Self { inner, guard, lanes } = self;
@@ -292,7 +297,7 @@ impl Inner {
         if matches!(body, Body::Malformed(_)) {
             // Where this request ends is anybody's guess: nothing more is read or written.
             self.shared.metrics.closed(Closed::Malformed);
-            self.guard.discard(request);
+            self.guard.discard(request, &self.shared.metrics);
             return true;
         }
         let found = route_of(&request);
@@ -335,7 +340,7 @@ impl Inner {
             }
             Some(request) => {
                 self.shared.metrics.closed(Closed::Busy);
-                self.guard.discard(request);
+                self.guard.discard(request, &self.shared.metrics);
             }
         }
         true

@@ -51,6 +51,7 @@ pub(crate) struct Stripe {
     http_answers: Family<(Page, AnswerClass), { Page::COUNT * AnswerClass::COUNT }>,
     http_closed: Family<Closed, { Closed::COUNT }>,
     http_restarts: Counter,
+    http_abandoned: Counter,
     uploads: Family<Upload, { Upload::COUNT }>,
     bugs: Counter,
 }
@@ -125,6 +126,11 @@ impl Metrics {
     /// Accepting had ended, and was begun again.
     pub(crate) fn restarted(&self) {
         self.stripe().http_restarts.add();
+    }
+
+    /// A request was left behind with a thread and open files.
+    pub(crate) fn abandoned(&self) {
+        self.stripe().http_abandoned.add();
     }
 
     /// An upload was answered with this status.

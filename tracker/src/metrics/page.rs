@@ -94,6 +94,12 @@ fn http(text: &mut Text, metrics: &Metrics) {
         "Times that accepting connections was begun anew.",
         metrics.sum(|stripe| stripe.http_restarts.get()),
     );
+    text.single(
+        Kind::Counter,
+        "torrent_tracker_http_abandoned_requests_total",
+        "Requests with absurd lengths, left behind with a thread and open files until the process begins anew.",
+        metrics.sum(|stripe| stripe.http_abandoned.get()),
+    );
 }
 
 fn swarms(text: &mut Text, shared: &Shared) {

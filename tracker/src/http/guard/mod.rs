@@ -4,7 +4,7 @@
 //!   head may be. Each is looked at twice a second, and oftener while this process works: see [`census`], [`alarm`].
 //! - Time: tiny_http reads bodies and writes answers for as long as a client cares to drag them out. A request that
 //!   may take long is watched: at its deadline its connection is shut down, and the thread that waits for it is free.
-//! - Requests that must not be dropped in the ordinary way: [`Guard::discard`].
+//! - Requests that must not be dropped in the ordinary way: [`Guard::discard`]. They wear this process out: [`wear`].
 //! - Accepting: tiny_http's accept thread ends at the first error, and panics when it is out of descriptors. Errors
 //!   are told by the workers; a thread that is just gone is noticed by connections that wait while nobody accepts.
 //!   Either way a new server is started on the same listening socket.
@@ -23,13 +23,14 @@ mod reading;
 mod roll;
 mod sockets;
 mod thread;
+mod wear;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -79,6 +80,8 @@ pub(super) struct Guard {
     bell: OwnedFd,
     next: AtomicUsize,
     abandoned: AtomicUsize,
+    /// Called when too many are.
+    worn: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Whose requests the lanes have, with the bytes that may come meanwhile.
     busy: Mutex<HashMap<SocketAddr, u64>>,
 }
@@ -111,6 +114,7 @@ impl Guard {
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             next: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
+            worn: OnceLock::new(),
             busy: Mutex::default(),
         };
         Ok((guard, noticed))
@@ -166,18 +170,28 @@ impl Guard {
 
     /// Gets rid of a request without an answer, and of its connection. Never waits: where dropping it would wait for
     /// bytes that may never come, or end this process (see [`Body::can_be_dropped`]), it is left behind, and a thread
-    /// and a few descriptors are lost.
-    pub(super) fn discard(&self, request: Request) {
+    /// and a few descriptors are lost until the process begins anew: see [`wear`].
+    pub(super) fn discard(&self, request: Request, metrics: &Metrics) {
         let is_cut = request.remote_addr().is_some_and(|from| self.hang_up(*from));
         let body = Body::of(&request);
         if !body.drop_waits() || (is_cut && body.can_be_dropped()) {
             return drop(request);
         }
         std::mem::forget(request);
-        let count = self.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
-        if count.is_power_of_two() {
-            log::warn!("{count} hostile requests were left behind, each with a thread and open files");
-        }
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+        metrics.abandoned();
+        self.ring();
+    }
+
+    /// From now on that is called when so many requests were left behind that the process has to begin anew.
+    pub(super) fn when_worn(&self, call: Box<dyn Fn() + Send + Sync>) {
+        // Once, at the start: a second one would be a bug of ours, and is ignored.
+        let _ = self.worn.set(call);
+    }
+
+    /// How many requests were left behind.
+    fn count_abandoned(&self) -> usize {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Whether connections can be shut down from outside: an answer then waits for no longer than [`SEND_TIMEOUT`].

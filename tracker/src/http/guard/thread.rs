@@ -16,6 +16,7 @@ use super::alarm::Alarm;
 use super::census::{Census, Reason};
 use super::reading::Reading;
 use super::roll::Roll;
+use super::wear::Wear;
 use crate::http::Inner;
 use crate::metrics::labels::Closed;
 
@@ -48,6 +49,7 @@ struct Watchman<'a> {
     next_look: Option<Instant>,
     next_nudge: Instant,
     nudger: Nudger,
+    wear: Wear,
     closed: HashMap<Reason, usize>,
     next_report: Instant,
 }
@@ -74,6 +76,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         next_look: Some(now + SOON),
         next_nudge: now + NUDGE,
         nudger,
+        wear: Wear::new(now),
         closed: HashMap::new(),
         next_report: now,
     };
@@ -105,6 +108,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         if this.acceptance.is_due(now) {
             this.acceptance.renew(inner);
         }
+        this.look_at_wear(now);
     }
 }
 
@@ -112,7 +116,8 @@ impl Watchman<'_> {
     /// Sleeps until there is something to do. True if this process has worked, or a connection came after there was none.
     fn wait(&mut self) -> bool {
         let deadlines = self.watched.iter().map(|(_, deadline, _)| *deadline);
-        let until = deadlines.chain(self.acceptance.due()).chain(self.next_look).min();
+        let wear = self.wear.due(self.inner.guard.count_abandoned());
+        let until = deadlines.chain(self.acceptance.due()).chain(self.next_look).chain(wear).min();
         let timeout =
             until.and_then(|until| Timespec::try_from(until.saturating_duration_since(Instant::now())).ok());
         let mut descriptors = vec![PollFd::new(&self.inner.guard.bell, PollFlags::IN)];
@@ -189,6 +194,20 @@ impl Watchman<'_> {
                 Reason::TooMany => Closed::TooMany,
             });
             *self.closed.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// Asks for a new beginning when too much was lost.
+    fn look_at_wear(&mut self, now: Instant) {
+        let guard = &self.inner.guard;
+        let lost = guard.count_abandoned();
+        if self.wear.take_due(lost, now) {
+            log::warn!(
+                "{lost} requests with absurd lengths were left behind, each with a thread and open files: time to begin anew"
+            );
+            if let Some(call) = guard.worn.get() {
+                call();
+            }
         }
     }
 

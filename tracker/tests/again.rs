@@ -1,0 +1,167 @@
+//! The tracker begins anew in its own process: when strangers have worn it out, and when it is told to (SIGUSR2).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests, and helpers of tests, which the lints take for production code"
+)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::{PROGRAM, Program, config, folder};
+
+const SCRAPE: &str = "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa";
+/// What clients may have to do without.
+const GAP: Duration = Duration::from_secs(5);
+
+fn announce(port: u16, rest: &str) -> String {
+    format!(
+        "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port={port}{rest}&ip=10.0.0.1"
+    )
+}
+
+fn count(program: &Program, what: &str) -> usize {
+    std::fs::read_dir(format!("/proc/{}/{what}", program.child.id())).unwrap().count()
+}
+
+/// Announces every 10 ms until told to stop. Gives the longest time without an answer.
+fn longest_gap(address: &str, stop: &AtomicBool) -> Duration {
+    let request = format!("GET {} HTTP/1.0\r\n\r\n", announce(7000, "&left=5"));
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let mut reply = Vec::new();
+        if let Ok(mut stream) = TcpStream::connect(address) {
+            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.read_to_end(&mut reply);
+        }
+        if String::from_utf8_lossy(&reply).contains("8:interval") {
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    longest.max(last.elapsed())
+}
+
+/// Requests whose bodies are longer than any memory, each on a connection of its own.
+fn wear_out(address: &str, requests: usize) {
+    let head = b"POST /announce HTTP/1.1\r\nContent-Length: 1000000000000000\r\n\r\nx";
+    let mut sent = 0;
+    let until = Instant::now() + Duration::from_secs(60);
+    while sent < requests {
+        assert!(Instant::now() < until, "only {sent} were taken");
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        if stream.write_all(head).is_ok() && !matches!(stream.read(&mut [0; 512]), Ok(1..)) {
+            sent += 1;
+        }
+    }
+}
+
+#[test]
+fn requests_with_absurd_lengths_do_not_wear_it_out() {
+    // Room for 32 that are left behind.
+    let (limit, bound) = (256, 32);
+    let folder = folder();
+    let script =
+        format!("ulimit -n {limit}; exec {PROGRAM} --config {} --port 0", config(folder.path()).display());
+    let mut program = Program::run(Command::new("sh").args(["-c", &script]));
+    program.get(&announce(1, "&left=5"));
+    program.get(&announce(1, "&left=0&event=completed"));
+    let kept = program.get(SCRAPE);
+    assert!(kept.contains("8:completei1e10:downloadedi1e"), "{kept}");
+    let (descriptors, threads) = (count(&program, "fd"), count(&program, "task"));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let gap = scope.spawn(|| longest_gap(&program.address, &stop));
+        wear_out(&program.address, 10 * bound);
+        thread::sleep(Duration::from_secs(2));
+        stop.store(true, Ordering::Relaxed);
+        let gap = gap.join().unwrap();
+        println!("longest gap: {gap:?}");
+        assert!(gap < GAP, "{gap:?}");
+    });
+    program.wait_for("beginning anew");
+    assert!(program.child.try_wait().unwrap().is_none(), "it is the same process");
+    let kept = program.get(SCRAPE);
+    assert!(kept.contains("8:completei1e10:downloadedi1e"), "{kept}");
+    // Less than what is worth another beginning may be left, and a few connections.
+    let few = bound / 2 + 8;
+    let until = Instant::now() + Duration::from_secs(30);
+    while count(&program, "fd") > descriptors + 2 * few || count(&program, "task") > threads + few {
+        assert!(
+            Instant::now() < until,
+            "{descriptors} descriptors were {}, {threads} threads were {}",
+            count(&program, "fd"),
+            count(&program, "task")
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn no_signal_is_lost_meanwhile() {
+    let folder = folder();
+    for delay_ms in [0, 2, 5, 10, 20, 40, 80, 160] {
+        let mut program = Program::start(folder.path());
+        program.signal(Signal::USR2);
+        for _ in 0..delay_ms {
+            program.signal(Signal::HUP);
+            thread::sleep(Duration::from_millis(1));
+        }
+        program.signal(Signal::TERM);
+        assert_eq!(program.code(), Some(0), "{delay_ms}");
+    }
+}
+
+#[test]
+fn it_begins_anew_from_a_file_that_is_gone() {
+    let folder = folder();
+    let path = folder.path().join("tracker");
+    std::fs::copy(PROGRAM, &path).unwrap();
+    let program =
+        Program::run(Command::new(&path).arg("--config").arg(config(folder.path())).args(["--port", "0"]));
+    for change in [
+        |_: &Path| {},
+        |path: &Path| std::fs::remove_file(path).unwrap(),
+        |path: &Path| {
+            std::fs::write(path, "#!/bin/false\n").unwrap();
+        },
+    ] {
+        change(&path);
+        program.signal(Signal::USR2);
+        program.wait_for("beginning anew");
+        let line = program.wait_for("listening on");
+        assert!(line.contains(&program.address), "{line}");
+        assert!(program.get(&announce(1, "&left=0")).contains("8:completei1e"));
+    }
+}
+
+#[test]
+fn it_goes_on_if_it_could_not_begin_anew() {
+    let folder = folder();
+    let program = Program::start(folder.path());
+    let path = config(folder.path());
+    std::fs::write(&path, "[tracker]\nPROT = 5\n").unwrap();
+    program.signal(Signal::USR2);
+    program.wait_for("not beginning anew");
+    assert!(program.get(&announce(1, "&left=0")).contains("8:completei1e"));
+    config(folder.path());
+    program.signal(Signal::USR2);
+    program.wait_for("listening on");
+    assert!(program.get(SCRAPE).contains("8:completei1e"));
+}
