@@ -180,6 +180,23 @@ fn a_chunk_size_that_never_ends_costs_little_memory() {
     assert_served(&program);
 }
 
+/// What waits behind other requests is let go of with the same care as what is answered: tiny_http makes room for a body
+/// that was not read.
+#[test]
+fn an_impossible_length_behind_other_requests_does_not_end_the_process() {
+    let (mut program, _folder) = tracker("");
+    let last = "POST / HTTP/1.1\r\nContent-Length: 1000000000000000\r\n\r\n";
+    for target in ["/torrents", "/scrape", "/"] {
+        for count in [1, 15, 16, 17, 40] {
+            let before = format!("GET {target} HTTP/1.1\r\n\r\n").repeat(count);
+            program.ask(&format!("{before}{last}"));
+            assert_served(&program);
+        }
+    }
+    program.signal(rustix::process::Signal::TERM);
+    assert_eq!(program.code(), Some(0));
+}
+
 #[test]
 fn idle_connections_are_bounded_and_the_idlest_go_first() {
     let (program, _folder) = tracker("MAX_CONNECTIONS = 200");

@@ -175,7 +175,7 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
         Err(error) => {
             log::debug!("a request from {from} was not read: {error}");
             inner.shared.metrics.closed(Closed::Body);
-            return inner.guard.discard(request, &inner.shared.metrics);
+            return inner.refuse(request, from);
         }
         Ok(_) => None,
     };

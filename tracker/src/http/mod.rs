@@ -186,6 +186,7 @@ impl Http {
             log::debug!("the listening socket was not shut down: {error}");
         }
         lanes.stop(&inner);
+        inner.turns.end(|request| inner.let_go(request));
         inner.guard.hang_up_all();
     }
 }
@@ -245,10 +246,11 @@ impl Inner {
             Turn::Later => {}
             Turn::TooMany => {
                 if self.guard.hang_up(from) {
-                    self.turns.cut(&from);
+                    self.turns.close(&from);
                     self.shared.metrics.closed(Closed::Pipelined);
                 }
             }
+            Turn::Closed(request) => self.let_go(request),
         }
         None
     }
@@ -268,15 +270,30 @@ impl Inner {
             if !is_answered {
                 return;
             }
-            next = self.turns.finish(&from);
+            next = self.turns.finish(&from, |request| self.let_go(request));
         }
     }
 
     /// A lane has answered a request of this connection: goes on with the next.
     fn go_on(&self, from: SocketAddr, pen: &mut Pen) {
         self.guard.free(&from);
-        if let Some(next) = self.turns.finish(&from) {
+        if let Some(next) = self.turns.finish(&from, |request| self.let_go(request)) {
             self.serve(next, from, pen);
+        }
+    }
+
+    /// Gets rid of a request whose end is not known or not waited for, without an answer, and of its connection: of what
+    /// follows on it nothing is done.
+    fn refuse(&self, request: Request, from: SocketAddr) {
+        self.turns.close(&from);
+        self.guard.discard(request, &self.shared.metrics);
+    }
+
+    /// Gets rid of a request of a connection that was shut down.
+    fn let_go(&self, request: Request) {
+        match Body::of(&request) {
+            Body::None => drop(request.into_writer()),
+            _ => self.guard.discard(request, &self.shared.metrics),
         }
     }
 
@@ -297,7 +314,7 @@ impl Inner {
         if matches!(body, Body::Malformed(_)) {
             // Where this request ends is anybody's guess: nothing more is read or written.
             self.shared.metrics.closed(Closed::Malformed);
-            self.guard.discard(request, &self.shared.metrics);
+            self.refuse(request, from);
             return true;
         }
         let found = route_of(&request);
@@ -340,7 +357,7 @@ impl Inner {
             }
             Some(request) => {
                 self.shared.metrics.closed(Closed::Busy);
-                self.guard.discard(request, &self.shared.metrics);
+                self.refuse(request, from);
             }
         }
         true

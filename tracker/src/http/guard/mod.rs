@@ -199,9 +199,12 @@ impl Guard {
         self.sockets.is_some()
     }
 
-    /// Shuts a connection down both ways; false if it was not found.
+    /// Shuts a connection down both ways, and throws away what it sent; false if it was not found.
     pub(super) fn hang_up(&self, from: SocketAddr) -> bool {
-        self.connection(from).is_some_and(|stream| stream.shutdown(Shutdown::Both).is_ok())
+        let Some(stream) = self.connection(from) else { return false };
+        let is_cut = stream.shutdown(Shutdown::Both).is_ok();
+        sockets::drain(&stream);
+        is_cut
     }
 
     /// The same for every connection to the tracker.

@@ -50,6 +50,39 @@ fn what_can_be_read_in_two_ways_ends_the_connection() {
     fixture.json("/");
 }
 
+/// Not only is nothing answered behind a body whose end cannot be known: nothing is done. tiny_http reads on, and its bytes
+/// would be requests, such as a proxy would never have let through.
+#[test]
+fn nothing_is_done_behind_a_body_without_a_known_end() {
+    let fixture = Fixture::new();
+    let long = "a".repeat((1 << 20) + 1);
+    for (number, shape) in [
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        "Content-Length: 0\r\nContent-Length: 60\r\n\r\n",
+        // tiny_http has read this body before anybody sees the request.
+        "Content-Length: 3\r\nContent-Length: 60\r\n\r\nabc",
+        "Transfer-Encoding: xchunked\r\n\r\n",
+        "Content-Length: x3\r\n\r\n",
+        // Given up in the middle.
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        &format!("Transfer-Encoding: chunked\r\n\r\n200000\r\n{long}"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let announce = query(1, &format!("10.0.0.{number}"), "left=5");
+        let next = format!("GET /announce?{announce} HTTP/1.1\r\n\r\n").repeat(3);
+        assert_eq!(
+            fixture.raw(format!("POST /scrape HTTP/1.1\r\n{shape}{next}").as_bytes()),
+            "",
+            "{shape:.60?}"
+        );
+    }
+    for _ in 0..20 {
+        assert_eq!(fixture.json("/")["peers"], 0);
+    }
+}
+
 #[test]
 fn names_do_not_become_headers() {
     let fixture = Fixture::new();
