@@ -9,9 +9,10 @@
 //! for up to an hour (see [`super::pace`]); so torrents that somebody makes up go before a seed that has been there for
 //! long and waits. If most peers are in large swarms, and peers are too many, one of the largest gives up one.
 //!
-//! **Who comes from one host again and again takes its own places**: a swarm that has a peer of the newcomer's address (IPv6:
-//! /64) goes before any other that was looked at. Of a host that holds a fifth of what is there, one is found nearly
-//! always. A large swarm is never forgotten for a new one.
+//! **Who comes from one host again and again takes its own places**: peers of the newcomer's address (IPv6: /64) count for
+//! nothing, so a swarm that has no others goes before any other that was looked at. Of a host that holds a fifth of what is
+//! there, one is found nearly always. Whom it has joined in a swarm, it does not take along. A large swarm is never
+//! forgotten for a new one.
 //!
 //! What was looked at is a constant, so whoever comes waits for about a microsecond; and what is lost are announces: an
 //! honest peer is back with its next one.
@@ -54,7 +55,8 @@ pub(super) enum Want {
 }
 
 impl Swarms {
-    /// Forgets something for `newcomer`, but not the swarm `except`. False if there is nothing.
+    /// Forgets something for `newcomer`, but not the swarm `except`: for a peer, at least one peer. False if there is
+    /// nothing.
     pub(super) fn evict(
         &self,
         want: Want,
@@ -71,17 +73,23 @@ impl Swarms {
         let first = self.busy_shard(random);
         let mut retired = Vec::new();
         // Where there are few torrents, a shard may have none of those with few peers: the others are asked before.
-        let is_done = (0..2 * SHARDS).any(|step| {
+        let mut is_done = (0..2 * SHARDS).any(|step| {
             let number = (first + step) % SHARDS;
             let Some(lock) = self.shards.get(number) else { return false };
             let shard = &mut *held(lock);
-            let found = dispensable(shard, newcomer, except, now, random);
-            let found = found.filter(|(block, _)| step >= SHARDS || EMPTIEST.contains(&block.class));
+            let most = if step < SHARDS { *EMPTIEST.end() } else { u8::MAX };
+            let needless =
+                |small: &Small| small.info_hash() != except && (want == Want::Swarm || !small.is_empty());
+            let found = dispensable(shard, most, needless, newcomer, now, random);
             let Some((block, small)) = found else { return false };
             shard.remove(hash(small.info_hash().as_bytes(), self.key), block);
             self.note_gone(number, &small, small.info_hash(), &mut retired);
             true
         });
+        // There may be hardly any swarm but large ones.
+        if !is_done && want == Want::Peer {
+            is_done = (0..SHARDS).any(|number| self.evict_in(number, newcomer, now, random, |_| true));
+        }
         self.note_eviction(is_done);
         if !retired.is_empty() {
             let mut evicted = held(&self.evicted);
@@ -131,24 +139,42 @@ impl Swarms {
         random.usize(..SHARDS)
     }
 
-    /// By chance, the more likely the more of its peers are in large swarms.
-    fn is_mostly_large(&self, shard: &Shard, number: usize, random: &mut fastrand::Rng) -> bool {
+    /// Tells of shard number `number` by chance: the more likely the more of its peers are in large swarms.
+    fn is_mostly_large(
+        &self,
+        number: usize,
+        random: &mut fastrand::Rng,
+    ) -> impl FnOnce(&Shard) -> bool + use<> {
         let load = self.loads.get(number).map_or(0, |load| load.load(Ordering::Relaxed));
-        let small =
-            classes().map(|class| shard.count_of(class) as usize * usize::from(class).saturating_sub(3));
-        let small: usize = small.sum();
-        !shard.large().is_empty() && random.usize(..load.max(1)) >= small
+        let chosen = random.usize(..load.max(1));
+        move |shard| {
+            let peers = |class| shard.count_of(class) as usize * usize::from(class).saturating_sub(3);
+            chosen >= classes().map(peers).sum()
+        }
     }
 
     /// Forgets a peer of a large swarm, if the shard looked at has most of its peers in such.
     fn evict_from_large(&self, newcomer: &Packed, now: Tick, random: &mut fastrand::Rng) -> bool {
         let number = self.busy_shard(random);
+        let is_mostly_large = self.is_mostly_large(number, random);
+        self.evict_in(number, newcomer, now, random, is_mostly_large)
+    }
+
+    /// Forgets a peer of a large swarm of shard number `number`, if `is_apt` says so of the shard.
+    fn evict_in(
+        &self,
+        number: usize,
+        newcomer: &Packed,
+        now: Tick,
+        random: &mut fastrand::Rng,
+        is_apt: impl FnOnce(&Shard) -> bool,
+    ) -> bool {
         let Some(lock) = self.shards.get(number) else { return false };
         let shard = &mut *held(lock);
-        if !self.is_mostly_large(shard, number, random) {
+        let count = shard.large().len();
+        if count == 0 || !is_apt(shard) {
             return false;
         }
-        let count = shard.large().len();
         let looks = (0..LARGE_LOOKS).filter_map(|_| shard.large().get(random.usize(..count)));
         let Some(info_hash) = looks
             .max_by_key(|large| large.counts().complete + large.counts().incomplete)
@@ -165,16 +191,17 @@ impl Swarms {
     }
 }
 
-/// The small swarm that is missed least, of some looked at.
+/// The small swarm that is missed least, of some looked at: in blocks of up to `most` units, and such as `is_apt`.
 fn dispensable(
     shard: &Shard,
+    most: u8,
+    is_apt: impl Fn(&Small) -> bool,
     newcomer: &Packed,
-    except: &InfoHash,
     now: Tick,
     random: &mut fastrand::Rng,
 ) -> Option<(Block, Small)> {
     let mut found: Option<(u32, Block, Small)> = None;
-    for class in classes() {
+    for class in classes().take_while(|&class| class <= most) {
         let count = shard.count_of(class);
         if count == 0 {
             continue;
@@ -186,9 +213,8 @@ fn dispensable(
             let from = if look < LOOKS { 0 } else { count.saturating_sub(NEWEST) };
             let block = Block { class, number: random.u32(from..count) };
             let small = shard.small(block);
-            let is_own = small.iter().any(|(peer, ..)| peer.is_of_host(newcomer));
-            let loss = if is_own { 0 } else { small.left(now) };
-            if small.info_hash() != except && found.as_ref().is_none_or(|(least, ..)| loss < *least) {
+            let loss = small.left(newcomer, now);
+            if found.as_ref().is_none_or(|(least, ..)| loss < *least) && is_apt(&small) {
                 found = Some((loss, block, small));
             }
         }

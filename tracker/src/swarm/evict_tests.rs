@@ -210,3 +210,53 @@ fn what_was_forgotten_for_newcomers_is_counted() {
     }
     assert_eq!(full.swarms.evictions(), 2);
 }
+
+#[test]
+fn nobody_takes_others_along_by_joining_them() {
+    let mut full = Full::new(4000, 100_000, 8);
+    full.settle(0..1500);
+    // It joins every seed, and then makes torrents up, each with some peers.
+    for n in 0..1500 {
+        full.leech(n, ([192, 0, 2, 1], 999).into());
+    }
+    for n in 0..5000 {
+        (1..4).for_each(|port| {
+            full.leech(10_000 + n, ([192, 0, 2, 1], port).into());
+        });
+    }
+    let left = full.seeders(0..1500);
+    assert!(left >= 1490, "{left} of 1500");
+    full.check();
+}
+
+#[test]
+fn swarms_without_peers_are_no_place_for_a_peer() {
+    let mut full = Full::new(5000, 100, 9);
+    (0..100).for_each(|n| {
+        full.leech(n, address(n));
+    });
+    // Kept for their downloads, until they are swept.
+    for n in 0..2000 {
+        full.visit(1000 + n, address(n % 100), Role::Seeder, Action::Complete);
+        full.visit(1000 + n, address(n % 100), Role::Seeder, Action::Leave);
+    }
+    for n in 0..1000 {
+        full.leech(10_000 + n, address(1000 + n));
+        assert!(full.swarms.totals().peers <= 100);
+    }
+}
+
+#[test]
+fn a_small_swarm_beside_a_large_one_is_joined() {
+    for seed in 0..20 {
+        let mut full = Full::new(10, 100, seed);
+        (0..75).for_each(|n| {
+            full.leech(1, address(n));
+        });
+        for n in 0..300 {
+            full.leech(2, address(1000 + n));
+            assert!(full.swarms.totals().peers <= 100);
+        }
+        full.check();
+    }
+}

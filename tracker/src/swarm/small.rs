@@ -27,7 +27,7 @@ use super::choice::Population;
 use super::members::Members;
 use super::tick::{Tick, is_past};
 
-/// The longest block: 60 IPv4 peers.
+/// The longest block: 59 IPv4 peers, and the eight bytes that are not always there.
 pub(super) const MAX_LEN: usize = 504;
 
 const HEAD_LEN: usize = 24;
@@ -164,10 +164,11 @@ impl Small {
         self.records().map(|record| (record.address, role_of(record.group), record.until))
     }
 
-    /// Ticks for which its peers would still be remembered, all together: what is lost with it.
-    pub(super) fn left(&self, now: Tick) -> u32 {
+    /// Ticks for which its peers would still be remembered, all together: what is lost with it, but not to the host of
+    /// `newcomer`.
+    pub(super) fn left(&self, newcomer: &Packed, now: Tick) -> u32 {
         self.records()
-            .filter(|record| !is_past(record.until, now))
+            .filter(|record| !is_past(record.until, now) && !record.address.is_of_host(newcomer))
             .map(|record| u32::from(record.until.wrapping_sub(now)))
             .sum()
     }
