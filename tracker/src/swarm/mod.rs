@@ -490,6 +490,8 @@ mod evict_tests;
 #[cfg(test)]
 mod members_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

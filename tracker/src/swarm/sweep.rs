@@ -41,9 +41,17 @@ impl Swarms {
                 rest = rest.saturating_sub(SWEEP_SWARMS);
             }
         }
-        let large: Vec<_> = held(lock).large().iter().map(|large| *large.info_hash()).collect();
-        for info_hash in large {
+        // Likewise, one by one.
+        let mut rest = usize::MAX;
+        loop {
+            let info_hash = {
+                let swarms = held(lock);
+                rest = rest.min(swarms.large().len());
+                rest.checked_sub(1).and_then(|last| swarms.large().get(last)).map(|large| *large.info_hash())
+            };
+            let Some(info_hash) = info_hash else { break };
             demand += self.sweep_large(lock, shard, &info_hash, now, retired);
+            rest -= 1;
         }
         demand
     }

@@ -15,6 +15,8 @@ const PART_LEN: usize = 1024;
 const FEW_LEN: usize = PART_LEN / 4;
 /// Runs that a search looks at in a row: four cache lines, which the processor reads ahead.
 const STRETCH: usize = 4;
+/// Parts put back into others in one step of a sweep: with some hundred peers each, as long as the rest of the step.
+const JOINS: usize = 4;
 
 /// A set of addresses with the tick until which each is remembered.
 pub(super) struct Table<const N: usize> {
@@ -102,12 +104,9 @@ impl<const N: usize> Table<N> {
             budget = budget.saturating_sub(before.saturating_sub(slot).max(1));
             (at, slot) = (at + 1, 0);
         }
-        for _ in 0..self.more.len() {
-            if !self.join_if_empty(key) {
-                break;
-            }
-        }
-        None
+        // Behind the last part: then there are but parts to be put back.
+        let is_done = (0..JOINS).any(|_| !self.join_if_empty(key));
+        (!is_done).then(|| Cursor { part: self.part_count(), slot: 0 })
     }
 
     /// Shows peers whose time is not over in a random order, each once, until `take` is false or about `most_runs` runs of
