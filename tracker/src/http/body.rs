@@ -10,6 +10,9 @@ const MAX_CHUNKED_LEN: u64 = 1 << 20;
 /// What is thrown away of a body that is too long, in bytes, before its connection is cut off.
 const MAX_REFUSED_LEN: u64 = 64 << 20;
 
+/// Bodies up to this length, in bytes, are read by tiny_http before it hands out the request.
+const READ_AHEAD_LEN: u64 = 1024;
+
 /// What is known of a body before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
@@ -111,6 +114,15 @@ impl Body {
             Self::Length(len) | Self::Malformed(len) => {
                 usize::try_from(len).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok())
             }
+            Self::None | Self::Chunked => true,
+        }
+    }
+
+    /// Whether tiny_http lets go of the request at once, without waiting, and without making room for what was not read.
+    pub(super) fn is_let_go_at_once(self, request: &Request) -> bool {
+        let waits = || request.headers().iter().any(|header| header.field.equiv("Expect"));
+        match self {
+            Self::Length(len) | Self::Malformed(len) => len <= READ_AHEAD_LEN && !waits(),
             Self::None | Self::Chunked => true,
         }
     }

@@ -245,7 +245,7 @@ impl Inner {
             Turn::Now(request) => return Some((request, from)),
             Turn::Later => {}
             Turn::TooMany => {
-                if self.guard.hang_up(from) {
+                if self.guard.hang_up_soon(from) {
                     self.turns.close(&from);
                     self.shared.metrics.closed(Closed::Pipelined);
                 }
@@ -291,9 +291,10 @@ impl Inner {
 
     /// Gets rid of a request of a connection that was shut down.
     fn let_go(&self, request: Request) {
-        match Body::of(&request) {
-            Body::None => drop(request.into_writer()),
-            _ => self.guard.discard(request, &self.shared.metrics),
+        if Body::of(&request).is_let_go_at_once(&request) {
+            drop(request.into_writer());
+        } else {
+            self.guard.discard(request, &self.shared.metrics);
         }
     }
 
@@ -440,7 +441,8 @@ impl Inner {
     fn sent(&self, sent: io::Result<()>, from: SocketAddr) {
         if let Err(error) = sent {
             log::debug!("no answer to {from}: {error}");
-            if self.guard.hang_up(from) {
+            if self.guard.hang_up_soon(from) {
+                self.turns.close(&from);
                 self.shared.metrics.closed(Closed::Unread);
             }
         }

@@ -25,7 +25,7 @@ mod sockets;
 mod thread;
 mod wear;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -48,6 +48,8 @@ pub(super) use thread::run;
 
 /// Notices that wait at most: one for each thread of a lane, and some.
 const NOTICES: usize = 256;
+/// Connections that wait to be cut off at most. What is not cut off on demand goes at the guard's next look.
+const MAX_DOOMED: usize = 1 << 13;
 /// Descriptors kept back for the time when there are no others.
 const SPARE_DESCRIPTORS: usize = 8;
 /// Descriptors that connections leave to the rest of the tracker.
@@ -84,6 +86,8 @@ pub(super) struct Guard {
     worn: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Whose requests the lanes have, with the bytes that may come meanwhile.
     busy: Mutex<HashMap<SocketAddr, u64>>,
+    /// Connections to be cut off.
+    doomed: Mutex<HashSet<SocketAddr>>,
 }
 
 /// Ends a watch when dropped.
@@ -116,6 +120,7 @@ impl Guard {
             abandoned: AtomicUsize::new(0),
             worn: OnceLock::new(),
             busy: Mutex::default(),
+            doomed: Mutex::default(),
         };
         Ok((guard, noticed))
     }
@@ -199,12 +204,37 @@ impl Guard {
         self.sockets.is_some()
     }
 
-    /// Shuts a connection down both ways, and throws away what it sent; false if it was not found.
+    /// Shuts a connection down both ways, and throws away what it sent. True if it is closed now, or was.
     pub(super) fn hang_up(&self, from: SocketAddr) -> bool {
-        let Some(stream) = self.connection(from) else { return false };
-        let is_cut = stream.shutdown(Shutdown::Both).is_ok();
-        sockets::drain(&stream);
-        is_cut
+        let Some(sockets) = &self.sockets else { return false };
+        match sockets.find(from) {
+            Ok(Some(stream)) => {
+                let is_cut = stream.shutdown(Shutdown::Both).is_ok();
+                sockets::drain(&stream);
+                is_cut
+            }
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// The same, soon: the guard's thread does it, and nobody looks through all descriptors for a connection while
+    /// thousands wait. False where connections cannot be cut off.
+    pub(super) fn hang_up_soon(&self, from: SocketAddr) -> bool {
+        if self.sockets.is_some() {
+            let mut doomed = self.doomed.lock().unwrap_or_else(PoisonError::into_inner);
+            if doomed.len() < MAX_DOOMED {
+                doomed.insert(from);
+            }
+            drop(doomed);
+            self.ring();
+        }
+        self.sockets.is_some()
+    }
+
+    /// Those that are to be cut off by now.
+    fn take_doomed(&self) -> HashSet<SocketAddr> {
+        std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The same for every connection to the tracker.
@@ -241,7 +271,7 @@ impl Guard {
 
     /// Looks at all descriptors, about a microsecond each: for the rare request, not for announces.
     fn connection(&self, from: SocketAddr) -> Option<TcpStream> {
-        self.sockets.as_ref()?.find(from)
+        self.sockets.as_ref()?.find(from).ok()?
     }
 }
 

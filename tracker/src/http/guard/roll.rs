@@ -81,6 +81,12 @@ impl Roll {
         true
     }
 
+    /// The connections from there.
+    pub(super) fn of_peers(&self, peers: &HashSet<SocketAddr>) -> Vec<Cookie> {
+        let members = self.members.iter().filter(|(_, member)| peers.contains(&member.peer));
+        members.map(|(cookie, _)| *cookie).collect()
+    }
+
     /// Shuts a connection down, and throws away what it sent.
     pub(super) fn close(&self, cookie: Cookie) {
         if let Some(member) = self.members.get(&cookie) {

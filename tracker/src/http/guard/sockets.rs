@@ -91,9 +91,18 @@ impl Sockets {
         if local.port() == self.port { stream.peer_addr().ok() } else { None }
     }
 
-    /// A duplicate of the connection from there.
-    pub(super) fn find(&self, from: SocketAddr) -> Option<TcpStream> {
-        self.all().find(|stream| self.peer(stream) == Some(from))
+    /// A duplicate of the connection from there; none if it is closed by now.
+    ///
+    /// # Errors
+    /// [`NoDescriptors`].
+    pub(super) fn find(&self, from: SocketAddr) -> Result<Option<TcpStream>, NoDescriptors> {
+        for number in Self::numbers().ok_or(NoDescriptors)? {
+            let found = self.duplicate(number)?.map(|(_, stream)| stream);
+            if let Some(stream) = found.filter(|stream| self.peer(stream) == Some(from)) {
+                return Ok(Some(stream));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -160,7 +169,7 @@ mod tests {
         client.write_all(&[1; 1000]).unwrap();
         accepted.read_exact(&mut [0; 10]).unwrap();
         accepted.write_all(&[2; 77]).unwrap();
-        let seen = sockets.find(from).expect("the connection is among our descriptors");
+        let seen = sockets.find(from).unwrap().expect("the connection is among our descriptors");
         assert_eq!(traffic(&seen), Some(Traffic { received: 1000, written: 77, is_open: true }));
         assert_eq!(sockets.peer(&seen), Some(from));
         assert_eq!(sockets.peer(&client), None, "that is the other end");

@@ -1,7 +1,7 @@
 //! The guard's thread. Without connections it sleeps until one comes; otherwise it wakes twice a second, and whenever
 //! this process has worked for a while.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
@@ -102,8 +102,9 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         for _ in 0..hang_up_late(&mut this.watched, now) {
             inner.shared.metrics.closed(Closed::Deadline);
         }
-        if has_rung || this.next_look.is_some_and(|at| at <= now) {
-            this.look(now);
+        let doomed = inner.guard.take_doomed();
+        if has_rung || !doomed.is_empty() || this.next_look.is_some_and(|at| at <= now) {
+            this.look(now, &doomed);
         }
         if this.acceptance.is_due(now) {
             this.acceptance.renew(inner);
@@ -139,8 +140,8 @@ impl Watchman<'_> {
         self.alarm.as_ref().is_some_and(Alarm::has_rung)
     }
 
-    /// Looks at every connection, and closes those that have to go.
-    fn look(&mut self, now: Instant) {
+    /// Looks at every connection, and closes those that have to go, and the `doomed`.
+    fn look(&mut self, now: Instant, doomed: &HashSet<SocketAddr>) {
         let guard = &self.inner.guard;
         if let Some(sockets) = &guard.sockets {
             let busy = guard.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -154,6 +155,9 @@ impl Watchman<'_> {
             } else {
                 self.acceptance.short(now);
                 guard.has_descriptors(&self.inner.shared.metrics);
+            }
+            if !doomed.is_empty() {
+                self.roll.of_peers(doomed).into_iter().for_each(|cookie| self.roll.close(cookie));
             }
             self.close(now);
             let is_wanted = self.inner.bodies.has_waiting();
