@@ -22,6 +22,7 @@ mod census;
 mod reading;
 mod roll;
 mod sockets;
+mod stuck;
 mod thread;
 mod wear;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_cookie;
 
 use super::Notice;
 use super::accepting::{Acceptance, Nudger, is_waiting};
@@ -16,6 +17,7 @@ use super::alarm::Alarm;
 use super::census::{Census, Reason};
 use super::reading::Reading;
 use super::roll::Roll;
+use super::stuck::Stuck;
 use super::wear::Wear;
 use crate::http::Inner;
 use crate::metrics::labels::Closed;
@@ -50,6 +52,7 @@ struct Watchman<'a> {
     next_nudge: Instant,
     nudger: Nudger,
     wear: Wear,
+    stuck: Stuck,
     closed: HashMap<Reason, usize>,
     next_report: Instant,
 }
@@ -77,6 +80,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         next_nudge: now + NUDGE,
         nudger,
         wear: Wear::new(now),
+        stuck: Stuck::default(),
         closed: HashMap::new(),
         next_report: now,
     };
@@ -117,7 +121,7 @@ impl Watchman<'_> {
     /// Sleeps until there is something to do. True if this process has worked, or a connection came after there was none.
     fn wait(&mut self) -> bool {
         let deadlines = self.watched.iter().map(|(_, deadline, _)| *deadline);
-        let wear = self.wear.due(self.inner.guard.count_abandoned());
+        let wear = self.wear.due(self.lost());
         let until = deadlines.chain(self.acceptance.due()).chain(self.next_look).chain(wear).min();
         let timeout =
             until.and_then(|until| Timespec::try_from(until.saturating_duration_since(Instant::now())).ok());
@@ -160,6 +164,7 @@ impl Watchman<'_> {
                 self.roll.of_peers(doomed).into_iter().for_each(|cookie| self.roll.close(cookie));
             }
             self.close(now);
+            self.stuck.look(sockets, socket_cookie(&self.inner.listener).ok(), now);
             let is_wanted = self.inner.bodies.has_waiting();
             self.readings.retain_mut(|reading| {
                 let is_slow = reading.look(now, is_wanted);
@@ -201,13 +206,17 @@ impl Watchman<'_> {
         }
     }
 
+    /// Threads that are lost, each with a connection: of requests left behind, and of those that tiny_http is stuck with.
+    fn lost(&self) -> usize {
+        self.inner.guard.count_abandoned().max(self.stuck.count())
+    }
+
     /// Asks for a new beginning when too much was lost.
     fn look_at_wear(&mut self, now: Instant) {
-        let guard = &self.inner.guard;
-        let lost = guard.count_abandoned();
+        let (guard, lost) = (&self.inner.guard, self.lost());
         if self.wear.take_due(lost, now) {
             log::warn!(
-                "{lost} requests with absurd lengths were left behind, each with a thread and open files: time to begin anew"
+                "{lost} requests that tiny_http cannot be rid of were left behind, each with a thread and open files: time to begin anew"
             );
             if let Some(call) = guard.worn.get() {
                 call();
