@@ -66,6 +66,7 @@ impl CatalogueError {
                 ErrorKind::PermissionDenied => "the folder of torrents may not be used",
                 _ => "the folder of torrents cannot be used",
             })),
+            Self::Database { .. } if self.is_damage() => Some("the database is damaged"),
             Self::Database { source, .. } => Some(match source.sqlite_error_code() {
                 Some(ErrorCode::DiskFull) => "the disk is full",
                 Some(ErrorCode::ReadOnly) => "the disk is read-only",
@@ -73,7 +74,6 @@ impl CatalogueError {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                     "the database is in use by another program"
                 }
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => "the database is damaged",
                 Some(ErrorCode::CannotOpen) => "the database cannot be opened",
                 _ => "the database failed",
             }),
@@ -87,7 +87,17 @@ impl CatalogueError {
     /// Whether the database has lost its order.
     pub(super) fn is_damage(&self) -> bool {
         let Self::Database { source, .. } = self else { return false };
-        matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        match source {
+            // All that is in its tables was written by us: what cannot be read has changed since.
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..) => true,
+            _ => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            ),
+        }
     }
 
     /// Whether it may pass by itself, so that a tracker starts all the same.

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Result, ffi};
 
 use super::ranking::Ranking;
 use super::rows::{self, Row, signed, sums};
@@ -78,7 +78,18 @@ fn find(connection: &mut Connection, search: &Search, ranking: &Ranking) -> Resu
             }
         }
     };
-    Ok(Page { total, rows: rows::of_ids(&connection, &ids)? })
+    let rows = rows::of_ids(&connection, &ids)?;
+    // A ranking may be older than the rows; all else is of one state of the database.
+    let may_miss = sort == Sort::Seeders && matching.is_none();
+    if rows.len() < ids.len() && !may_miss {
+        return Err(damaged("an index has rows that are not there"));
+    }
+    Ok(Page { total, rows })
+}
+
+/// Damage that SQLite does not notice.
+fn damaged(what: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(what.to_owned()))
 }
 
 /// The numbers of the rows that have the words, in order.

@@ -2,6 +2,7 @@
 //! are taken in, rows of older versions get into the index of words, completed downloads are added, and whatever failed is
 //! tried again every few seconds until it works.
 
+use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -156,6 +157,11 @@ impl Catalogue {
         }
         let before = self.count();
         let older = self.open_older();
+        // Rows are numbered in the order of publishing, the oldest first: they are taken from the end.
+        unlisted.sort_by_cached_key(|&info_hash| {
+            let known = older.as_ref().and_then(|older| known_before(older, info_hash));
+            Reverse(known.map_or_else(|| self.written_s(info_hash), |known| known.created_s))
+        });
         while !unlisted.is_empty() && stop.try_recv() == Err(TryRecvError::Empty) {
             let done = self.database.write(|transaction| {
                 let mut budget = CHUNK_LEN;
@@ -214,11 +220,10 @@ impl Catalogue {
             return Ok(bytes.len());
         }
         let known = older.and_then(|older| known_before(older, info_hash));
-        let written_s = self.files.written_s(info_hash).unwrap_or(self.opened_s).min(self.opened_s);
         let known = known.unwrap_or_else(|| KnownBefore {
             name: printable(&metainfo.name),
             description: String::new(),
-            created_s: written_s,
+            created_s: self.written_s(info_hash),
             completed: 0,
         });
         let publication = Publication {
@@ -232,6 +237,11 @@ impl Catalogue {
         rows::insert(transaction, &publication)?;
         log::debug!("took {info_hash}.torrent into the catalogue");
         Ok(bytes.len())
+    }
+
+    /// When a torrent file was written: not in the future.
+    fn written_s(&self, info_hash: InfoHash) -> i64 {
+        self.files.written_s(info_hash).unwrap_or(self.opened_s).min(self.opened_s)
     }
 
     /// A torrent file, if it can be read and is not too long.

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 
@@ -76,6 +77,53 @@ fn a_damaged_database_is_made_anew_from_the_torrent_files() {
         }
         publish(&catalogue, "after");
     }
+}
+
+#[test]
+fn damage_that_sqlite_does_not_notice_is_noticed() {
+    for change in [
+        "UPDATE torrents SET name = CAST(x'ff' AS TEXT) WHERE id = 3",
+        "DROP TRIGGER not_found; DELETE FROM torrents WHERE id = 3",
+    ] {
+        let fixture = Fixture::new();
+        filled(&fixture, 10);
+        let other = Connection::open(fixture.database()).unwrap();
+        other.execute_batch(change).unwrap();
+        drop(other);
+        let catalogue = fixture.open();
+        let all = Search { text: "own".into(), limit: 100, ..Search::default() };
+        let error = catalogue.search(&all).unwrap_err();
+        assert_eq!(error.trouble(), Some("the database is damaged"), "{error}");
+        assert!(put_right(&catalogue));
+        assert!(fixture.database().with_file_name("catalogue.db.bad").exists());
+        assert_eq!(catalogue.search(&everything(100)).unwrap().rows.len(), 10, "{change}");
+        let kept = names(&catalogue).iter().filter(|name| name.starts_with("name ")).count();
+        assert_eq!(kept, 9, "all but the damaged one is as it was");
+    }
+}
+
+#[test]
+fn the_order_of_publishing_outlives_the_database() {
+    let fixture = Fixture::new();
+    filled(&fixture, 60);
+    // The header alone: all rows can still be read, if not by their index.
+    damage(&fixture, 0, 1);
+    let wrong_way =
+        |rows: &[Row]| rows.windows(2).filter(|pair| pair[0].created_s < pair[1].created_s).count();
+    let catalogue = fixture.open();
+    assert_eq!(wrong_way(&catalogue.search(&everything(100)).unwrap().rows), 0);
+    drop(catalogue);
+    // What only the dates of the files tell.
+    let fixture = Fixture::new();
+    let hashes = filled(&fixture, 60);
+    for (n, hash) in (0..).zip(&hashes) {
+        let file = fs::File::options().write(true).open(fixture.torrents().join(format!("{hash}.torrent")));
+        file.unwrap().set_modified(UNIX_EPOCH + Duration::from_secs(500 + n)).unwrap();
+    }
+    fs::remove_dir_all(fixture.database().parent().unwrap()).unwrap();
+    let catalogue = fixture.open();
+    let expected: Vec<_> = (0..60).rev().map(|n| format!("own {n}")).collect();
+    assert_eq!(names(&catalogue), expected);
 }
 
 #[test]
