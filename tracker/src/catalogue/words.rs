@@ -31,8 +31,10 @@ impl Wanted {
         let mut expression = String::new();
         for word in text.split_whitespace().take(MAX_WORDS) {
             let word: String = spread(word).chars().map(|c| if is_mark(c) { ' ' } else { c }).collect();
-            let Some(last) = word.split_whitespace().last() else { continue };
-            let star = if last.chars().count() >= MIN_PREFIX { "*" } else { "" };
+            if word.trim().is_empty() {
+                continue;
+            }
+            let star = if weight_of_end(&word) >= MIN_PREFIX { "*" } else { "" };
             // Writing to a String cannot fail.
             let _ = write!(expression, "\"{}\"{star} ", word.trim());
         }
@@ -42,6 +44,18 @@ impl Wanted {
             words => Self::Matching(words.to_owned()),
         }
     }
+}
+
+/// How much the last word in a text says, in letters and digits: marks around it and accents say nothing, a syllable of
+/// Korean is at least two letters. The letters before Latin ones may be no part of the same word.
+fn weight_of_end(text: &str) -> usize {
+    let is_latin = |c: char| c < '\u{300}';
+    let mut end = text.chars().rev().skip_while(|c| !c.is_alphanumeric());
+    let Some(last) = end.next() else { return 0 };
+    let rest = end.filter(|c| !matches!(c, '\u{300}'..='\u{36f}'));
+    let rest = rest.take_while(|&c| c.is_alphanumeric() && is_latin(c) == is_latin(last));
+    let letters = |c: char| if matches!(c, '\u{ac00}'..='\u{d7a3}') { 2 } else { 1 };
+    std::iter::once(last).chain(rest).map(letters).sum()
 }
 
 /// ASCII that is no part of a word: quotes and NUL among it.
@@ -105,6 +119,13 @@ mod tests {
             ("a* OR name:b", matching("\"a\" \"OR\" \"name b\"")),
             ("\"a\" NOT (b) \0", matching("\"a\" \"NOT\"* \"b\"")),
             ("日本", matching("\"日  本\"")),
+            ("한 한국", matching("\"한\" \"한국\"*")),
+            ("naïve…", matching("\"naïve…\"*")),
+            // However it is written, one letter is one.
+            ("———b", matching("\"———b\"")),
+            ("e\u{301}\u{301}", matching("\"e\u{301}\u{301}\"")),
+            ("кab", matching("\"кab\"")),
+            ("cafe\u{301}", matching("\"cafe\u{301}\"*")),
         ] {
             assert_eq!(Wanted::of(text), expected, "{text}");
         }
