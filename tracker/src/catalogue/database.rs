@@ -120,9 +120,10 @@ impl Database {
         file == identity(&self.path)
     }
 
-    /// Its length in bytes; `None` where the system does not say.
+    /// Its length in bytes, with the log that is not taken over yet; `None` where the system does not say.
     pub(super) fn len_bytes(&self) -> Option<u64> {
-        Some(fs::metadata(&self.path).ok()?.len())
+        let log_len = fs::metadata(with_suffix(&self.path, "-wal")).map_or(0, |log| log.len());
+        Some(fs::metadata(&self.path).ok()?.len() + log_len)
     }
 
     /// Where damaged ones are kept.

@@ -83,6 +83,10 @@ fn what_was_published_is_there_after_opening_again() {
     assert_eq!(first, Published::New);
     assert_eq!(publish(&catalogue, "a"), (hash, Published::Known));
     publish(&catalogue, "b");
+    let lens = ["catalogue.db", "catalogue.db-wal"]
+        .map(|name| fs::metadata(fixture.database().with_file_name(name)).unwrap().len());
+    assert!(lens[1] > 4096);
+    assert_eq!(catalogue.database_len(), Some(lens.iter().sum()), "what is in the log only is there, too");
     // As after a crash: nothing is closed in an orderly way.
     std::mem::forget(catalogue);
     let catalogue = fixture.open();
