@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use torrent_common::announce::compact;
 
 use super::Role;
+use super::hash::hash;
 
 /// A compact address (BEP 23, BEP 7) of `N` bytes; its last two are the port.
 pub(super) type Address<const N: usize> = [u8; N];
@@ -46,6 +47,14 @@ impl Asker {
 }
 
 impl Packed {
+    /// A keyed hash of it.
+    pub(super) fn hash(&self, key: u64) -> u64 {
+        match self {
+            Self::V4(bytes) => hash(bytes, key),
+            Self::V6(bytes) => hash(bytes, key),
+        }
+    }
+
     pub(super) fn new(address: SocketAddr) -> Self {
         let [high, low] = address.port().to_be_bytes();
         match address.ip().to_canonical() {

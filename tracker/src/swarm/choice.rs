@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use super::Role;
-use super::address::Asker;
+use super::address::{Asker, Packed};
 use super::large::shares;
 use super::tick::Tick;
 use crate::near::{Mix, Near};
@@ -162,18 +162,22 @@ impl<P: Population + ?Sized> Choice<'_, P> {
         far
     }
 
-    /// Appends so many of a role to `far` that are neither near nor there.
+    /// Appends so many of a role to `far` that are neither near nor there: of those that are seen the ones that rank first
+    /// with the asker for a while (rendezvous hashing), so that who comes and goes meanwhile changes them little.
     fn far_of(&self, role: Role, count: usize, far: &mut Vec<SocketAddr>, steady: &mut fastrand::Rng) {
-        let most = far.len() + count;
         if count == 0 {
             return;
         }
+        let salt = steady.u64(..);
+        let mut ranked = Vec::new();
         self.swarm.visit(role, self.asker, FAR_SLOTS, self.now, steady, &mut |address| {
             if !self.near.contains(address.ip()) && !far.contains(&address) {
-                far.push(address);
+                ranked.push((Packed::new(address).hash(salt), address));
             }
-            flow(far.len() < most)
+            flow(ranked.len() < FAR_SLOTS)
         });
+        ranked.sort_unstable();
+        far.extend(ranked.into_iter().take(count).map(|(_, address)| address));
     }
 
     /// Slots to look at for near ones of a role: in a large swarm of `all`, as many as fall to it.

@@ -454,12 +454,8 @@ impl Swarms {
 
     /// Randomness that is the same for a while, to choose who is told to a peer again.
     fn steady(&self, peer: &Packed, now: Tick) -> fastrand::Rng {
-        let bytes: &[u8] = match peer {
-            Packed::V4(bytes) => bytes,
-            Packed::V6(bytes) => bytes,
-        };
         let while_s = self.ticks.seconds(now) / choice::STEADY_S;
-        fastrand::Rng::with_seed(hash(bytes, self.key ^ u64::from(while_s)))
+        fastrand::Rng::with_seed(peer.hash(self.key ^ u64::from(while_s)))
     }
 
     /// Brings the sums up to date with one swarm's change. `number` is its shard's.

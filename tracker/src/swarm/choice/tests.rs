@@ -214,6 +214,20 @@ fn far_ones_stay_for_a_while() {
     assert!(sizes[9] <= 3 && sizes[29] > sizes[9], "{sizes:?}");
 }
 
+/// A long download must not get to know everybody because others come and go.
+#[test]
+fn far_ones_stay_while_others_come_and_go() {
+    let mut world = World::with_sites(8);
+    let mut known = HashSet::new();
+    (1..=20).for_each(|n| drop(world.leecher(peer(2, n), 0)));
+    (1..=20).for_each(|n| drop(world.leecher(peer(1, n), 0)));
+    for n in 21..=30 {
+        known.extend(world.leecher(peer(2, 1), 50).into_iter().filter(|ip| of_site(&[*ip], 1) == 1));
+        world.leecher(peer(1 + n % 2, n.into()), 0);
+    }
+    assert!(known.len() <= 5, "{known:?}");
+}
+
 /// Who knows whom: a peer that was told another dials it.
 #[derive(Default)]
 struct Graph {
