@@ -83,19 +83,19 @@ impl Lanes {
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let mut workers = Vec::new();
-        let mut start = |name: String, jobs: &Receiver<Job>| -> io::Result<()> {
+        let mut start = |name: String, jobs: &Receiver<Job>, may_wait: bool| -> io::Result<()> {
             let (inner, jobs, stopped) = (Arc::clone(inner), jobs.clone(), stopped.clone());
-            workers.push(Worker::spawn(name, move || work(&inner, &jobs, &stopped))?);
+            workers.push(Worker::spawn(name, move || work(&inner, &jobs, &stopped, may_wait))?);
             Ok(())
         };
         for n in 0..PAGE_THREADS {
-            start(format!("pages-{n}"), pages)?;
+            start(format!("pages-{n}"), pages, false)?;
         }
         for n in 0..CATALOGUE_THREADS {
-            start(format!("catalogue-{n}"), catalogue)?;
+            start(format!("catalogue-{n}"), catalogue, true)?;
         }
         for n in 0..BODY_THREADS {
-            start(format!("upload-{n}"), bodies)?;
+            start(format!("upload-{n}"), bodies, true)?;
         }
         Ok(Self { stop, workers, left: [pages.clone(), catalogue.clone(), bodies.clone()] })
     }
@@ -134,28 +134,38 @@ fn finish(workers: &[Worker]) -> bool {
     true
 }
 
-fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
+/// `may_wait`: for who reads a long answer slowly.
+fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>, may_wait: bool) {
     let mut pen = Pen::new();
     loop {
         select! {
             recv(stopped) -> _ => return,
             recv(jobs) -> job => {
                 let Ok(Job { request, from }) = job else { return };
-                inner.contain(|| serve(inner, request, from, &mut pen));
-                inner.go_on(from, &mut pen);
+                let mut is_answered = true;
+                inner.contain(|| is_answered = serve(inner, request, from, &mut pen, may_wait));
+                if is_answered {
+                    inner.go_on(from, &mut pen);
+                }
             }
         }
     }
 }
 
-/// Answers a request, with or without a body.
-fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
+/// Answers a request, with or without a body; or hands it on to those who may wait: then the answer is false.
+fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen, may_wait: bool) -> bool {
     let body = Body::of(&request);
     let found = route_of(&request);
     if body == Body::None {
         let answer = inner.answer(&request, found, from.ip(), pen);
-        let _watch = (answer.len() > LONG_ANSWER).then(|| inner.guard.watch(from, OTHER_TIME));
-        return inner.send(answer, found, request, from);
+        let is_long = answer.len() > LONG_ANSWER;
+        if is_long && !may_wait {
+            // It is made again there: long answers are not to wait in memory.
+            return hand_on(inner, found, request, from);
+        }
+        let _watch = is_long.then(|| inner.guard.watch(from, OTHER_TIME));
+        inner.send(answer, found, request, from);
+        return true;
     }
     let is_upload = matches!(found, Route::Upload | Route::FilledForm);
     let watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
@@ -175,7 +185,8 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
         Err(error) => {
             log::debug!("a request from {from} was not read: {error}");
             inner.shared.metrics.closed(Closed::Body);
-            return inner.refuse(request, from);
+            inner.refuse(request, from);
+            return true;
         }
         Ok(_) => None,
     };
@@ -187,6 +198,17 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen) {
         (_, None) => inner.answer(&request, found, from.ip(), pen),
     };
     inner.send(answer, found, request, from);
+    true
+}
+
+/// Gives a request to the lane for long answers. True if that was full, and the client has heard so.
+fn hand_on(inner: &Inner, found: Route, request: Request, from: SocketAddr) -> bool {
+    let refused = inner.catalogue.push(request, from);
+    let is_answered = refused.is_some();
+    if let Some(request) = refused {
+        inner.send(Answer::error(503, "too busy, try again later"), found, request, from);
+    }
+    is_answered
 }
 
 /// Who sends this upload, and as what.

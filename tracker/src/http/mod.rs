@@ -322,6 +322,8 @@ impl Inner {
         let is_page = matches!(found, Route::List | Route::Entry(_) | Route::Form | Route::Metrics);
         let takes_long = match found {
             Route::Torrents | Route::Torrent(_) | Route::Files(_) | Route::Removal(_) | Route::Feed => true,
+            // A few of these fill a buffer.
+            Route::Api => true,
             Route::Scrape => announces::is_full_scrape(&self.shared, Target::new(request.url()).query),
             _ => is_page,
         };

@@ -5,8 +5,12 @@ use torrent_common::ids::InfoHash;
 
 use super::show::{self, Moment};
 use super::{Frame, Place, Visit, failed, magnet_of, now_s, page, problem};
+use crate::catalogue::ListedFile;
 use crate::http::answer::Answer;
 use crate::http::entries::{self, Entry, MAX_FILES};
+
+/// Paths on a page, in bytes: a thousand of the usual length. Escaped, one byte can become five.
+const MAX_PATHS_LEN: usize = 64 << 10;
 
 #[derive(Template)]
 #[template(path = "torrent.html")]
@@ -54,7 +58,8 @@ pub(super) fn entry(visit: Visit<'_>, info_hash: InfoHash) -> Answer {
         Err(error) => return failed(visit, &error),
     };
     let is_lost = list.is_none();
-    let (files, total) = list.map_or_else(Default::default, |list| (list.files, list.total));
+    let (mut files, total) = list.map_or_else(Default::default, |list| (list.files, list.total));
+    files.truncate(shown_of(&files));
     let created = Moment(entry.created);
     let template = Page {
         frame: Frame::new(visit, Place::Elsewhere),
@@ -81,6 +86,15 @@ pub(super) fn entry(visit: Visit<'_>, info_hash: InfoHash) -> Answer {
         files: files.iter().map(|file| File::new(&file.path, file.size)).collect(),
     };
     page(200, &template)
+}
+
+/// How many files there is room for: as many as [`MAX_PATHS_LEN`] allows.
+fn shown_of(files: &[ListedFile]) -> usize {
+    let ends = files.iter().scan(0, |len, file| {
+        *len += file.path.len();
+        Some(*len)
+    });
+    ends.take_while(|&end| end <= MAX_PATHS_LEN).count()
 }
 
 fn pieces(entry: &Entry) -> String {

@@ -141,6 +141,24 @@ fn who_never_reads_does_not_hold_up_others() {
     }
 }
 
+/// What is no announce, and not short, is not sent by those who answer announces.
+#[test]
+fn who_does_not_read_the_api_does_not_hold_up_announces() {
+    let fixture = Fixture::with(|config| config.workers = 2);
+    let requests = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(8);
+    let deaf: Vec<_> = (0..60)
+        .map(|_| {
+            let stream = fixture.connect();
+            (&stream).write_all(requests.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    fixture.announce(&query(1, "10.0.0.1", "left=5"));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    drop(deaf);
+}
+
 #[test]
 fn nonsense_is_survived() {
     let fixture = Fixture::new();

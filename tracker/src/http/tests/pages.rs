@@ -220,20 +220,56 @@ fn who_does_not_read_long_answers_does_not_hold_up_pages() {
     drop(deaf);
 }
 
-#[test]
-fn long_lists_of_files_are_cut() {
-    let fixture = Fixture::new();
+/// A torrent of a folder with so many files of one byte, each with a long name.
+fn folder(names: impl Iterator<Item = String>) -> (Vec<u8>, InfoHash) {
     let mut info = Vec::new();
     write::dictionary(&mut info, |info| {
-        let files: String = (0..1500).map(|n| format!("d6:lengthi1e4:pathl3:sub4:{n:04}ee")).collect();
+        let files: String =
+            names.map(|name| format!("d6:lengthi1e4:pathl3:sub{}:{name}ee", name.len())).collect();
         info.key(b"files").extend_from_slice(format!("l{files}e").as_bytes());
         info.bytes(b"name", b"dir");
         info.integer(b"piece length", 16_384);
         info.bytes(b"pieces", &[7; 20]);
     });
-    let bytes = [b"d4:info", info.as_slice(), b"e"].concat();
+    ([b"d4:info", info.as_slice(), b"e"].concat(), InfoHash::of(&info))
+}
+
+/// A page is made long by whoever publishes: it is sent by those who send long answers.
+#[test]
+fn who_does_not_read_long_pages_does_not_hold_up_others() {
+    let fixture = Fixture::new();
+    let (bytes, hash) = folder((0..1000).map(|n| format!("{n:04}{}", "&".repeat(200))));
     assert_eq!(fixture.upload(&[("torrent", &bytes)]).status, 201);
-    let reply = fixture.page(&format!("/torrent/{}", InfoHash::of(&info)));
+    let target = format!("/torrent/{hash}");
+    let reply = fixture.page(&target);
+    assert!((100_000..500_000).contains(&reply.len()), "{}", reply.len());
+    let shown = reply.matches("<span class=\"folder\">dir/sub/</span>").count();
+    assert!((200..1000).contains(&shown) && reply.contains(&format!("/files?offset={shown}\"")), "{shown}");
+    let deaf: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = fixture.connect();
+            write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // Two of the answers have begun, so both threads that send them wait.
+    let mut begun = 0;
+    while begun < 2 {
+        begun = deaf.iter().filter(|stream| stream.peek(&mut [0]).is_ok_and(|len| len > 0)).take(2).count();
+    }
+    for target in ["/", "/upload", "/metrics"] {
+        let start = Instant::now();
+        assert_eq!(status(&fixture.page(target)), "200", "{target}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{target}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn long_lists_of_files_are_cut() {
+    let fixture = Fixture::new();
+    let (bytes, hash) = folder((0..1500).map(|n| format!("{n:04}")));
+    assert_eq!(fixture.upload(&[("torrent", &bytes)]).status, 201);
+    let reply = fixture.page(&format!("/torrent/{hash}"));
     assert!(reply.contains("1,500 files, 1.4 KiB. The first 1,000 are shown; "), "{reply}");
     assert_eq!(reply.matches("<span class=\"folder\">dir/sub/</span>").count(), 1000);
     let rest = reply
@@ -303,10 +339,15 @@ fn a_feed_has_what_readers_look_for() {
     assert_eq!(reply.matches("<item>").count(), 1);
     assert_eq!(fixture.visit("/torrents.rss?limit=1", "").matches("<item>").count(), 1);
 
+    let len = reply.split_once("\r\n\r\n").unwrap().1.len();
     let etag = reply.split("\r\nETag: ").nth(1).unwrap().split("\r\n").next().unwrap();
     for known in [etag.to_owned(), format!("\"x\", W/{etag}")] {
         let reply = fixture.visit("/torrents.rss?q=a%26b", &format!("If-None-Match: {known}\r\n"));
         assert!(status(&reply) == "304" && reply.ends_with("\r\n\r\n"), "{reply}");
+        assert!(
+            reply.contains(&format!("\r\nContent-Length: {len}\r\n")),
+            "as with 200 (RFC 9110, 8.6): {reply}"
+        );
     }
     let reply = fixture.visit("/torrents.rss", &format!("If-None-Match: {etag}\r\n"));
     assert_eq!(status(&reply), "200");
