@@ -1,5 +1,5 @@
 //! What swarms cost in memory and time, with millions of peers: `cargo bench -p torrent-tracker --bench store -- PEERS SWARMS`
-//! (`v6` after them: IPv6; `flood`: with new torrents coming all the time). Peers come in random order, as they do; bytes
+//! (`v6` after them: IPv6; `fill`: no more than filled). Peers come in random order, as they do; bytes
 //! are what the process grew by, the allocator's share included. Without arguments, once with few, as a test.
 #![allow(
     clippy::unwrap_used,

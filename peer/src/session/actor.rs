@@ -11,9 +11,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use torrent_common::ids::InfoHash;
 
 use super::Shared;
+use super::adopt::{self, NewTorrent};
 use super::entry::{Entry, Running};
 use super::gate::Gate;
-use super::start::{self, NewTorrent};
+use super::start;
 use crate::announcer::AnnounceTarget;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::control::engine::Refusal;
@@ -206,7 +207,7 @@ impl Shared {
             }
             let is_taken = new.is_made() && lacks;
             if is_taken {
-                start::check_root(self, &new)?;
+                adopt::check_root(self, &new)?;
             }
             if !new.options.is_empty() {
                 self.change_options(&info_hash, &new.options, new.metainfo.payload_files().count())?;
@@ -231,7 +232,7 @@ impl Shared {
             }
             return self.table().entries.get(&info_hash).map(Entry::status).ok_or(Refusal::NotFound);
         }
-        let entry = start::add(self, new)?;
+        let entry = adopt::add(self, new)?;
         self.table().insert(entry);
         self.aim(&info_hash);
         self.wake(&info_hash);
@@ -243,7 +244,7 @@ impl Shared {
     fn take_as_made(self: &Arc<Self>, new: &NewTorrent) -> Result<(), Refusal> {
         let info_hash = new.metainfo.info_hash;
         self.halt(&info_hash);
-        let taken = start::take_as_made(self, new);
+        let taken = adopt::take_as_made(self, new);
         {
             let mut table = self.table();
             let entry = table.entries.get_mut(&info_hash).ok_or(Refusal::NotFound)?;

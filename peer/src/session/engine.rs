@@ -18,9 +18,9 @@ use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::magnet::magnet_link;
 
 use super::actor::Request;
+use super::adopt::NewTorrent;
 use super::entry::Entry;
 use super::jobs::Jobs;
-use super::start::NewTorrent;
 use super::{Session, Shared};
 use crate::control::api::{
     DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentState,

@@ -13,7 +13,7 @@ use torrent_common::metainfo::magnet::magnet_link;
 use torrent_common::worker::Worker;
 
 use super::Shared;
-use super::start::NewTorrent;
+use super::adopt::NewTorrent;
 use crate::catalogue::{CatalogueClient, Publication};
 use crate::control::api::{JobStatus, SeedRequest, SeedResult, TorrentState};
 use crate::control::engine::Refusal;

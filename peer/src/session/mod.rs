@@ -3,6 +3,7 @@
 
 mod activity;
 mod actor;
+mod adopt;
 mod engine;
 mod entry;
 mod gate;

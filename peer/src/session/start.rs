@@ -1,15 +1,14 @@
-//! From what is saved, or just made, to a torrent at work.
+//! From what is saved to a torrent at work.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, TrySendError};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
-use torrent_common::metainfo::create::{Created, FileStamp};
 use torrent_common::metainfo::{Metainfo, MetainfoError};
 use torrent_common::worker::{Shutdown, Worker};
 
@@ -22,13 +21,12 @@ use crate::connection::link::{Timeouts, TorrentLink};
 use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
 use crate::limits::{Limits, TorrentLimits};
-use crate::options::{OptionsPatch, TorrentOptions};
+use crate::options::TorrentOptions;
 use crate::resume::{Details, Journal, Look, ResumeError, Saved};
 use crate::storage::check::check;
-use crate::storage::{Stamp, StorageError, device};
+use crate::storage::{StorageError, device};
 
 use crate::storage::files::Storage;
-use crate::storage::layout::Layout;
 use crate::text::escape_for_log;
 use crate::torrent::core::CoreConfig;
 use crate::torrent::have::Have;
@@ -52,21 +50,6 @@ const MAX_DIALLING: usize = 32;
 const RETRY: Duration = Duration::from_millis(50);
 /// Characters of a torrent's name in log lines.
 pub const LOG_NAME_LEN: usize = 80;
-
-/// A torrent to be added.
-pub struct NewTorrent {
-    /// The torrent.
-    pub metainfo: Arc<Metainfo>,
-    /// The folder that its payload is in, or goes to.
-    pub output: PathBuf,
-    /// What the user sets for it.
-    pub options: OptionsPatch,
-    bytes: Vec<u8>,
-    /// The payload's name there, when it is another than the torrent's own.
-    root: Option<OsString>,
-    /// The payload was hashed a moment ago, when its files had these stamps.
-    hashed: Option<Vec<FileStamp>>,
-}
 
 /// Why a torrent cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -97,33 +80,6 @@ pub enum StartupError {
     /// The system has no room for its thread.
     #[error("no room for another thread: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-impl NewTorrent {
-    /// One that was just made of the file or folder at `path`; `None` if that has no name (`/`, for one).
-    pub fn seeding(created: Created, path: &Path, options: OptionsPatch) -> Option<Self> {
-        // The path may be a link, or end in one; what is below it may not.
-        let path = path.canonicalize().ok()?;
-        let (output, name) = (path.parent()?.to_path_buf(), path.file_name()?.to_os_string());
-        let Created { bytes, metainfo, stamps } = created;
-        let root = (name.to_str() != Some(metainfo.root.as_str())).then_some(name);
-        Some(Self { metainfo: Arc::new(metainfo), output, options, bytes, root, hashed: Some(stamps) })
-    }
-
-    /// It was just made, to be seeded.
-    pub const fn is_made(&self) -> bool {
-        self.hashed.is_some()
-    }
-
-    /// One whose payload is to be in `output`; what is there already will be checked.
-    pub const fn leeching(
-        metainfo: Arc<Metainfo>,
-        bytes: Vec<u8>,
-        output: PathBuf,
-        options: OptionsPatch,
-    ) -> Self {
-        Self { metainfo, output, options, bytes, root: None, hashed: None }
-    }
 }
 
 /// Most torrents have nothing set for them: they share that.
@@ -175,94 +131,9 @@ pub fn entry_of(saved: &Saved) -> Entry {
     }
 }
 
-/// Keeps a new torrent for ever, and makes its entry.
-pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
-    let internal = |error: ResumeError| Refusal::Internal(error.to_string());
-    let metainfo = &new.metainfo;
-    let options = new
-        .options
-        .applied_to(&TorrentOptions::default(), metainfo.payload_files().count())
-        .map_err(|error| Refusal::BadRequest(error.to_string()))?;
-    let details = Details {
-        name: metainfo.name.clone(),
-        total_len: metainfo.total_len(),
-        piece_count: metainfo.geometry.piece_count(),
-        private: metainfo.private,
-        output: new.output.clone(),
-        root: new.root.clone(),
-        downloaded: 0,
-        uploaded: 0,
-        paused: false,
-        finished: false,
-        made: new.is_made(),
-        added_ns: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
-        completed_s: None,
-        wanted: None,
-        options,
-    };
-    let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
-    enter_as_made(&new, &mut saved);
-    shared.store.forget_options(&metainfo.info_hash).map_err(internal)?;
-    shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
-    shared.store.save(&saved).map_err(internal)?;
-    Ok(entry_of(&saved))
-}
-
-/// Enters that all is there, if the torrent was just made.
-fn enter_as_made(new: &NewTorrent, saved: &mut Saved) -> bool {
-    let Some(hashed) = &new.hashed else { return false };
-    let stamp = |&FileStamp { len, mtime_ns }| Some(Stamp { len, mtime_ns: mtime_ns.try_into().ok()? });
-    // No part file. Its thread looks at the files: what changed since, or is not found, is checked like anybody's.
-    let stamps = hashed.iter().map(stamp).chain([None]).collect();
-    saved.set_complete(&Layout::new(Arc::clone(&new.metainfo)), stamps)
-}
-
 /// The file or folder that is a torrent's payload.
-fn payload_path(output: &Path, root: Option<&OsStr>, metainfo: &Metainfo) -> PathBuf {
+pub(super) fn payload_path(output: &Path, root: Option<&OsStr>, metainfo: &Metainfo) -> PathBuf {
     root.map_or_else(|| output.join(metainfo.root.as_str()), |root| output.join(root))
-}
-
-/// That a torrent which is known was made of a payload that has the name under which its own is to be.
-pub fn check_root(shared: &Shared, new: &NewTorrent) -> Result<(), Refusal> {
-    let before = shared.store.load(&new.metainfo.info_hash);
-    let Details { output, root, .. } = before.map_err(|error| Refusal::Internal(error.to_string()))?.details;
-    if root == new.root {
-        return Ok(());
-    }
-    let path = payload_path(&output, root.as_deref(), &new.metainfo);
-    Err(Refusal::Conflict(format!(
-        "the torrent is here already, to be downloaded to {}: remove it first, or use that name",
-        path.display()
-    )))
-}
-
-/// A torrent that is known, without a thread, was just made of the payload that is where its own is to be: it has all of
-/// it. Keeps that, and makes its entry anew; `None` if the files are others.
-pub fn take_as_made(shared: &Shared, new: &NewTorrent) -> Result<Option<Entry>, Refusal> {
-    let internal = |error: ResumeError| Refusal::Internal(error.to_string());
-    let before = shared.store.load(&new.metainfo.info_hash).map_err(internal)?;
-    let now = SystemTime::now();
-    let details = Details {
-        paused: false,
-        finished: false,
-        made: true,
-        completed_s: now.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
-        wanted: None,
-        ..before.details
-    };
-    let mut saved = Saved::new(new.metainfo.info_hash, details, now);
-    if !enter_as_made(new, &mut saved) {
-        return Ok(None);
-    }
-    // The checkpoint first: a part file too much is no harm.
-    let storage = shared.storage(&saved).map_err(|error| Refusal::Internal(error.to_string()))?;
-    shared.store.save(&saved).map_err(internal)?;
-    if let Err(error) = storage.remove_part() {
-        log::warn!("{}: {error}", new.metainfo.info_hash);
-    }
-    Ok(Some(entry_of(&saved)))
 }
 
 /// What the trackers are told of a torrent that is complete and whose files are as we left them: it needs no thread.
@@ -551,7 +422,7 @@ impl Shared {
         Ok(Metainfo::parse(&bytes, &self.limits())?)
     }
 
-    fn storage(&self, saved: &Saved) -> Result<Arc<Storage>, StartupError> {
+    pub(super) fn storage(&self, saved: &Saved) -> Result<Arc<Storage>, StartupError> {
         let metainfo = Arc::new(self.metainfo(&saved.info_hash)?);
         let details = &saved.details;
         Ok(Storage::new(metainfo, &details.output, details.root.as_deref(), Arc::clone(&self.cache))?)
