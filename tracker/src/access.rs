@@ -4,13 +4,14 @@
 //! skipped. It is read again on SIGHUP. One that cannot be read leaves the list before in force: half a list would turn
 //! members away, or let in whom it was made against.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use torrent_common::config::{AccessMode, TrackerConfig};
 use torrent_common::ids::InfoHash;
+
+use crate::regular;
 
 /// The longest list read, in bytes: 1.6 million info-hashes, which take 32 MB in memory, twice while they are read again.
 const MAX_FILE_LEN: u64 = 64 << 20;
@@ -98,7 +99,7 @@ impl Access {
 /// The info-hashes of a file, sorted.
 fn read(path: &Path) -> Result<Vec<InfoHash>, AccessError> {
     let failed = |source| AccessError::File { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = regular::open(path).map_err(failed)?;
     let file_len = file.metadata().map_err(failed)?.len();
     // The room for all of it at once: grown, it would take half as much again.
     let count = usize::try_from(file_len.min(MAX_FILE_LEN).div_ceil(LINE_LEN)).unwrap_or_default();
@@ -129,7 +130,7 @@ fn read(path: &Path) -> Result<Vec<InfoHash>, AccessError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use super::*;
 

@@ -14,6 +14,7 @@ mod housekeeping;
 mod http;
 mod metrics;
 pub mod near;
+pub mod regular;
 mod shared;
 pub mod snapshot;
 pub mod swarm;
@@ -39,6 +40,7 @@ use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
 use http::{Http, Limits};
 use shared::Shared;
 use snapshot::{Loaded, SnapshotError};
+use swarm::Retired;
 use udp::Udp;
 
 /// Times that the system is asked for another port when it chose one that is free for HTTP alone.
@@ -127,15 +129,7 @@ impl Tracker {
         let shared = Arc::new(Shared::new(config, desk, catalogue, health, udp_port));
         let swarms = shared.desk.swarms();
         let mut retired = Vec::new();
-        if let Loaded::Damaged(kept) =
-            snapshot::load(swarms, &config.peer_file, shared.clock.now_s(), wall_s, &mut retired)?
-        {
-            log::warn!(
-                "{} was damaged or of another version: what could be read is used, the file is now {}",
-                config.peer_file.display(),
-                kept.display()
-            );
-        }
+        load(&shared, &config.peer_file, wall_s, &mut retired)?;
         // Swarms of before the list was made.
         swarms.retain(|info_hash| shared.desk.access().permits(info_hash), &mut retired);
         shared.desk.note_restored(shared.clock.now_s());
@@ -173,6 +167,32 @@ impl Tracker {
         running.keeper = Some(begin("catalogue-keeper", move |stopped| shared.catalogue.keep(stopped))?);
         Ok(running)
     }
+}
+
+/// Takes the swarms from the snapshot. A disk that fails is no reason not to serve: peers announce again.
+fn load(
+    shared: &Shared,
+    peer_file: &Path,
+    wall_s: u64,
+    retired: &mut Vec<Retired>,
+) -> Result<(), SnapshotError> {
+    let path = peer_file.display();
+    match snapshot::load(shared.desk.swarms(), peer_file, shared.clock.now_s(), wall_s, retired) {
+        Ok(Loaded::None | Loaded::Whole) => {}
+        Ok(Loaded::Damaged(Some(kept))) => log::warn!(
+            "{path} was damaged or of another version: what could be read is used, the file is now {}",
+            kept.display()
+        ),
+        Ok(Loaded::Damaged(None)) => log::warn!(
+            "{path} was damaged or of another version, and cannot be renamed: what could be read is used, and it is \
+             written over as soon as that is possible"
+        ),
+        Err(error) if error.disk_trouble().is_some() => {
+            log::warn!("{error}: the swarms begin with what was read, and fill with the next announces");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Starts a thread that runs until the channel is closed.

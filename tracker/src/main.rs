@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use torrent_common::config::{Config, TrackerConfig};
 use torrent_tracker::access::Access;
-use torrent_tracker::{Running, Tracker};
+use torrent_tracker::{Running, Tracker, regular};
 
 /// Open files, so about 4,000 connections at once.
 const DESCRIPTORS: u64 = 8192;
@@ -109,7 +109,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
 /// The configuration, with the file it is from.
 fn load(path: Option<&Path>) -> Result<(TrackerConfig, Option<PathBuf>), String> {
     let env = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let loaded = Config::load(path, env, |path| std::fs::read_to_string(path));
+    let loaded = Config::load(path, env, regular::read_to_string);
     loaded.map(|(config, path)| (config.tracker, path)).map_err(|error| error.to_string())
 }
 

@@ -9,7 +9,7 @@
 //!
 //! The time of writing and those seconds let expiry go on over a restart: a peer does not live longer for it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use torrent_common::ids::InfoHash;
 
 use crate::health::disk_trouble;
+use crate::regular;
 use crate::swarm::{PARTS, PeerImage, Retired, Role, SwarmImage, Swarms};
 
 const MAGIC: &[u8; 8] = b"TFPEERS\x02";
@@ -54,8 +55,9 @@ pub enum Loaded {
     None,
     /// All of it was read.
     Whole,
-    /// It was damaged: what came before the damage was read, and the file is now kept under this name.
-    Damaged(PathBuf),
+    /// It was damaged: what came before the damage was read, and the file is now kept under this name; `None` if it could
+    /// not be renamed, so that the next snapshot takes its place.
+    Damaged(Option<PathBuf>),
 }
 
 /// Writes all swarms to `path`: to a file beside it first, which then takes its place. Swarms stay in use meanwhile.
@@ -128,7 +130,7 @@ fn push_swarm(out: &mut Vec<u8>, swarm: &SwarmImage, peers: &mut dyn Iterator<It
 /// downloads were counted in them. Damage is reported, not fatal: the file is set aside as `*.bad`.
 ///
 /// # Errors
-/// [`SnapshotError`] when the file is there but cannot be read, or not be set aside.
+/// [`SnapshotError`] when the file is there but cannot be read.
 pub fn load(
     swarms: &Swarms,
     path: &Path,
@@ -140,7 +142,7 @@ pub fn load(
         let path = path.to_path_buf();
         move |source| SnapshotError::File { action, path, source }
     };
-    let file = match File::open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::None),
         Err(error) => return Err(failed("read")(error)),
@@ -150,8 +152,9 @@ pub fn load(
         Ok(false) => {
             let mut bad = path.as_os_str().to_owned();
             bad.push(".bad");
-            fs::rename(path, &bad).map_err(failed("set aside the damaged"))?;
-            Ok(Loaded::Damaged(bad.into()))
+            // Whether anything can be written there is seen when the next one is saved.
+            let is_aside = fs::rename(path, &bad);
+            Ok(Loaded::Damaged(is_aside.is_ok().then(|| bad.into())))
         }
         Err(error) => Err(failed("read")(error)),
     }
@@ -371,7 +374,7 @@ mod tests {
         let restored = store();
         assert_eq!(
             load(&restored, &path, 0, 0, &mut Vec::new()).unwrap(),
-            Loaded::Damaged(folder.path().join("peers.bad"))
+            Loaded::Damaged(Some(folder.path().join("peers.bad")))
         );
         assert!(restored.totals().peers > 100);
         assert_eq!(fs::read(folder.path().join("peers.bad")).unwrap(), bytes);

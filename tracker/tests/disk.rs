@@ -279,6 +279,8 @@ fn on_a_read_only_disk_it_starts_and_recovers() {
         assert_eq!(upload(&program, &torrent).0, 201);
         program.signal(Signal::TERM);
         assert_eq!(program.code(), Some(0));
+        // It cannot be set aside there.
+        fs::write(folder.path().join("data/peers"), "nonsense").unwrap();
         let mount =
             format!("mount --bind \"$1{below}\" \"$1{below}\"; mount -o remount,ro,bind \"$1{below}\"");
         let Some(program) = start_after(folder.path(), &mount) else { return };

@@ -14,6 +14,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use support::{PROGRAM, Program, config, folder, upload};
 
@@ -47,12 +48,15 @@ fn what_keeps_it_from_starting_is_one_line() {
     let folder = folder();
     let bad = folder.path().join("bad.ini");
     std::fs::write(&bad, "[tracker]\nPROT = 8000\n").unwrap();
+    let pipe = folder.path().join("pipe.ini");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
     let running = Program::start(folder.path());
     let port = running.address.rsplit(':').next().unwrap();
     let config = config(folder.path());
     for (arguments, expected) in [
         (vec!["--config", "/nowhere/config.ini"], "/nowhere/config.ini"),
         (vec!["--config", bad.to_str().unwrap()], "PORT"),
+        (vec!["--config", pipe.to_str().unwrap()], "pipe.ini: it is a pipe, not a file"),
         (vec!["--config", config.to_str().unwrap(), "--port", port], "in use"),
         (vec!["--config", config.to_str().unwrap(), "--port", "0", "--host", "192.0.2.1"], "192.0.2.1"),
     ] {
@@ -92,6 +96,27 @@ fn a_hangup_makes_it_read_the_list_again() {
     program.signal(Signal::HUP);
     program.wait_for("the list has 1 torrents");
     assert!(program.get(&announce("10.0.0.1", 0)).contains("8:completei1e"));
+}
+
+#[test]
+fn a_list_that_has_become_a_pipe_keeps_no_signal_waiting() {
+    let folder = folder();
+    let config = config(folder.path());
+    let list = folder.path().join("list");
+    std::fs::write(&list, "").unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}ACCESS = deny\nACCESS_FILE = list\n")).unwrap();
+    let mut program = Program::run(Command::new(PROGRAM).arg("--config").arg(&config).args(["--port", "0"]));
+    std::fs::remove_file(&list).unwrap();
+    mknodat(CWD, &list, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    program.signal(Signal::HUP);
+    let line = program.wait_for("the list of torrents stays as it was");
+    assert!(line.contains("list: it is a pipe, not a file"), "{line}");
+    program.signal(Signal::USR2);
+    program.wait_for("not beginning anew");
+    assert!(program.get(&announce("10.0.0.1", 0)).contains("8:completei1e"));
+    program.signal(Signal::TERM);
+    assert_eq!(program.code(), Some(0));
 }
 
 #[test]

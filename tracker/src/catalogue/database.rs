@@ -10,11 +10,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::{CatalogueError, files, schema};
+use crate::regular;
 
 /// Pages of databases have this length unless somebody chose another.
 const PAGE_LEN: u64 = 4096;
 /// What every database begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Damaged databases that are kept.
+const ASIDE_MAX: u32 = 5;
+/// What belongs to a database: itself, its log, and the index of that.
+const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The database, or what keeps it from being open.
 pub(super) struct Database {
@@ -39,6 +44,9 @@ impl Database {
     /// # Errors
     /// What will not pass by itself.
     pub(super) fn open(path: &Path) -> Result<Self, CatalogueError> {
+        if regular::is_other(path) {
+            return Err(CatalogueError::NotADatabase(path.to_path_buf()));
+        }
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             files::make_folder(parent)?;
         }
@@ -126,9 +134,17 @@ impl Database {
         Some(fs::metadata(&self.path).ok()?.len() + log_len)
     }
 
-    /// Where damaged ones are kept.
-    pub(super) fn aside(&self) -> PathBuf {
-        with_suffix(&self.path, ".bad")
+    /// The damaged ones that are kept, the latest first.
+    pub(super) fn aside(&self) -> Vec<PathBuf> {
+        let mut found: Vec<_> = (1..=ASIDE_MAX)
+            .filter_map(|number| {
+                let path = aside(&self.path, number);
+                let written = fs::metadata(&path).and_then(|file| file.modified()).ok()?;
+                Some((written, number, path))
+            })
+            .collect();
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        found.into_iter().map(|(.., path)| path).collect()
     }
 
     /// Reads.
@@ -174,9 +190,18 @@ impl Database {
         if !was_database(&self.path) {
             return Err(CatalogueError::NotADatabase(self.path.clone()));
         }
-        for suffix in ["", "-wal", "-shm"] {
+        let is_free = |path: &PathBuf| {
+            FILES.iter().all(|suffix| fs::symlink_metadata(with_suffix(path, suffix)).is_err())
+        };
+        let free = (1..=ASIDE_MAX).map(|number| aside(&self.path, number)).find(is_free);
+        // The first ones know most: what was set aside later was made of what they had.
+        let place = free.unwrap_or_else(|| {
+            log::warn!("{ASIDE_MAX} damaged databases are kept already: the last of them is written over");
+            aside(&self.path, ASIDE_MAX)
+        });
+        for suffix in FILES {
             let from = with_suffix(&self.path, suffix);
-            let to = with_suffix(&self.aside(), suffix);
+            let to = with_suffix(&place, suffix);
             let done = match fs::rename(&from, &to) {
                 // What is left of an older one would be taken for this one's.
                 Err(error) if error.kind() == ErrorKind::NotFound => match fs::remove_file(&to) {
@@ -191,7 +216,7 @@ impl Database {
             "the catalogue {} is damaged: it is now {}, and made anew from the torrent files; names, descriptions and \
              completed downloads are taken from it as far as they can be read",
             self.path.display(),
-            self.aside().display()
+            place.display()
         );
         Ok(())
     }
@@ -200,7 +225,7 @@ impl Database {
 /// Whether a file may be a damaged database: it begins like one, or has at least the length of one.
 fn was_database(path: &Path) -> bool {
     let look = || -> io::Result<bool> {
-        let file = fs::File::open(path)?;
+        let file = regular::open(path)?;
         let len = file.metadata()?.len();
         let mut begin = Vec::new();
         file.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
@@ -212,6 +237,14 @@ fn was_database(path: &Path) -> bool {
 fn is_read_only(path: &Path) -> bool {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     rustix::fs::statvfs(folder).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+/// The name of a damaged database: `.bad`, then `.bad.2` and so on.
+fn aside(path: &Path, number: u32) -> PathBuf {
+    match number {
+        1 => with_suffix(path, ".bad"),
+        _ => with_suffix(path, &format!(".bad.{number}")),
+    }
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

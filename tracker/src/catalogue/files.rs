@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use torrent_common::ids::InfoHash;
 
 use super::CatalogueError;
+use crate::regular;
 
 const UPLOAD_PREFIX: &str = ".upload-";
 /// Bytes written to see whether there is room: a disk that was full has a little more again.
@@ -81,8 +82,9 @@ impl Files {
 
     pub(super) fn read(&self, info_hash: InfoHash) -> Result<Option<Vec<u8>>, CatalogueError> {
         let path = self.path(info_hash);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
+        let mut bytes = Vec::new();
+        match regular::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+            Ok(_) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("read", &path)(error)),
         }
@@ -97,7 +99,7 @@ impl Files {
         let path = self.path(info_hash);
         let mut bytes = Vec::new();
         let limit = u64::try_from(max_len).unwrap_or(u64::MAX).saturating_add(1);
-        let read = File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        let read = regular::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
         read.map_err(failed("read", &path))?;
         Ok((bytes.len() <= max_len).then_some(bytes))
     }

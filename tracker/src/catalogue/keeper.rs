@@ -159,7 +159,7 @@ impl Catalogue {
         let older = self.open_older();
         // Rows are numbered in the order of publishing, the oldest first: they are taken from the end.
         unlisted.sort_by_cached_key(|&info_hash| {
-            let known = older.as_ref().and_then(|older| known_before(older, info_hash));
+            let known = older.iter().find_map(|older| known_before(older, info_hash));
             Reverse(known.map_or_else(|| self.written_s(info_hash), |known| known.created_s))
         });
         while !unlisted.is_empty() && stop.try_recv() == Err(TryRecvError::Empty) {
@@ -168,7 +168,7 @@ impl Catalogue {
                 let mut done = 0;
                 for &info_hash in unlisted.iter().rev().take(CHUNK) {
                     done += 1;
-                    budget = budget.saturating_sub(self.adopt_one(transaction, info_hash, older.as_ref())?);
+                    budget = budget.saturating_sub(self.adopt_one(transaction, info_hash, &older)?);
                     if budget == 0 {
                         break;
                     }
@@ -198,7 +198,7 @@ impl Catalogue {
         &self,
         transaction: &Connection,
         info_hash: InfoHash,
-        older: Option<&Connection>,
+        older: &[Connection],
     ) -> rusqlite::Result<usize> {
         let Some(bytes) = self.read_file(info_hash) else { return Ok(0) };
         let metainfo = match Metainfo::parse(&bytes, &metainfo_limits(self.max_torrent_len)) {
@@ -219,7 +219,7 @@ impl Catalogue {
         if is_full || rows::contains(transaction, info_hash)? {
             return Ok(bytes.len());
         }
-        let known = older.and_then(|older| known_before(older, info_hash));
+        let known = older.iter().find_map(|older| known_before(older, info_hash));
         let known = known.unwrap_or_else(|| KnownBefore {
             name: printable(&metainfo.name),
             description: String::new(),
@@ -255,11 +255,11 @@ impl Catalogue {
         }
     }
 
-    /// The database that was set aside, if there is one.
-    fn open_older(&self) -> Option<Connection> {
-        let path = self.database.aside();
+    /// The databases that were set aside, the latest first.
+    fn open_older(&self) -> Vec<Connection> {
         // Only what is there already is opened; writing is for its log.
-        path.exists().then(|| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).ok())?
+        let open = |path| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).ok();
+        self.database.aside().into_iter().filter_map(open).collect()
     }
 
     /// Enters the words of those rows that have none in the index.

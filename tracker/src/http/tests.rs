@@ -3,15 +3,17 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use tempfile::TempDir;
 use torrent_common::announce::AnnounceResponse;
 use torrent_common::announce::http::{ResponseError, decode_response};
 use torrent_common::bencode::write;
-use torrent_common::config::TrackerConfig;
+use torrent_common::config::{AccessMode, TrackerConfig};
 use torrent_common::ids::InfoHash;
 
 use crate::{Running, StartError, Tracker};
@@ -265,7 +267,13 @@ fn what_cannot_be_used_is_named() {
         ..TrackerConfig::default()
     };
     let below = file.join("below");
+    let pipe = folder.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
     for bad in [
+        TrackerConfig { torrent_dir: pipe.clone(), ..good.clone() },
+        TrackerConfig { torrent_file: pipe.clone(), ..good.clone() },
+        TrackerConfig { peer_file: pipe.clone(), ..good.clone() },
+        TrackerConfig { access: AccessMode::Deny, access_file: pipe.clone(), ..good.clone() },
         TrackerConfig { torrent_dir: file.clone(), ..good.clone() },
         TrackerConfig { torrent_dir: below.clone(), ..good.clone() },
         TrackerConfig { torrent_file: file.clone(), ..good.clone() },
@@ -277,6 +285,8 @@ fn what_cannot_be_used_is_named() {
         let error = error.to_string();
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
     }
+    // Neither was waited for, nor changed.
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
     Tracker::start(&good).unwrap().stop();
 }
 

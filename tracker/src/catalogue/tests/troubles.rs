@@ -69,7 +69,7 @@ fn a_damaged_database_is_made_anew_from_the_torrent_files() {
         for (n, hash) in hashes.iter().enumerate() {
             assert_eq!(catalogue.torrent(*hash).unwrap(), Some(torrent(&format!("own {n}"), false)));
         }
-        assert!(catalogue.database.aside().exists());
+        assert_eq!(catalogue.database.aside().len(), 1);
         let kept =
             page.rows.iter().filter(|row| row.name.starts_with("name ") && row.created_s >= 100).count();
         if from == 8 {
@@ -124,6 +124,51 @@ fn the_order_of_publishing_outlives_the_database() {
     let catalogue = fixture.open();
     let expected: Vec<_> = (0..60).rev().map(|n| format!("own {n}")).collect();
     assert_eq!(names(&catalogue), expected);
+}
+
+#[test]
+fn five_damaged_databases_are_kept_and_the_first_is_never_written_over() {
+    let fixture = Fixture::new();
+    filled(&fixture, 10);
+    let names = ["", ".2", ".3", ".4", ".5"].map(|end| format!("catalogue.db.bad{end}"));
+    let place = |name: &String| fixture.database().with_file_name(name);
+    let mut first = None;
+    for round in 1..=7 {
+        // The header: rows can still be read by those who look for them.
+        damage(&fixture, 0, 1);
+        let catalogue = fixture.open();
+        assert!(put_right(&catalogue));
+        let rows = catalogue.search(&everything(100)).unwrap().rows;
+        assert!(rows.len() == 10, "{round}: {}", rows.len());
+        let there: Vec<_> = names.iter().filter(|name| place(name).exists()).collect();
+        assert_eq!(there, names.iter().take(round).collect::<Vec<_>>());
+        let kept = fs::read(place(&names[0])).unwrap();
+        assert_eq!(*first.get_or_insert_with(|| kept.clone()), kept, "{round}");
+    }
+}
+
+#[test]
+fn what_the_latest_damaged_database_does_not_tell_an_older_one_does() {
+    let fixture = Fixture::new();
+    filled(&fixture, 60);
+    let kept_after = |fixture: &Fixture| {
+        let catalogue = fixture.open();
+        let search = Search { text: "own".into(), limit: 100, ..Search::default() };
+        for _ in 0..3 {
+            // What was not noticed at the start is when it is read.
+            let _ = (catalogue.search(&search), catalogue.search(&everything(100)));
+            put_right(&catalogue);
+        }
+        let rows = catalogue.search(&everything(100)).unwrap().rows;
+        rows.iter().filter(|row| row.name.starts_with("name ") && row.created_s >= 100).count()
+    };
+    damage(&fixture, 8, 10);
+    let first = kept_after(&fixture);
+    assert!(first >= 20, "{first}");
+    // All of it: nothing can be read from this one.
+    let len = fs::metadata(fixture.database()).unwrap().len() / 4096;
+    damage(&fixture, 0, len);
+    assert_eq!(kept_after(&fixture), first, "as many as the first damage has left");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! ACCESS, UPLOAD_TOKEN, UPLOAD_QUOTA and DELETE /torrents/{info_hash}.
 
-use torrent_common::config::AccessMode;
 use torrent_common::secret::Secret;
 
 use super::*;
