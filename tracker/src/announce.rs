@@ -15,7 +15,7 @@ use crate::access::{Access, AccessError};
 use crate::address::Addresses;
 use crate::near::Sites;
 use crate::swarm::pace::{Pace, PaceLimits};
-use crate::swarm::{Action, Full, Limits, PARTS, Retired, Role, Swarms, Visit};
+use crate::swarm::{Action, Full, Limits, Retired, Role, Swarms, Visit};
 
 /// Announces and scrapes are answered here.
 pub struct Desk {
@@ -204,15 +204,9 @@ impl Desk {
         }
     }
 
-    /// Swarms were restored: see whether there are peers of this machine among them.
-    pub fn note_restored(&self, now_s: u32) {
-        for part in 0..PARTS {
-            self.swarms.each_of_part(part, now_s, |_, peers| {
-                if peers.filter(|peer| peer.address.ip().is_loopback()).count() > 0 {
-                    self.has_local_peers.store(true, Ordering::Relaxed);
-                }
-            });
-        }
+    /// There are peers of this machine: they were restored.
+    pub fn note_local_peers(&self) {
+        self.has_local_peers.store(true, Ordering::Relaxed);
     }
 
     /// The answer to one who publishes a torrent without joining its swarm.
@@ -377,7 +371,7 @@ mod tests {
                 assert_eq!(ask(&desk, 5, random), (2, vec![here.to_owned()]), "{at} to {from}");
                 assert_eq!(ask(&desk, 0, random), (2, vec![]));
                 desk.has_local_peers.store(false, Ordering::Relaxed);
-                desk.note_restored(0);
+                desk.note_local_peers();
                 assert_eq!(ask(&desk, 1, random).1, [here], "after a restart");
             }
         }

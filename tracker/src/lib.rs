@@ -39,8 +39,7 @@ use health::{Health, Part};
 use housekeeping::{Housekeeping, keep_downloads, sweep_interval};
 use http::{Http, Limits};
 use shared::Shared;
-use snapshot::{Loaded, SnapshotError};
-use swarm::Retired;
+use snapshot::{Found, Loaded, SnapshotError};
 use udp::Udp;
 
 /// Times that the system is asked for another port when it chose one that is free for HTTP alone.
@@ -128,17 +127,19 @@ impl Tracker {
         let udp_port = config.udp.then(|| address.port());
         let shared = Arc::new(Shared::new(config, desk, catalogue, health, udp_port));
         let swarms = shared.desk.swarms();
-        let mut retired = Vec::new();
-        load(&shared, &config.peer_file, wall_s, &mut retired)?;
+        let mut found = Found::default();
+        load(&shared, &config.peer_file, wall_s, &mut found)?;
         // Swarms of before the list was made.
-        swarms.retain(|info_hash| shared.desk.access().permits(info_hash), &mut retired);
-        shared.desk.note_restored(shared.clock.now_s());
+        swarms.retain(|info_hash| shared.desk.access().permits(info_hash), &mut found.retired);
+        if found.has_loopback {
+            shared.desk.note_local_peers();
+        }
         // Proves now, not at the end, that the file can be written; a disk that is full is no reason not to serve.
         if let Err(error) = snapshot::save(swarms, &config.peer_file, shared.clock.now_s(), wall_s) {
             shared.health.trouble(Part::Swarms, error.disk_trouble().ok_or(error)?);
         }
         // Now that they are not in the file any more, so that no restart adds them again.
-        keep_downloads(&shared.catalogue, &retired);
+        keep_downloads(&shared.catalogue, &found.retired);
         shared.catalogue.add_waiting_downloads();
         let housekeeper = Housekeeping {
             shared: Arc::clone(&shared),
@@ -170,14 +171,9 @@ impl Tracker {
 }
 
 /// Takes the swarms from the snapshot. A disk that fails is no reason not to serve: peers announce again.
-fn load(
-    shared: &Shared,
-    peer_file: &Path,
-    wall_s: u64,
-    retired: &mut Vec<Retired>,
-) -> Result<(), SnapshotError> {
+fn load(shared: &Shared, peer_file: &Path, wall_s: u64, found: &mut Found) -> Result<(), SnapshotError> {
     let path = peer_file.display();
-    match snapshot::load(shared.desk.swarms(), peer_file, shared.clock.now_s(), wall_s, retired) {
+    match snapshot::load(shared.desk.swarms(), peer_file, shared.clock.now_s(), wall_s, found) {
         Ok(Loaded::None | Loaded::Whole) => {}
         Ok(Loaded::Damaged(Some(kept))) => log::warn!(
             "{path} was damaged or of another version: what could be read is used, the file is now {}",

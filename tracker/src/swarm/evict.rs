@@ -75,8 +75,8 @@ impl Swarms {
         // Where there are few torrents, a shard may have none of those with few peers: the others are asked before.
         let mut is_done = (0..2 * SHARDS).any(|step| {
             let number = (first + step) % SHARDS;
-            let Some(lock) = self.shards.get(number) else { return false };
-            let shard = &mut *held(lock);
+            let Some(door) = self.doors.get(number) else { return false };
+            let shard = &mut *door.enter();
             let most = if step < SHARDS { *EMPTIEST.end() } else { u8::MAX };
             let needless =
                 |small: &Small| small.info_hash() != except && (want == Want::Swarm || !small.is_empty());
@@ -169,8 +169,8 @@ impl Swarms {
         random: &mut fastrand::Rng,
         is_apt: impl FnOnce(&Shard) -> bool,
     ) -> bool {
-        let Some(lock) = self.shards.get(number) else { return false };
-        let shard = &mut *held(lock);
+        let Some(door) = self.doors.get(number) else { return false };
+        let shard = &mut *door.enter();
         let count = shard.large().len();
         if count == 0 || !is_apt(shard) {
             return false;

@@ -9,10 +9,12 @@
 //! arguments.
 //!
 //! Small swarms are packed ([`small`], [`slabs`]) and found by an [`index`]; large ones have tables ([`large`], [`table`]).
-//! [`shard`] has both, [`members`] is what both can do, [`evict`] tells what goes when there is too much.
+//! [`shard`] has both, [`members`] is what both can do, [`door`] is who may work with them, [`evict`] tells what goes when
+//! there is too much.
 
 mod address;
 mod choice;
+mod door;
 mod evict;
 mod hash;
 mod index;
@@ -21,6 +23,7 @@ mod members;
 pub mod pace;
 mod part;
 mod shard;
+mod show;
 mod slabs;
 mod slots;
 mod small;
@@ -32,11 +35,12 @@ mod types;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use torrent_common::announce::{AnnouncedPeer, ScrapeEntry, ScrapedTorrent};
+use torrent_common::announce::{AnnouncedPeer, ScrapeEntry};
 use torrent_common::ids::InfoHash;
 
 use crate::near::Sites;
 use address::{Asker, Packed};
+use door::Door;
 use evict::Want;
 use hash::hash;
 use index::SHARD_BITS;
@@ -44,7 +48,7 @@ use members::Members;
 use pace::Pace;
 use shard::{INDEX_PARTS, Shard};
 use slabs::Block;
-use tick::{Tick, Ticks, is_past};
+use tick::{Tick, Ticks};
 pub use types::{Action, Full, Limits, PeerImage, Retired, Role, SwarmImage, Totals, Visit, Visited};
 
 /// Number of locks: also the number of parts that sweeps are made in.
@@ -52,10 +56,6 @@ pub const SHARDS: usize = 1 << SHARD_BITS;
 
 /// Number of parts that the swarms are shown in.
 pub const PARTS: usize = SHARDS * INDEX_PARTS;
-
-/// Swarms shown under one lock, and peers of a large one: some ten microseconds.
-const SHOWN_SWARMS: usize = 32;
-const SHOWN_PEERS: usize = 2048;
 
 /// Times that a place is looked for, should others take it.
 const EVICTIONS: usize = 8;
@@ -65,7 +65,7 @@ const HOST_SHARE: usize = 3;
 
 /// All swarms.
 pub struct Swarms {
-    shards: Box<[Mutex<Shard>]>,
+    doors: Box<[Door]>,
     /// Peers in each of them.
     loads: Box<[AtomicUsize]>,
     /// Secret, random: hashes are keyed with it.
@@ -97,7 +97,7 @@ impl Swarms {
     pub fn new(pace: Pace, limits: Limits, random: &mut fastrand::Rng) -> Self {
         let key = random.u64(..);
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(key))).collect(),
+            doors: (0..SHARDS).map(|_| Door::new(Shard::new(key))).collect(),
             loads: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
             key,
             ticks: Ticks::new(pace.longest_lifetime_s()),
@@ -192,89 +192,6 @@ impl Swarms {
             peers: self.peers.load(Ordering::Relaxed),
             seeders: self.seeders.load(Ordering::Relaxed),
         }
-    }
-
-    /// Shows every swarm of part number `part` (below [`PARTS`]) with its living peers. A large one is shown in several
-    /// pieces, with its downloads in the first. The lock is held for some of them at a time: `show` should only copy.
-    pub fn each_of_part(
-        &self,
-        part: usize,
-        now_s: u32,
-        mut show: impl FnMut(&SwarmImage, &mut dyn Iterator<Item = PeerImage>),
-    ) {
-        let now = self.ticks.at(now_s);
-        let Some(lock) = self.shards.get(part / INDEX_PARTS) else { return };
-        let image = |(address, role, until): (Packed, Role, Tick)| PeerImage {
-            address: address.get(),
-            role,
-            left_s: self.ticks.seconds(until.wrapping_sub(now)),
-        };
-        let mut large = Vec::new();
-        let info_hashes = held(lock).part(part % INDEX_PARTS);
-        for some in info_hashes.chunks(SHOWN_SWARMS) {
-            let mut shard = held(lock);
-            for info_hash in some {
-                let Some(at) = shard.find(hash(info_hash.as_bytes(), self.key), info_hash) else { continue };
-                if shard.large_mut(at).is_some() {
-                    large.push(*info_hash);
-                    continue;
-                }
-                let small = shard.small(at);
-                let mut peers =
-                    small.iter().filter(|&(.., until)| !is_past(until, now)).map(image).peekable();
-                if peers.peek().is_some() {
-                    show(&self.image(&small, info_hash, now), &mut peers);
-                }
-            }
-        }
-        for info_hash in large {
-            self.show_large(lock, &info_hash, now, &mut show);
-        }
-    }
-
-    /// Shows the counts of every swarm of part number `part` (below [`PARTS`]).
-    pub fn each_scraped(&self, part: usize, now_s: u32, mut show: impl FnMut(ScrapedTorrent)) {
-        let Some(lock) = self.shards.get(part / INDEX_PARTS) else { return };
-        let info_hashes = held(lock).part(part % INDEX_PARTS);
-        for info_hash in info_hashes {
-            let (counts, downloaders) = self.scrape_with_downloaders(&info_hash, now_s);
-            if counts.complete + counts.incomplete > 0 {
-                show(ScrapedTorrent { info_hash, counts, downloaders });
-            }
-        }
-    }
-
-    /// Takes a swarm back from a snapshot, or a piece of one. Peers beyond the limits are left out. False if that left
-    /// nobody: then there is no swarm, and its downloads are not counted here.
-    pub fn restore(&self, image: &SwarmImage, peers: impl Iterator<Item = PeerImage>, now_s: u32) -> bool {
-        let now = self.ticks.at(now_s);
-        let hash = hash(image.info_hash.as_bytes(), self.key);
-        let (number, mut shard) = self.shard_of(hash);
-        let mut counted = false;
-        for peer in peers.filter(|peer| peer.address.port() != 0) {
-            let at = shard.find(hash, &image.info_hash);
-            let is_new = at.is_none();
-            if self.totals().peers >= self.limits.peers
-                || is_new && self.totals().swarms >= self.limits.swarms
-            {
-                break;
-            }
-            if is_new {
-                self.swarms.fetch_add(1, Ordering::Relaxed);
-            }
-            let address = Packed::new(peer.address);
-            shard.with(hash, &image.info_hash, at, now, Some((&address, peer.role)), |swarm| {
-                let before = swarm.counts();
-                if !std::mem::replace(&mut counted, true) {
-                    swarm.add_downloads(image.downloaded);
-                    swarm.set_quiet(self.ticks.span(image.quiet_s), now);
-                }
-                let until = now.wrapping_add(self.ticks.span(peer.left_s));
-                swarm.insert(address, peer.role, until, self.key);
-                self.count(number, before, swarm.counts());
-            });
-        }
-        counted
     }
 
     /// An announce of a peer for which there is a place.
@@ -396,54 +313,12 @@ impl Swarms {
         Place::Taken(Want::Peer)
     }
 
-    fn show_large(
-        &self,
-        lock: &Mutex<Shard>,
-        info_hash: &InfoHash,
-        now: Tick,
-        show: &mut impl FnMut(&SwarmImage, &mut dyn Iterator<Item = PeerImage>),
-    ) {
-        let mut peers = Vec::new();
-        let mut cursor = Some((0, 0));
-        let mut is_shown = false;
-        while cursor.is_some() {
-            peers.clear();
-            let image = {
-                let mut shard = held(lock);
-                let at = shard.find(hash(info_hash.as_bytes(), self.key), info_hash);
-                let Some(large) = at.and_then(|at| shard.large_mut(at)) else { return };
-                while cursor.is_some() && peers.len() < SHOWN_PEERS {
-                    large.show_part(&mut cursor, |address, role, until| {
-                        if !is_past(until, now) {
-                            let left_s = self.ticks.seconds(until.wrapping_sub(now));
-                            peers.push(PeerImage { address, role, left_s });
-                        }
-                    });
-                }
-                self.image(large, info_hash, now)
-            };
-            if !peers.is_empty() {
-                let downloaded = if is_shown { 0 } else { image.downloaded };
-                show(&SwarmImage { downloaded, ..image }, &mut peers.iter().copied());
-                is_shown = true;
-            }
-        }
-    }
-
-    fn image(&self, swarm: &dyn Members, info_hash: &InfoHash, now: Tick) -> SwarmImage {
-        SwarmImage {
-            info_hash: *info_hash,
-            downloaded: swarm.downloaded(),
-            quiet_s: self.ticks.seconds(swarm.quiet(now)),
-        }
-    }
-
     /// The shard that a swarm belongs to, by its hash's highest bits.
     fn shard_of(&self, hash: u64) -> (usize, MutexGuard<'_, Shard>) {
         let at = usize::try_from(hash >> (u64::BITS - SHARD_BITS)).unwrap_or_default();
         // There are as many shards as so many bits can say.
         #[expect(clippy::indexing_slicing, reason = "at < SHARDS by the shift")]
-        (at, held(&self.shards[at]))
+        (at, self.doors[at].enter())
     }
 
     /// In how many seconds a peer is to announce again, and until when it is remembered.
