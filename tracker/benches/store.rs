@@ -128,12 +128,14 @@ fn main() {
     let totals = swarms.totals();
     let each = |bytes: usize| (bytes - before) as f64 / totals.peers as f64;
     println!(
-        "{} peers, {} swarms: {:.2} bytes/peer, {:.2} when all came again; {came:.0} ns to come, {again:.0} again, {:.0} told 50",
+        "{} peers, {} swarms: {:.2} bytes/peer, {:.2} when all came again; {came:.0} ns to come, {again:.0} again, {:.0} told 50, {:.0} told 7, {:.0} told 1",
         totals.peers,
         totals.swarms,
         each(after),
         each(resident()),
         load.announce_all(&swarms, 50, 61),
+        load.announce_all(&swarms, 7, 61),
+        load.announce_all(&swarms, 1, 61),
     );
     if has("fill") {
         return;

@@ -1,13 +1,15 @@
 //! What is forgotten when the tracker is full, so that a newcomer need not be refused.
 //!
-//! **A newcomer to a large swarm takes the place of one in it**, of sixteen chosen at random: of one of its own host, or
-//! else of the one that would be forgotten first. So a flood of peers into one swarm turns over in that swarm.
+//! **A newcomer to a large swarm takes the place of one in it**, of sixteen chosen at random: of one whose time is over, of
+//! one of its own host, or else of the one that would be forgotten first. So a flood of peers into one swarm turns over in that swarm.
 //!
 //! **Anything else takes the place of a small swarm**, of which some are looked at: those of one peer or few, some at
 //! random and some of the newest. One goes whose peers would be remembered for the least time, all together: that is,
 //! oldest and emptiest in one number. Peers of a young swarm are remembered for minutes, those of one that has been stable
 //! for up to an hour (see [`super::pace`]); so torrents that somebody makes up go before a seed that has been there for
-//! long and waits. If most peers are in large swarms, and peers are too many, one of the largest gives up one.
+//! long and waits. If most peers are in large swarms, and peers are too many, one of the largest gives up one. A new swarm
+//! takes the place of one of its own shard, so that all shards stay as full as they are; a new peer that of one in any, each
+//! in proportion to what it has.
 //!
 //! **Who comes from one host again and again takes its own places**: peers of the newcomer's address (IPv6: /64) count for
 //! nothing, so a swarm that has no others goes before any other that was looked at. Of a host that holds a fifth of what is
@@ -29,7 +31,7 @@ use super::shard::{Shard, classes};
 use super::slabs::Block;
 use super::small::Small;
 use super::tick::Tick;
-use super::{Retired, SHARDS, Swarms, held};
+use super::{Retired, SHARDS, Swarms, held, shard_number};
 
 /// Classes of blocks in which swarms of one to three IPv4 peers are, or of one IPv6 peer.
 const EMPTIEST: std::ops::RangeInclusive<u8> = 3..=7;
@@ -65,12 +67,18 @@ impl Swarms {
         now: Tick,
         random: &mut fastrand::Rng,
     ) -> bool {
-        if want == Want::Peer && (0..SHARD_LOOKS).any(|_| self.evict_from_large(newcomer, now, random)) {
-            self.note_eviction(true);
-            return true;
+        // A place for a swarm comes from the shard that the newcomer belongs to, so that all stay as full as they are.
+        let mut first = shard_number(hash(except.as_bytes(), self.key));
+        if want == Want::Peer {
+            for _ in 0..SHARD_LOOKS {
+                // The last one that was looked at in vain is one by its share of peers in small swarms.
+                first = self.busy_shard(random);
+                if self.evict_from_large(first, newcomer, now, random) {
+                    self.note_eviction(true);
+                    return true;
+                }
+            }
         }
-        // The more are in a shard the sooner it gives up one: newcomers spread evenly, so places should come back evenly.
-        let first = self.busy_shard(random);
         let mut retired = Vec::new();
         // Where there are few torrents, a shard may have none of those with few peers: the others are asked before.
         let mut is_done = (0..2 * SHARDS).any(|step| {
@@ -153,9 +161,14 @@ impl Swarms {
         }
     }
 
-    /// Forgets a peer of a large swarm, if the shard looked at has most of its peers in such.
-    fn evict_from_large(&self, newcomer: &Packed, now: Tick, random: &mut fastrand::Rng) -> bool {
-        let number = self.busy_shard(random);
+    /// Forgets a peer of a large swarm of shard number `number`, if that has most of its peers in such.
+    fn evict_from_large(
+        &self,
+        number: usize,
+        newcomer: &Packed,
+        now: Tick,
+        random: &mut fastrand::Rng,
+    ) -> bool {
         let is_mostly_large = self.is_mostly_large(number, random);
         self.evict_in(number, newcomer, now, random, is_mostly_large)
     }

@@ -58,6 +58,18 @@ impl Full {
         torrents.filter(|&torrent| self.swarms.scrape(&hash_of(torrent), self.now_s).complete > 0).count()
     }
 
+    /// Of the torrents with these numbers, how many each shard has.
+    fn in_shards(&self, torrents: std::ops::Range<u32>) -> [usize; SHARDS] {
+        let all: HashSet<_> = torrents.map(hash_of).collect();
+        let mut counts = [0; SHARDS];
+        for part in 0..PARTS {
+            self.swarms.each_of_part(part, self.now_s, |image, _| {
+                counts[part / INDEX_PARTS] += usize::from(all.contains(&image.info_hash));
+            });
+        }
+        counts
+    }
+
     /// That the sums are of what is there.
     fn check(&self) {
         let (mut peers, mut swarms) = (0, HashSet::new());
@@ -261,4 +273,47 @@ fn a_small_swarm_beside_a_large_one_is_joined() {
         }
         full.check();
     }
+}
+
+#[test]
+fn every_shard_gives_up_as_much_as_comes_to_it() {
+    let mut full = Full::new(6401, 100_000, 10);
+    // Most peers are in one swarm: its shard's small ones have no less of a right to stay.
+    (0..30_000).for_each(|n| {
+        full.leech(0, address(n));
+    });
+    for n in 1..=6400 {
+        full.leech(n, address(n));
+    }
+    let before = full.in_shards(1..6401);
+    for n in 0..10_000 {
+        full.leech(10_000 + n, address(100_000 + n));
+    }
+    let after = full.in_shards(1..20_000);
+    assert_eq!(before.iter().sum::<usize>(), after.iter().sum::<usize>());
+    // One of which little is left asks the next: rarely.
+    let drift: usize = before.iter().zip(after).map(|(&before, after)| before.abs_diff(after)).sum();
+    assert!(drift <= 64, "{before:?} {after:?}");
+    full.check();
+}
+
+#[test]
+fn small_swarms_beside_a_huge_one_give_up_no_more_than_others() {
+    let mut full = Full::new(100_000, 30_000, 11);
+    (0..20_000).for_each(|n| {
+        full.leech(0, address(n));
+    });
+    for n in 1..=10_000 {
+        full.leech(n, address(n));
+    }
+    let before = full.in_shards(1..10_001);
+    for n in 0..5000 {
+        full.leech(20_000 + n, address(100_000 + n));
+        assert!(full.swarms.totals().peers <= 30_000);
+    }
+    let after = full.in_shards(1..10_001);
+    let lost = before.iter().zip(after).map(|(before, after)| before - after);
+    let (most, all) = (lost.clone().max().unwrap(), lost.sum::<usize>());
+    assert!(all > 0 && most <= 20, "{before:?} {after:?}");
+    full.check();
 }

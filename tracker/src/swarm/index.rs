@@ -13,6 +13,9 @@ const NUMBER_BITS: u32 = 20;
 /// Blocks of one class, at the most.
 pub(super) const MAX_NUMBER: u32 = 1 << NUMBER_BITS;
 
+/// Smaller tables do not shrink.
+const MIN_SHRUNK: usize = 32;
+
 const FREE: u32 = 0;
 /// Was an entry: those behind it are still to be found. No block has class 0.
 const GONE: u32 = 1;
@@ -73,14 +76,16 @@ impl Index {
         self.set(hash, from, entry(hash, to));
     }
 
-    /// A block is gone.
-    pub(super) fn remove(&mut self, hash: u64, at: Block) {
+    /// A block is gone. A part that has become nearly empty gives its memory back; `hash_of` tells the hashes of others.
+    pub(super) fn remove(&mut self, hash: u64, at: Block, hash_of: impl Fn(Block) -> u64) {
         if self.set(hash, at, GONE)
             && let Some(part) = self.part_mut(hash)
         {
             part.len = part.len.saturating_sub(1);
             if part.len == 0 {
                 *part = Part::default();
+            } else if part.entries.len() > MIN_SHRUNK && part.len as usize * 4 < part.entries.len() {
+                part.rebuild(hash_of);
             }
         }
     }
@@ -151,7 +156,7 @@ impl Part {
         debug_assert!(false, "no free entry: the table is grown before it is full");
     }
 
-    /// Makes room for an eighth more, without those gone.
+    /// Makes it as large as it has to be, and an eighth more, without those gone.
     fn rebuild(&mut self, hash_of: impl Fn(Block) -> u64) {
         let room = (self.len as usize + 1) * 9 / 7 + 2;
         let old = std::mem::replace(&mut self.entries, vec![FREE; room].into());
@@ -159,5 +164,28 @@ impl Part {
         for &entry in old.iter().filter(|&&entry| block(entry).class != 0) {
             self.put(hash_of(block(entry)), entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hash::hash;
+    use super::*;
+
+    fn hash_of(block: Block) -> u64 {
+        hash(&block.number.to_le_bytes(), 3)
+    }
+
+    #[test]
+    fn what_a_flood_took_is_given_back() {
+        let mut index = Index::new();
+        let blocks = || (0..50_000).map(|number| Block { class: 4, number });
+        let room = |index: &Index| index.parts.iter().map(|part| part.entries.len()).sum::<usize>();
+        blocks().for_each(|block| index.insert(hash_of(block), block, hash_of));
+        assert!((50_000..70_000).contains(&room(&index)), "{}", room(&index));
+        blocks().skip(1000).for_each(|block| index.remove(hash_of(block), block, hash_of));
+        assert!(room(&index) <= (1 << PART_BITS) * (MIN_SHRUNK + 32), "{}", room(&index));
+        let found = |block: Block| index.find(hash_of(block), |other| other == block).is_some();
+        assert!(blocks().take(1000).all(found) && !blocks().skip(1000).any(found));
     }
 }

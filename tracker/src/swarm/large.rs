@@ -11,13 +11,18 @@ use super::address::{Asker, Packed, unpack_v4, unpack_v6};
 use super::choice::Population;
 use super::members::Members;
 use super::table::{Cursor, Table};
-use super::tick::Tick;
+use super::tick::{Tick, is_past};
 
 /// Swarms of up to so many slots are swept whole whenever they are touched, so that their counts are exact.
 const SMALL_SLOTS: usize = 512;
 
 /// Runs of slots that a sample looks at, at the most: more than one part has.
 const MOST_RUNS: usize = 512;
+
+/// Peers of a table that are chosen one by one if no more are wanted of it.
+const FEW: usize = 7;
+/// Slots looked at for them: enough by far, if not most peers' time is over.
+const FEW_LOOKS: usize = 64;
 
 /// Peers from whom one is chosen that is forgotten for a newcomer.
 const CANDIDATES: usize = 16;
@@ -284,7 +289,11 @@ impl Members for Large {
         let mut found: Option<(u32, Packed)> = None;
         let sizes = self.sizes();
         let mut weigh = |peer: Packed, until: Tick| {
-            let left = if peer.is_of_host(newcomer) { 0 } else { 1 + u32::from(until.wrapping_sub(now)) };
+            let left = match (is_past(until, now), peer.is_of_host(newcomer)) {
+                (true, _) => 0,
+                (_, true) => 1,
+                _ => 2 + u32::from(until.wrapping_sub(now)),
+            };
             if peer != *newcomer && found.is_none_or(|(least, _)| left < least) {
                 found = Some((left, peer));
             }
@@ -301,10 +310,10 @@ impl Members for Large {
                 continue;
             } else if number < 3 {
                 if let Some(table) = self.table4(role) {
-                    let _ = table.walk(now, CANDIDATES, random, |a, until| look(Packed::V4(*a), until));
+                    let _ = table.walk(CANDIDATES, random, |a, until| look(Packed::V4(*a), until));
                 }
             } else if let Some(table) = self.table6(role) {
-                let _ = table.walk(now, CANDIDATES, random, |a, until| look(Packed::V6(*a), until));
+                let _ = table.walk(CANDIDATES, random, |a, until| look(Packed::V6(*a), until));
             }
         }
         found.is_some_and(|(_, peer)| self.remove(&peer, key).is_some())
@@ -361,9 +370,25 @@ fn sample_table<const N: usize>(
     if wanted == 0 {
         return;
     }
+    let is_fit = |address: &[u8; N], until| !is_past(until, now) && except != Some(address);
     let mut left = wanted;
-    let _ = table.walk(now, MOST_RUNS.max(wanted), random, |address, _| {
-        if except != Some(address) {
+    let mut few: [Option<&[u8; N]>; FEW] = [None; FEW];
+    let is_few = wanted <= FEW && wanted < table.len() as usize;
+    let picked = (0..if is_few { FEW_LOOKS } else { 0 }).filter_map(|_| table.pick(random));
+    for (address, until) in picked {
+        if is_fit(address, until) && !few.contains(&Some(address)) {
+            take(address);
+            left -= 1;
+            if let Some(place) = few.get_mut(left) {
+                *place = Some(address);
+            }
+            if left == 0 {
+                return;
+            }
+        }
+    }
+    let _ = table.walk(MOST_RUNS.max(wanted), random, |address, until| {
+        if is_fit(address, until) && !(is_few && few.contains(&Some(address))) {
             take(address);
             left -= 1;
         }

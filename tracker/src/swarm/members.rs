@@ -51,8 +51,8 @@ pub(super) trait Members: Population {
         told: &mut Vec<AnnouncedPeer>,
     );
 
-    /// Forgets one peer to make room for `newcomer`: of some looked at at random one of the same host, or else the one that
-    /// would be forgotten first. False if there is none.
+    /// Forgets one peer to make room for `newcomer`: of some looked at at random one whose time is over, or one of the same
+    /// host, or else the one that would be forgotten first. False if there is none.
     fn evict_one(&mut self, newcomer: &Packed, now: Tick, key: u64, random: &mut fastrand::Rng) -> bool;
 
     /// Partial seeds count as incomplete (BEP 21).

@@ -52,6 +52,23 @@ fn a_peer_changes_sides() {
 }
 
 #[test]
+fn whose_time_is_over_goes_first() {
+    both(|swarm| {
+        for (n, until) in [20, 9, 12].into_iter().enumerate() {
+            swarm.insert(packed(&format!("1.2.3.{n}:1")), Role::Leecher, until, KEY);
+        }
+        let random = &mut fastrand::Rng::with_seed(1);
+        // It has another peer on the newcomer's host, which would go next.
+        let newcomer = packed("1.2.3.0:2");
+        for gone in ["1.2.3.1:1", "1.2.3.0:1", "1.2.3.2:1"] {
+            assert!(swarm.evict_one(&newcomer, 10, KEY, random));
+            assert!(!swarm.contains(&packed(gone), KEY), "{gone}");
+        }
+        assert!(swarm.is_empty() && !swarm.evict_one(&newcomer, 10, KEY, random));
+    });
+}
+
+#[test]
 fn who_goes_for_a_newcomer() {
     both(|swarm| {
         for (n, text) in ["1.2.3.4:1", "1.2.3.5:1", "1.2.3.6:1", "[2001:db8::1]:1"].into_iter().enumerate() {

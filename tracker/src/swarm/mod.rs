@@ -315,7 +315,7 @@ impl Swarms {
 
     /// The shard that a swarm belongs to, by its hash's highest bits.
     fn shard_of(&self, hash: u64) -> (usize, MutexGuard<'_, Shard>) {
-        let at = usize::try_from(hash >> (u64::BITS - SHARD_BITS)).unwrap_or_default();
+        let at = shard_number(hash);
         // There are as many shards as so many bits can say.
         #[expect(clippy::indexing_slicing, reason = "at < SHARDS by the shift")]
         (at, self.doors[at].enter())
@@ -349,6 +349,10 @@ impl Swarms {
             change(load, peers(before), peers(after));
         }
     }
+}
+
+fn shard_number(hash: u64) -> usize {
+    usize::try_from(hash >> (u64::BITS - SHARD_BITS)).unwrap_or_default()
 }
 
 /// A panic elsewhere under the lock is a bug, but no reason to stop serving: tables stay consistent enough to go on.

@@ -94,6 +94,12 @@ impl<const N: usize> Part<N> {
         None
     }
 
+    /// The peer in a slot, if there is one.
+    pub(super) fn slot(&self, at: usize) -> Option<(&Address<N>, Tick)> {
+        let slot = self.slots.get(at).filter(|slot| !slot.is_free())?;
+        Some((&slot.address, Tick::from_le_bytes(slot.until)))
+    }
+
     /// Runs of [`RUN`] slots that it has.
     pub(super) fn run_count(&self) -> usize {
         self.slots.len().div_ceil(RUN)

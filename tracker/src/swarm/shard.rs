@@ -107,7 +107,8 @@ impl Shard {
 
     /// Removes a swarm.
     pub(super) fn remove(&mut self, hash: u64, block: Block) {
-        self.index.remove(hash, block);
+        let Self { index, slabs, large, key } = self;
+        index.remove(hash, block, |block| hash_of(slabs, large, block, *key));
         self.take_out(block);
     }
 
@@ -187,6 +188,9 @@ impl Shard {
             let number = block.number as usize;
             if number < self.large.len() {
                 self.large.swap_remove(number);
+                if self.large.len() * 4 < self.large.capacity() {
+                    self.large.shrink_to(self.large.len() * 2);
+                }
             }
             let last = u32::try_from(self.large.len()).unwrap_or(u32::MAX);
             (last != block.number).then_some(Block { number: last, ..block })

@@ -383,8 +383,8 @@ impl Members for Small {
     fn evict_one(&mut self, newcomer: &Packed, now: Tick, _: u64, _: &mut fastrand::Rng) -> bool {
         let others = self.records().filter(|record| record.address != *newcomer);
         let first = others.min_by_key(|record| {
-            let left = if is_past(record.until, now) { 0 } else { record.until.wrapping_sub(now) };
-            (!record.address.is_of_host(newcomer), left)
+            let is_over = is_past(record.until, now);
+            (!is_over, !record.address.is_of_host(newcomer), record.until.wrapping_sub(now))
         });
         if let Some(record) = &first {
             self.cut(record);

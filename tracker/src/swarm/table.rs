@@ -109,12 +109,22 @@ impl<const N: usize> Table<N> {
         (!is_done).then(|| Cursor { part: self.part_count(), slot: 0 })
     }
 
-    /// Shows peers whose time is not over in a random order, each once, until `take` is false or about `most_runs` runs of
-    /// slots have been looked at; says whether `take` broke off. Runs, not single slots: those would cost a look into memory each. Every run of every part
-    /// has a number, as if all parts were as long as the longest; a random stride comes by each number once.
+    /// The peer in a slot chosen at random, if there is one: every peer as likely as any other. For samples of hardly any,
+    /// in which a walk would favour peers behind free slots.
+    pub(super) fn pick(&self, random: &mut fastrand::Rng) -> Option<(&Address<N>, Tick)> {
+        // As if all parts were as long as the longest.
+        let slots =
+            if self.is_one_part() { self.first.slot_count() } else { self.most_runs as usize * RUN }.max(1);
+        let part = self.part(random.usize(..self.part_count()))?;
+        part.slot(random.usize(..slots))
+    }
+
+    /// Shows peers, also those whose time is over, in a random order, each once, until `take` is false or about `most_runs`
+    /// runs of slots have been looked at; says whether `take` broke off. Runs, not single slots: those would cost a look
+    /// into memory each. Every run of every part has a number, as if all parts were as long as the longest; a random stride
+    /// comes by each number once.
     pub(super) fn walk(
         &self,
-        now: Tick,
         most_runs: usize,
         random: &mut fastrand::Rng,
         mut take: impl FnMut(&Address<N>, Tick) -> bool,
@@ -128,7 +138,7 @@ impl<const N: usize> Table<N> {
             let (at, run) = if self.is_one_part() { (0, number) } else { (number / runs, number % runs) };
             if let Some(part) = self.part(at).filter(|part| run < part.run_count()) {
                 for (address, until) in part.run(run, first >> 1) {
-                    if !is_past(until, now) && !take(address, until) {
+                    if !take(address, until) {
                         return ControlFlow::Break(());
                     }
                 }
