@@ -9,7 +9,7 @@ use tiny_http::{Header, Request, Response, StatusCode};
 use torrent_common::announce::http::encode_failure;
 use torrent_common::ids::InfoHash;
 
-use super::full_scrape::FullScrape;
+use super::full_scrape::{self, FullScrape};
 use crate::metrics;
 
 /// What to send.
@@ -28,6 +28,46 @@ pub(super) struct Answer {
     etag: Option<u64>,
     /// Why there is nothing else.
     problem: Option<String>,
+}
+
+/// A body that is sent in parts.
+pub(super) enum Rest {
+    Bytes(Vec<u8>),
+    /// With its length in bytes.
+    Scrape(full_scrape::Reader, usize),
+}
+
+/// Bytes of a scrape that are made at a time.
+const PART: u64 = 64 << 10;
+
+impl Rest {
+    /// Bytes that are left, of a scrape in all.
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Scrape(_, len) => *len,
+        }
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.capacity(),
+            Self::Scrape(reader, _) => reader.held(),
+        }
+    }
+
+    /// The next part, in place of what is in `bytes`. False when there is none.
+    pub(super) fn next(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
+        match self {
+            Self::Bytes(rest) => *bytes = std::mem::take(rest),
+            Self::Scrape(reader, _) => {
+                bytes.clear();
+                reader.take(PART).read_to_end(bytes)?;
+            }
+        }
+        Ok(!bytes.is_empty())
+    }
 }
 
 /// What the body is.
@@ -173,6 +213,27 @@ impl Answer {
     }
 
     fn send_body(self, request: Request, body: impl Read, len: usize) -> io::Result<()> {
+        request.respond(self.response(body, len))
+    }
+
+    /// The head as it is to be sent, and what follows it. `is_last`: the connection ends behind it.
+    pub(super) fn into_parts(mut self, request: &Request, is_last: bool) -> io::Result<(Vec<u8>, Rest)> {
+        let len = self.len();
+        let rest = match self.scrape.take() {
+            Some(scrape) => Rest::Scrape(scrape.into_reader(), len),
+            None => Rest::Bytes(std::mem::take(&mut self.body)),
+        };
+        let mut head = Vec::new();
+        let response = self.response(io::empty(), len);
+        response.raw_print(&mut head, request.http_version().clone(), request.headers(), true, None)?;
+        if is_last && head.ends_with(b"\r\n\r\n") {
+            head.truncate(head.len() - 2);
+            head.extend_from_slice(b"Connection: close\r\n\r\n");
+        }
+        Ok((head, rest))
+    }
+
+    fn response<R: Read>(self, body: R, len: usize) -> Response<R> {
         let mut response = Response::new(StatusCode(self.status), Vec::new(), body, Some(len), None)
             .with_chunked_threshold(usize::MAX);
         let mut add = |name: &str, value: &str| {
@@ -223,7 +284,7 @@ impl Answer {
         if let Some(allow) = self.allow {
             add("Allow", allow);
         }
-        request.respond(response)
+        response
     }
 }
 

@@ -68,18 +68,38 @@ impl Body {
         }
     }
 
-    /// Reads the body. A chunked one is read to its end (within bounds), so that the connection stays in step, and
-    /// refused. The buffer grows with what arrives, not with what was announced.
+    /// The first so many bytes of a body that has more, for [`Self::read`]; nothing of one that has not.
+    pub(super) fn read_start(self, request: &mut Request, len: u64) -> io::Result<Vec<u8>> {
+        let mut start = Vec::new();
+        if self.is_longer_than(len) {
+            request.as_reader().take(len).read_to_end(&mut start)?;
+        }
+        Ok(start)
+    }
+
+    /// Whether its length is known, and over so many bytes.
+    pub(super) const fn is_longer_than(self, len: u64) -> bool {
+        matches!(self, Self::Length(own) if own > len)
+    }
+
+    /// Reads the body, of which `start` was read. A chunked one is read to its end (within bounds), so that the connection
+    /// stays in step, and refused. The buffer grows with what arrives, not with what was announced.
     ///
     /// # Errors
     /// [`BodyError`].
-    pub(super) fn read(self, request: &mut Request, max_len: u64) -> Result<Vec<u8>, BodyError> {
+    pub(super) fn read(
+        self,
+        request: &mut Request,
+        max_len: u64,
+        start: Vec<u8>,
+    ) -> Result<Vec<u8>, BodyError> {
         match self {
             Self::None | Self::Malformed(_) => Ok(Vec::new()),
             Self::Length(len) if len > max_len => Err(BodyError::TooLong(max_len)),
             Self::Length(len) => {
-                let mut bytes = Vec::new();
-                request.as_reader().take(len).read_to_end(&mut bytes)?;
+                let mut bytes = start;
+                let left = len.saturating_sub(bytes.len() as u64);
+                request.as_reader().take(left).read_to_end(&mut bytes)?;
                 if bytes.len() as u64 == len {
                     Ok(bytes)
                 } else {

@@ -56,6 +56,13 @@ impl FullScrape {
     }
 }
 
+impl Reader {
+    /// Bytes of memory that it takes.
+    pub(super) fn held(&self) -> usize {
+        self.torrents.len().saturating_mul(size_of::<ScrapedTorrent>()).saturating_add(self.buffer.capacity())
+    }
+}
+
 impl Read for Reader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.at == self.buffer.len() {

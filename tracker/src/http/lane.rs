@@ -7,11 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
-use tiny_http::Request;
+use tiny_http::{Method, Request};
 use torrent_common::worker::Worker;
 
 use super::answer::Answer;
 use super::body::{Body, BodyError};
+use super::outbox::{self, Letter, Step, Then};
 use super::pages::{self, Site, Visit};
 use super::pen::Pen;
 use super::routes::{Route, route_of};
@@ -30,10 +31,10 @@ const CATALOGUE_THREADS: usize = 2;
 const BODY_THREADS: usize = 3;
 /// The longest that an upload may take.
 const UPLOAD_TIME: Duration = Duration::from_secs(60);
-/// The longest that anything else may hold up a lane: a refused body that is thrown away, an answer that is read slowly.
+/// The longest that anything else may hold up a lane: a refused body that is thrown away.
 const OTHER_TIME: Duration = Duration::from_secs(20);
-/// Answers over this length, in bytes, may not fit into the socket's buffer, head included, even when it is empty. Whoever
-/// has not read the answer before gets no time for the next one either.
+/// Answers over this length, in bytes, may not fit into the socket's buffer, head included, even when it is empty. They are
+/// nobody's to wait for: see [`outbox`].
 const LONG_ANSWER: usize = SEND_BUFFER - (4 << 10);
 /// What stopping waits for, before and after connections are cut.
 const GRACE: Duration = Duration::from_secs(1);
@@ -77,9 +78,8 @@ impl Lane {
 impl Lanes {
     pub(super) fn start(
         inner: &Arc<Inner>,
-        pages: &Receiver<Job>,
-        catalogue: &Receiver<Job>,
-        bodies: &Receiver<Job>,
+        [pages, catalogue, bodies]: [&Receiver<Job>; 3],
+        posted: Receiver<Letter>,
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let mut workers = Vec::new();
@@ -97,12 +97,15 @@ impl Lanes {
         for n in 0..BODY_THREADS {
             start(format!("upload-{n}"), bodies, true)?;
         }
+        let shared = Arc::clone(inner);
+        workers.push(Worker::spawn("answers", move || outbox::run(&shared, &posted))?);
         Ok(Self { stop, workers, left: [pages.clone(), catalogue.clone(), bodies.clone()] })
     }
 
     /// Ends the threads. Who is in the middle of an upload has a moment to finish it.
     pub(super) fn stop(self, inner: &Inner) {
         drop(self.stop);
+        inner.outbox.stop();
         if !finish(&self.workers) {
             inner.guard.hang_up_all();
             finish(&self.workers);
@@ -134,7 +137,7 @@ fn finish(workers: &[Worker]) -> bool {
     true
 }
 
-/// `may_wait`: for who reads a long answer slowly.
+/// `may_wait`: whether long answers are made here.
 fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>, may_wait: bool) {
     let mut pen = Pen::new();
     loop {
@@ -152,7 +155,7 @@ fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>, may_wait: b
     }
 }
 
-/// Answers a request, with or without a body; or hands it on to those who may wait: then the answer is false.
+/// Answers a request, with or without a body; or hands it on to those who may wait: then the result is false.
 fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen, may_wait: bool) -> bool {
     let body = Body::of(&request);
     let found = route_of(&request);
@@ -163,7 +166,9 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen, m
             // It is made again there: long answers are not to wait in memory.
             return hand_on(inner, found, request, from);
         }
-        let _watch = is_long.then(|| inner.guard.watch(from, OTHER_TIME));
+        if is_long {
+            return send_long(inner, answer, found, request, from);
+        }
         inner.send(answer, found, request, from);
         return true;
     }
@@ -171,7 +176,20 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen, m
     let watch = inner.guard.watch(from, if is_upload { UPLOAD_TIME } else { OTHER_TIME });
     watch.begin_body();
     let max_len = if is_upload { inner.max_body_len() } else { FORM_LEN };
-    let read = body.read(&mut request, max_len);
+    let mut start = Vec::new();
+    if is_upload
+        && body.is_longer_than(FORM_LEN)
+        && !body.is_longer_than(max_len)
+        && let Err(refused) = admit(inner, &mut request, body, &mut start)
+    {
+        drop(watch);
+        let answer = match found {
+            Route::FilledForm => publish_form(inner, &request, from, &start, Some(refused)),
+            _ => Answer::failure(refused.status, &refused.reason),
+        };
+        return turn_away(inner, answer, found, request, from);
+    }
+    let read = body.read(&mut request, max_len, start);
     if read.is_ok() {
         // Of a body that is refused the rest is thrown away with the answer.
         watch.end_body();
@@ -201,6 +219,66 @@ fn serve(inner: &Inner, mut request: Request, from: SocketAddr, pen: &mut Pen, m
     true
 }
 
+/// Looks at what can be known of a long upload before all of it is read. `start` gets what was.
+fn admit(inner: &Inner, request: &mut Request, body: Body, start: &mut Vec<u8>) -> Result<(), Refused> {
+    if origin::is_foreign(request) {
+        return Err(Refused::new(403, "web pages of other sites do not publish"));
+    }
+    if inner.shared.upload_token.is_none() {
+        return Ok(());
+    }
+    if bearer(request).is_none() {
+        // What cannot be read now cannot be read later: that is told there.
+        *start = body.read_start(request, FORM_LEN).unwrap_or_default();
+    }
+    upload::check_start(&inner.shared, content_type(request), start, bearer(request))
+}
+
+/// Refuses a request whose body is not to be read. The connection ends, since the next request is somewhere behind it. False
+/// if that takes its time.
+fn turn_away(inner: &Inner, answer: Answer, found: Route, request: Request, from: SocketAddr) -> bool {
+    let parts = inner.guard.connection(from).zip(answer.clone().into_parts(&request, true).ok());
+    let Some((stream, (head, rest))) = parts else {
+        // Only where connections cannot be seen from outside: the body is read and thrown away.
+        inner.send(answer, found, request, from);
+        return true;
+    };
+    inner.shared.metrics.answered(found, answer.status);
+    inner.outbox.post(Letter::new(from, stream, Then::End(request), head, rest));
+    false
+}
+
+/// Sends an answer that may not fit into the socket's buffer. False if it is still under way, and [`outbox`] goes on.
+fn send_long(inner: &Inner, answer: Answer, found: Route, request: Request, from: SocketAddr) -> bool {
+    let has_body = answer.status == 200 && *request.method() != Method::Head;
+    let stream = if has_body { inner.guard.connection(from) } else { None };
+    let Some(stream) = stream else {
+        let _watch = inner.guard.watch(from, OTHER_TIME);
+        inner.send(answer, found, request, from);
+        return true;
+    };
+    inner.shared.metrics.answered(found, answer.status);
+    let (head, rest) = match answer.into_parts(&request, false) {
+        Ok(parts) => parts,
+        Err(error) => {
+            inner.sent(Err(error), from);
+            return true;
+        }
+    };
+    let mut letter = Letter::new(from, stream, Then::GoOn(request.into_writer()), head, rest);
+    match letter.advance(Instant::now()) {
+        Ok(Step::Done) => true,
+        Ok(Step::Waits) => {
+            inner.outbox.post(letter);
+            false
+        }
+        Err(error) => {
+            inner.sent(Err(error), from);
+            true
+        }
+    }
+}
+
 /// Gives a request to the lane for long answers. True if that was full, and the client has heard so.
 fn hand_on(inner: &Inner, found: Route, request: Request, from: SocketAddr) -> bool {
     let refused = inner.catalogue.push(request, from);
@@ -211,14 +289,19 @@ fn hand_on(inner: &Inner, found: Route, request: Request, from: SocketAddr) -> b
     is_answered
 }
 
+/// What a body says to be; empty if nothing.
+fn content_type(request: &Request) -> &str {
+    let header = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
+    header.map_or("", |header| header.value.as_str())
+}
+
 /// Who sends this upload, and as what.
 fn sender<'a>(
     inner: &Inner,
     request: &'a Request,
     from: SocketAddr,
 ) -> Result<(&'a str, upload::Sender<'a>), Refused> {
-    let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
-    let content_type = content_type.map_or("", |header| header.value.as_str());
+    let content_type = content_type(request);
     match forwarded::client(request, from.ip(), &inner.shared.trusted_proxies) {
         Ok(client) => Ok((content_type, upload::Sender { from: client, bearer: bearer(request) })),
         Err(error) => Err(Refused::new(403, error)),

@@ -2,8 +2,9 @@
 //!
 //! Workers take requests from tiny_http and answer announces and scrapes themselves, from memory. Whatever may take
 //! longer goes through a bounded queue to a lane of its own: pages, which fit into a socket's buffer; the catalogue
-//! (database, files), whose answers may be long; and requests with a body (uploads, and bodies that nobody asked for). A full lane refuses; so neither a slow search nor a hundred uploads
-//! that never end hold up an announce.
+//! (database, files); and requests with a body (uploads, and bodies that nobody asked for). A full lane refuses; so neither a
+//! slow search nor a hundred uploads that never end hold up an announce. Long answers are sent by one thread to all who read
+//! them: see [`outbox`].
 //!
 //! Answers on one connection leave in the order of its requests, and tiny_http makes a thread that answers too early
 //! wait. So requests of one connection are taken one at a time: see [`turns`].
@@ -19,6 +20,7 @@ mod guard;
 mod lane;
 pub(crate) mod multipart;
 mod origin;
+mod outbox;
 mod pages;
 mod pen;
 mod quota;
@@ -50,6 +52,7 @@ use body::Body;
 pub(crate) use guard::Limits;
 use guard::{Guard, Nudger};
 use lane::{Lane, Lanes};
+use outbox::Outbox;
 use pen::Pen;
 pub(crate) use quota::Quota;
 pub(crate) use routes::Route;
@@ -95,6 +98,7 @@ struct Inner {
     pages: Lane,
     catalogue: Lane,
     bodies: Lane,
+    outbox: Outbox,
     workers: usize,
     generations: Mutex<VecDeque<Generation>>,
 }
@@ -146,6 +150,7 @@ impl Http {
         let (pages, page_jobs) = Lane::new();
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
+        let (outbox, posted) = Outbox::new()?;
         let inner = Arc::new(Inner {
             shared,
             listener,
@@ -156,10 +161,11 @@ impl Http {
             pages,
             catalogue,
             bodies,
+            outbox,
             workers: if workers == 0 { cores.max(2) } else { workers },
             generations: Mutex::default(),
         });
-        let lanes = Lanes::start(&inner, &page_jobs, &catalogue_jobs, &body_jobs)?;
+        let lanes = Lanes::start(&inner, [&page_jobs, &catalogue_jobs, &body_jobs], posted)?;
         inner.renew()?;
         let watched = Arc::clone(&inner);
         let nudger = Nudger::start(address)?;

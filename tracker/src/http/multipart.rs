@@ -50,37 +50,17 @@ pub(crate) fn boundary(content_type: &str) -> Result<&str, MultipartError> {
 impl<'a> Form<'a> {
     /// Finds the fields of a whole body.
     pub(crate) fn parse(body: &'a [u8], boundary: &str) -> Result<Self, MultipartError> {
-        let delimiter = format!("\r\n--{boundary}");
-        let delimiter = delimiter.as_bytes();
-        let first = delimiter.get(2..).unwrap_or_default();
-        // What stands before the first boundary is to be ignored; it is at the very beginning with everybody.
-        let mut rest = match body.strip_prefix(first) {
-            Some(rest) => rest,
-            None => split_at(body, delimiter).ok_or(MultipartError::Unfinished)?.1,
-        };
-        let mut fields: Vec<(&str, &[u8])> = Vec::new();
-        let mut parts = 0;
-        loop {
-            if rest.starts_with(b"--") {
-                return Ok(Self { fields });
-            }
-            parts += 1;
-            if parts > MAX_PARTS {
-                return Err(MultipartError::TooManyParts);
-            }
-            // Spaces may follow a boundary, then the line ends.
-            let (padding, part) = split_at(rest, b"\r\n").ok_or(MultipartError::Unfinished)?;
-            if padding.len() > MAX_HEADER_LEN || !padding.iter().all(|byte| b" \t".contains(byte)) {
-                return Err(MultipartError::Header);
-            }
-            let (name, content) = headers(part)?;
-            let (value, next) = split_at(content, delimiter).ok_or(MultipartError::Unfinished)?;
-            if fields.iter().any(|(other, _)| *other == name) {
-                return Err(MultipartError::Repeated);
-            }
-            fields.push((name, value));
-            rest = next;
-        }
+        let mut fields = Vec::new();
+        find_fields(body, boundary, &mut fields)?;
+        Ok(Self { fields })
+    }
+
+    /// Finds the fields that are whole in the beginning of a body.
+    pub(crate) fn parse_start(body: &'a [u8], boundary: &str) -> Self {
+        let mut fields = Vec::new();
+        // That it ends early, or makes no sense from there on, is for who reads all of it.
+        let _ = find_fields(body, boundary, &mut fields);
+        Self { fields }
     }
 
     /// All of them, names and values.
@@ -90,6 +70,44 @@ impl<'a> Form<'a> {
 
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.fields.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
+    }
+}
+
+/// Finds the fields of a body, up to its end or what makes no sense.
+fn find_fields<'a>(
+    body: &'a [u8],
+    boundary: &str,
+    fields: &mut Vec<(&'a str, &'a [u8])>,
+) -> Result<(), MultipartError> {
+    let delimiter = format!("\r\n--{boundary}");
+    let delimiter = delimiter.as_bytes();
+    let first = delimiter.get(2..).unwrap_or_default();
+    // What stands before the first boundary is to be ignored; it is at the very beginning with everybody.
+    let mut rest = match body.strip_prefix(first) {
+        Some(rest) => rest,
+        None => split_at(body, delimiter).ok_or(MultipartError::Unfinished)?.1,
+    };
+    let mut parts = 0;
+    loop {
+        if rest.starts_with(b"--") {
+            return Ok(());
+        }
+        parts += 1;
+        if parts > MAX_PARTS {
+            return Err(MultipartError::TooManyParts);
+        }
+        // Spaces may follow a boundary, then the line ends.
+        let (padding, part) = split_at(rest, b"\r\n").ok_or(MultipartError::Unfinished)?;
+        if padding.len() > MAX_HEADER_LEN || !padding.iter().all(|byte| b" \t".contains(byte)) {
+            return Err(MultipartError::Header);
+        }
+        let (name, content) = headers(part)?;
+        let (value, next) = split_at(content, delimiter).ok_or(MultipartError::Unfinished)?;
+        if fields.iter().any(|(other, _)| *other == name) {
+            return Err(MultipartError::Repeated);
+        }
+        fields.push((name, value));
+        rest = next;
     }
 }
 

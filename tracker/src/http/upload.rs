@@ -3,7 +3,8 @@
 //! Fields of the form: `torrent` (the file), `name` and `description` (else the torrent's own name, and nothing),
 //! `info_hash` (40 hexadecimal digits: compared with the torrent's if given), and those of an announce: with `peer_id`
 //! (20 bytes, or 40 hexadecimal digits) and `port` the publisher joins the swarm; `left` is then 0 unless given. Where
-//! UPLOAD_TOKEN is set it must be in the field `token`, or in a header `Authorization: Bearer`.
+//! UPLOAD_TOKEN is set it must be in the field `token`, or in a header `Authorization: Bearer`; of a body over 64 KiB the rest
+//! is not read unless the field is within these.
 //!
 //! The answer is that of an announce, with status 201 when the torrent is new and 200 when it was known, in which case
 //! the first entry stays as it is; unless UPLOAD_TOKEN is set: then a `name` or a `description` takes the place of what was
@@ -188,6 +189,24 @@ fn enter(
     }
 }
 
+/// Whether an upload of this beginning may be read further: one whose token is wrong, or not to be seen yet, may not.
+///
+/// # Errors
+/// [`Refused`], with what to do.
+pub(super) fn check_start(
+    shared: &Shared,
+    content_type: &str,
+    start: &[u8],
+    bearer: Option<&str>,
+) -> Result<(), Refused> {
+    let boundary = multipart::boundary(content_type).map_err(|error| Refused::new(415, error))?;
+    let checked = check_token(shared, &Form::parse_start(start, boundary), bearer);
+    if let Err(Refused { status, .. }) = &checked {
+        shared.metrics.uploaded(*status);
+    }
+    checked
+}
+
 fn check_token(shared: &Shared, form: &Form, bearer: Option<&str>) -> Result<(), Refused> {
     let Some(secret) = &shared.upload_token else { return Ok(()) };
     match bearer.map(str::as_bytes).or_else(|| form.get("token")) {
@@ -195,7 +214,7 @@ fn check_token(shared: &Shared, form: &Form, bearer: Option<&str>) -> Result<(),
         Some(_) => Err(Refused::new(403, "that is not the tracker's UPLOAD_TOKEN")),
         None => Err(Refused::new(
             403,
-            "publishing here needs the tracker's UPLOAD_TOKEN: in config.ini, in a field token, or in Authorization: Bearer",
+            "publishing here needs the tracker's UPLOAD_TOKEN: in config.ini, in a field token before the torrent, or in Authorization: Bearer",
         )),
     }
 }

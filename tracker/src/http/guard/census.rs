@@ -139,7 +139,9 @@ impl Census {
             let age = now.saturating_duration_since(known.progress);
             let is_head = known.pending() > 0 || !known.is_served;
             let is_late = age >= if is_head { limits.request } else { limits.idle };
-            if known.pending() > MAX_HEAD_LEN.saturating_add(known.busy.unwrap_or(0)) {
+            // A lane may have taken the request since it was noted who is busy: then these are bytes of its body.
+            let is_known = || known.busy.is_some() || !is_answering(&known.peer);
+            if known.pending() > MAX_HEAD_LEN.saturating_add(known.busy.unwrap_or(0)) && is_known() {
                 doomed.insert(*cookie, Reason::Long);
             } else if is_late && known.busy.is_none() && !is_answering(&known.peer) {
                 doomed.insert(*cookie, if known.pending() > 0 { Reason::Slow } else { Reason::Silent });

@@ -271,7 +271,7 @@ impl Guard {
     }
 
     /// Looks at all descriptors, about a microsecond each: for the rare request, not for announces.
-    fn connection(&self, from: SocketAddr) -> Option<TcpStream> {
+    pub(super) fn connection(&self, from: SocketAddr) -> Option<TcpStream> {
         self.sockets.as_ref()?.find(from).ok()?
     }
 }

@@ -10,6 +10,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use rustix::io::ioctl_fionread;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::sockets::{Cookie, Sockets, Traffic, drain, traffic};
@@ -99,5 +100,9 @@ impl Roll {
 }
 
 fn open_traffic(stream: &TcpStream) -> Option<Traffic> {
-    traffic(stream).filter(|traffic| traffic.is_open)
+    let traffic = traffic(stream).filter(|traffic| traffic.is_open)?;
+    // What was not read yet takes none of our memory. It may be a body that came with its head, which is not to be taken for
+    // a long head before anybody had the time to look.
+    let unread = ioctl_fionread(stream).unwrap_or(0);
+    Some(Traffic { received: traffic.received.saturating_sub(unread), ..traffic })
 }

@@ -39,7 +39,8 @@ pub(in crate::http) fn refused(
 ) -> Answer {
     let content_type = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
     let boundary = content_type.and_then(|header| multipart::boundary(header.value.as_str()).ok());
-    let form = boundary.and_then(|boundary| multipart::Form::parse(body, boundary).ok());
+    // Of a long body only the beginning may be there.
+    let form = boundary.map(|boundary| multipart::Form::parse_start(body, boundary));
     let field = |name, max_len: usize| {
         let value = form.as_ref().and_then(|form| form.get(name)).unwrap_or_default();
         show::visible(&String::from_utf8_lossy(value.get(..max_len).unwrap_or(value)))

@@ -24,6 +24,81 @@ fn hash(n: u8) -> InfoHash {
     InfoHash::new([n; 20])
 }
 
+/// A torrent file of some 200 KB.
+fn long_torrent(name: &str) -> Vec<u8> {
+    let mut info = Vec::new();
+    write::dictionary(&mut info, |info| {
+        info.integer(b"length", 10_000 * 65_536);
+        info.bytes(b"name", name.as_bytes());
+        info.integer(b"piece length", 65_536);
+        info.bytes(b"pieces", &[7; 200_000]);
+    });
+    [b"d4:info", info.as_slice(), b"e"].concat()
+}
+
+/// What comes back for a head and the beginning of a body that never goes on.
+fn answer_to_start(fixture: &Fixture, target: &str, more: &str, start: &[u8]) -> String {
+    let mut stream = fixture.connect();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=XX\r\n\
+         Content-Length: 10000000\r\n{more}\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), start].concat()).unwrap();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    String::from_utf8_lossy(&reply).into_owned()
+}
+
+#[test]
+fn what_a_stranger_sends_is_not_read() {
+    let fixture = guarded();
+    let start =
+        [b"--XX\r\nContent-Disposition: form-data; name=\"torrent\"\r\n\r\n".to_vec(), vec![b'x'; 70_000]]
+            .concat();
+    for (target, more, start) in [
+        ("/announce", "Authorization: Bearer not-the-token\r\n", &b""[..]),
+        ("/announce", "Authorization: Bearer not-the-token\r\nExpect: 100-continue\r\n", b""),
+        ("/announce", "", &start),
+        ("/upload", "", &start),
+        ("/upload", "Origin: http://elsewhere.example\r\n", b""),
+    ] {
+        let reply = answer_to_start(&fixture, target, more, start);
+        assert!(reply.starts_with("HTTP/1.1 403 "), "{target} {more}: {reply}");
+        assert!(reply.contains("\r\nConnection: close\r\n"), "{reply}");
+        assert!(reply.contains("UPLOAD_TOKEN") || reply.contains("web pages"), "{reply}");
+    }
+    // What was written into the form is not lost.
+    let start =
+        [b"--XX\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nmy words\r\n".as_slice(), &start]
+            .concat();
+    assert!(answer_to_start(&fixture, "/upload", "", &start).contains("my words"));
+    assert_eq!(fixture.json("/torrents")["total"], 0);
+    let metrics = String::from_utf8(fixture.get("/metrics").body).unwrap();
+    assert!(metrics.contains("torrent_tracker_uploads_total{result=\"forbidden\"} 5\n"), "{metrics}");
+}
+
+#[test]
+fn long_uploads_of_those_who_know_the_token_are_read() {
+    let fixture = guarded();
+    let upload = |fields: &[(&str, &[u8])]| fixture.upload(fields);
+    let (one, other) = (long_torrent("one"), long_torrent("other"));
+    assert_eq!(upload(&[("token", TOKEN.as_bytes()), ("torrent", &one)]).status, 201);
+    let late = upload(&[("torrent", &other), ("token", TOKEN.as_bytes())]);
+    assert_eq!(late.status, 403);
+    assert!(late.failure().contains("before the torrent"), "{}", late.failure());
+    assert_eq!(upload(&[("token", b"not-the-token"), ("torrent", &other)]).status, 403);
+    let url = format!("http://{}/announce", fixture.address());
+    let body = [
+        b"--XX\r\nContent-Disposition: form-data; name=\"torrent\"\r\n\r\n",
+        other.as_slice(),
+        b"\r\n--XX--\r\n",
+    ]
+    .concat();
+    let request = agent().post(url).header("Content-Type", "multipart/form-data; boundary=XX");
+    let request = request.header("Authorization", format!("Bearer {TOKEN}"));
+    assert_eq!(Reply::of(request.send(&body).unwrap()).status, 201);
+}
+
 fn delete(fixture: &Fixture, info_hash: InfoHash, authorization: Option<&str>) -> Reply {
     let url = format!("http://{}/torrents/{info_hash}", fixture.address());
     let mut request = agent().delete(url);

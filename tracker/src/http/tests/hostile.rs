@@ -159,6 +159,63 @@ fn who_does_not_read_the_api_does_not_hold_up_announces() {
     drop(deaf);
 }
 
+/// Some torrents whose descriptions make listings of them long, each answer far longer than what sockets hold.
+fn talkative() -> Fixture {
+    let fixture = Fixture::new();
+    for n in 0..100 {
+        let (bytes, _) = torrent(&format!("a{n}"), false);
+        let fields: [(&str, &[u8]); 2] = [("torrent", &bytes), ("description", &[b'x'; 8000])];
+        assert_eq!(fixture.upload(&fields).status, 201);
+    }
+    fixture
+}
+
+#[test]
+fn who_does_not_read_long_answers_does_not_hold_up_the_catalogue() {
+    let fixture = talkative();
+    let deaf: Vec<_> = ["/torrents?limit=200", "/torrents.rss?limit=200"]
+        .iter()
+        .cycle()
+        .take(50)
+        .map(|target| {
+            let mut stream = fixture.connect();
+            write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // All are under way at once; were any waited for, the last would begin after minutes.
+    for mut stream in &deaf {
+        stream.read_exact(&mut [0; 1000]).expect("an answer that begins");
+    }
+    for target in ["/torrents", "/torrents?limit=200", "/torrents?limit=1", "/torrents.rss"] {
+        let start = Instant::now();
+        let reply = fixture.get(target);
+        assert_eq!(reply.status, 200);
+        assert!(start.elapsed() < Duration::from_secs(2), "{target}: {:?}", start.elapsed());
+    }
+    drop(deaf);
+}
+
+#[test]
+fn behind_a_long_answer_the_connection_goes_on() {
+    let fixture = talkative();
+    let whole = fixture.get("/torrents?limit=200").body;
+    assert!(whole.len() > 800_000);
+    let mut stream = fixture.connect();
+    let long = "GET /torrents?limit=200 HTTP/1.1\r\nHost: x\r\n\r\n";
+    write!(stream, "{long}{long}GET /scrape HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    let mut rest = reply.as_slice();
+    for _ in 0..2 {
+        assert!(rest.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        let head = rest.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        assert_eq!(&rest[head..head + whole.len()], whole);
+        rest = &rest[head + whole.len()..];
+    }
+    assert!(String::from_utf8_lossy(rest).contains("info_hash is missing"));
+}
+
 #[test]
 fn nonsense_is_survived() {
     let fixture = Fixture::new();
