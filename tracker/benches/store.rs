@@ -11,11 +11,12 @@
 )]
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use torrent_common::ids::InfoHash;
-use torrent_tracker::snapshot;
+use torrent_tracker::snapshot::{self, Found};
 use torrent_tracker::swarm::pace::{Pace, PaceLimits};
 use torrent_tracker::swarm::{Action, Limits, Role, SHARDS, Swarms, Visit};
 
@@ -109,6 +110,25 @@ fn sweep(swarms: &Swarms, now_s: u32) {
     });
 }
 
+/// How long a snapshot takes, there and back.
+fn save_and_load(swarms: &Swarms, path: &Path, pace: PaceLimits, now_s: u32) {
+    let (before, start) = (resident(), Instant::now());
+    snapshot::save(swarms, path, now_s, 0).unwrap();
+    let (saved, after) = (start.elapsed(), resident());
+    let restored = Swarms::new(Pace::new(pace), Limits::default(), &mut fastrand::Rng::with_seed(6));
+    let start = Instant::now();
+    snapshot::load(&restored, path, now_s, 0, &mut Found::default()).unwrap();
+    let loaded = start.elapsed();
+    assert_eq!(restored.totals(), swarms.totals());
+    println!(
+        "saved in {:.2} s to {:.1} MB, {:.2} MB more memory; loaded in {:.2} s",
+        saved.as_secs_f64(),
+        std::fs::metadata(path).unwrap().len() as f64 / 1e6,
+        after.saturating_sub(before) as f64 / 1e6,
+        loaded.as_secs_f64()
+    );
+}
+
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let numbers: Vec<u32> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
@@ -137,6 +157,9 @@ fn main() {
         load.announce_all(&swarms, 7, 61),
         load.announce_all(&swarms, 1, 61),
     );
+    let folder = tempfile::tempdir_in(if cfg!(target_os = "linux") { "/dev/shm" } else { "." }).unwrap();
+    let path = folder.path().join("peers");
+    save_and_load(&swarms, &path, pace, 62);
     if has("fill") {
         return;
     }
@@ -153,11 +176,10 @@ fn main() {
         over.store(true, Ordering::Relaxed);
     });
     over.store(false, Ordering::Relaxed);
-    let folder = tempfile::tempdir_in(if cfg!(target_os = "linux") { "/dev/shm" } else { "." }).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                snapshot::save(&swarms, &folder.path().join("peers"), 90, 0).unwrap();
+                snapshot::save(&swarms, &path, 90, 0).unwrap();
             }
         });
         load.time_each("while snapshots are taken", &swarms, timed, 90);

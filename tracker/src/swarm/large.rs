@@ -135,12 +135,17 @@ impl Large {
         if is_told { len.unwrap_or(0).saturating_sub(own.into()) } else { 0 }
     }
 
-    /// Slots of all tables: what a whole sweep looks at.
-    fn slot_count(&self) -> usize {
+    /// Whether one announce may look at all of it. Parts are not counted: there may be ten thousand.
+    fn is_short(&self) -> bool {
         let slots_of = |role| {
-            self.table4(role).map_or(0, Table::slot_count) + self.table6(role).map_or(0, Table::slot_count)
+            let (four, six) = (self.table4(role), self.table6(role));
+            let four = four.map_or(Some(0), Table::slots_of_one_part)?;
+            Some(four + six.map_or(Some(0), Table::slots_of_one_part)?)
         };
-        Role::ALL.into_iter().map(slots_of).sum()
+        Role::ALL
+            .into_iter()
+            .try_fold(0, |sum, role| Some(sum + slots_of(role)?))
+            .is_some_and(|slots| slots <= SMALL_SLOTS)
     }
 
     /// Forgets silent peers, looking at about `budget` slots from where `from` says. Returns where to go on.
@@ -254,7 +259,7 @@ impl Members for Large {
     }
 
     fn expire_if_small(&mut self, now: Tick, key: u64) {
-        if self.swept != now && self.slot_count() <= SMALL_SLOTS {
+        if self.swept != now && self.is_short() {
             self.expire(now, Sweep::default(), usize::MAX, key);
         }
     }

@@ -44,13 +44,12 @@ impl<const N: usize> Table<N> {
         self.len
     }
 
-    /// Slots of all parts: what a whole sweep looks at.
-    pub(super) fn slot_count(&self) -> usize {
-        self.parts().map(Part::slot_count).sum()
+    /// Its slots, if it has one part: then one announce can look at all of them.
+    pub(super) fn slots_of_one_part(&self) -> Option<usize> {
+        self.is_one_part().then(|| self.first.slot_count())
     }
 
-    /// Whether one announce can look at all of it.
-    pub(super) const fn is_one_part(&self) -> bool {
+    const fn is_one_part(&self) -> bool {
         self.more.is_empty()
     }
 
