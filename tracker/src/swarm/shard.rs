@@ -160,7 +160,8 @@ impl Shard {
         large
     }
 
-    fn add(&mut self, hash: u64, small: &Small) {
+    /// Adds a small swarm that is not there.
+    pub(super) fn add(&mut self, hash: u64, small: &Small) {
         let mut bytes = [0; MAX_LEN];
         let len = small.pack(&mut bytes);
         let block = self.slabs.push(bytes.get(..len).unwrap_or_default());

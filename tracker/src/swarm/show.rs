@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use torrent_common::announce::ScrapedTorrent;
+use torrent_common::announce::{ScrapeEntry, ScrapedTorrent};
 use torrent_common::ids::InfoHash;
 
 use super::address::Packed;
@@ -81,31 +81,45 @@ impl Swarms {
         let now = self.ticks.at(now_s);
         let hash = hash(image.info_hash.as_bytes(), self.key);
         let (number, mut shard) = self.shard_of(hash);
-        let mut counted = false;
-        for peer in peers.filter(|peer| peer.address.port() != 0) {
+        let mut peers = peers.filter(|peer| peer.address.port() != 0).peekable();
+        let until = |peer: &PeerImage| now.wrapping_add(self.ticks.span(peer.left_s));
+        let has_room = || self.peers.load(Ordering::Relaxed) < self.limits.peers;
+        let mut is_counted = shard.find(hash, &image.info_hash).is_none();
+        if is_counted {
+            if self.swarms.load(Ordering::Relaxed) >= self.limits.swarms {
+                return false;
+            }
+            // Most swarms come in one piece and are small: packed once, not for each peer.
+            let mut small = Small::new(image.info_hash, now);
+            let room = self.limits.peers.saturating_sub(self.peers.load(Ordering::Relaxed));
+            for _ in 0..room {
+                let fits = |peer: &PeerImage| small.has_room_for(&Packed::new(peer.address), peer.role);
+                let Some(peer) = peers.next_if(fits) else { break };
+                small.insert(Packed::new(peer.address), peer.role, until(&peer), self.key);
+            }
+            if small.is_empty() {
+                return false;
+            }
+            small.add_downloads(image.downloaded);
+            small.set_quiet(self.ticks.span(image.quiet_s), now);
+            self.swarms.fetch_add(1, Ordering::Relaxed);
+            self.count(number, ScrapeEntry::default(), small.counts());
+            shard.add(hash, &small);
+        }
+        while let Some(peer) = peers.next().filter(|_| has_room()) {
             let at = shard.find(hash, &image.info_hash);
-            let is_new = at.is_none();
-            if self.totals().peers >= self.limits.peers
-                || is_new && self.totals().swarms >= self.limits.swarms
-            {
-                break;
-            }
-            if is_new {
-                self.swarms.fetch_add(1, Ordering::Relaxed);
-            }
             let address = Packed::new(peer.address);
             shard.with(hash, &image.info_hash, at, now, Some((&address, peer.role)), |swarm| {
                 let before = swarm.counts();
-                if !std::mem::replace(&mut counted, true) {
+                if !std::mem::replace(&mut is_counted, true) {
                     swarm.add_downloads(image.downloaded);
                     swarm.set_quiet(self.ticks.span(image.quiet_s), now);
                 }
-                let until = now.wrapping_add(self.ticks.span(peer.left_s));
-                swarm.insert(address, peer.role, until, self.key);
+                swarm.insert(address, peer.role, until(&peer), self.key);
                 self.count(number, before, swarm.counts());
             });
         }
-        counted
+        is_counted
     }
 
     /// `peers` is empty, and empty again then.

@@ -267,6 +267,31 @@ fn image(swarms: &Swarms, now_s: u32) -> HashSet<(InfoHash, SocketAddr, u8, u32)
     all
 }
 
+#[test]
+fn what_is_restored_stays_within_the_limits() {
+    let image = |n| SwarmImage { info_hash: InfoHash::new([n; 20]), downloaded: 3, quiet_s: 0 };
+    let peers = |count: u16| {
+        (0..count).map(|port| {
+            let address = ([10, 0, 0, 1], port).into();
+            PeerImage { address, role: Role::Leecher, left_s: 9 }
+        })
+    };
+    // Of each the first has port 0, which is nobody's.
+    for (first, limit, restored) in [(101, 1000, 100), (101, 70, 70), (31, 30, 30), (31, 20, 20), (1, 9, 0)] {
+        let swarms = store(Limits { swarms: 2, peers: limit });
+        assert_eq!(swarms.restore(&image(1), peers(first), 0), restored > 0);
+        assert_eq!(swarms.totals().peers, restored, "{first} {limit}");
+        // The same again, as another piece of it: nobody twice, and its downloads are added.
+        swarms.restore(&image(1), peers(first).take(1 + restored), 0);
+        assert_eq!((swarms.totals().peers, swarms.totals().swarms), (restored, usize::from(restored > 0)));
+        let has_room = limit > restored;
+        assert_eq!(swarms.restore(&image(2), peers(2), 0), has_room);
+        assert!(!swarms.restore(&image(2), peers(1), 0));
+        assert_eq!(swarms.restore(&image(3), peers(2), 0), has_room && restored == 0);
+        assert!(swarms.totals().swarms <= 2 && swarms.totals().peers <= limit);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
