@@ -402,6 +402,20 @@ impl Catalogue {
     }
 }
 
+#[cfg(test)]
+impl Catalogue {
+    /// Nothing is read from the database meanwhile.
+    pub(crate) fn while_busy(&self, run: impl FnOnce()) {
+        self.database.read(|_| Ok(run())).unwrap();
+    }
+
+    /// As if it had all the torrents that it may have.
+    pub(crate) fn pretend_full(&self) {
+        let count = i64::try_from(MAX_TORRENTS).unwrap();
+        self.database.write(|rows| rows.execute("UPDATE sums SET count = ?", [count])).unwrap();
+    }
+}
+
 /// What a torrent file published here may cost.
 pub const fn metainfo_limits(max_torrent_len: usize) -> MetainfoLimits {
     MetainfoLimits::new(max_torrent_len, DEFAULT_BLOCK_LEN)
