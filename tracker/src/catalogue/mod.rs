@@ -406,7 +406,11 @@ impl Catalogue {
 impl Catalogue {
     /// Nothing is read from the database meanwhile.
     pub(crate) fn while_busy(&self, run: impl FnOnce()) {
-        self.database.read(|_| Ok(run())).unwrap();
+        let hold = |_: &mut _| {
+            run();
+            Ok(())
+        };
+        self.database.read(hold).unwrap();
     }
 
     /// As if it had all the torrents that it may have.

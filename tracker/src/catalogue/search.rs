@@ -30,11 +30,14 @@ pub enum Sort {
     Size,
     /// By name.
     Name,
+    /// By how well the words fit: rare ones, ones in the name, and few others beside them. Without words newest first.
+    Relevance,
 }
 
 impl Sort {
     /// All of them, as they may be offered.
-    pub const ALL: [Self; 5] = [Self::Newest, Self::Oldest, Self::Seeders, Self::Size, Self::Name];
+    pub const ALL: [Self; 6] =
+        [Self::Newest, Self::Oldest, Self::Seeders, Self::Size, Self::Name, Self::Relevance];
 
     /// The word for it in a query.
     pub const fn as_str(self) -> &'static str {
@@ -44,6 +47,7 @@ impl Sort {
             Self::Seeders => "seeders",
             Self::Size => "size",
             Self::Name => "name",
+            Self::Relevance => "relevance",
         }
     }
 }
@@ -56,7 +60,7 @@ impl Display for Sort {
 
 /// A word that names no order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("sort is one of newest, oldest, seeders, size, name")]
+#[error("sort is one of newest, oldest, seeders, size, name, relevance")]
 pub struct UnknownSort;
 
 impl FromStr for Sort {

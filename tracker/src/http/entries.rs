@@ -141,7 +141,7 @@ mod tests {
             ("offset=-1", refused("offset is not a number")),
             ("offset=18446744073709551615", ok("", u64::MAX, 50)),
             ("q=%ff", refused("q is not valid: percent-encoded UTF-8, at most 512 bytes")),
-            ("sort=best", refused("sort is one of newest, oldest, seeders, size, name")),
+            ("sort=best", refused("sort is one of newest, oldest, seeders, size, name, relevance")),
         ] {
             assert_eq!(parsed(query), expected, "{query}");
         }

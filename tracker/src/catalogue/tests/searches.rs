@@ -190,3 +190,30 @@ fn a_catalogue_of_the_first_version_is_searched_in_full() {
     assert_eq!((row.completed, row.created_s), (3, 5));
     assert_eq!(catalogue.health.degraded(), [""; 0]);
 }
+
+#[test]
+fn the_best_match_is_the_one_that_says_it_in_its_name() {
+    let fixture = Fixture::new();
+    let catalogue = fixture.open();
+    put(&catalogue, &torrent("a", false), "debian", "");
+    put(&catalogue, &torrent("b", false), "a mirror of very many things", "debian and ubuntu among others");
+    put(&catalogue, &folder("c", &[("debian.iso", 5), ("ubuntu.iso", 5), ("fedora.iso", 5)]), "all", "");
+    put(&catalogue, &torrent("d", false), "debian", "");
+    put(&catalogue, &torrent("e", false), "ubuntu", "");
+    let names = |offset, limit| sorted(&catalogue, "debian", Sort::Relevance, offset, limit);
+    let expected = ["debian", "debian", "a mirror of very many things", "all"];
+    assert_eq!(names(0, 9)[..2], expected[..2]);
+    let mut others = names(2, 9);
+    others.sort_unstable();
+    assert_eq!(others, expected[2..], "the rest, and nothing else");
+    // Pages fit together, and without words there is nothing to compare.
+    assert_eq!([names(0, 3), names(3, 3)].concat(), names(0, 9));
+    assert_eq!(sorted(&catalogue, "", Sort::Relevance, 0, 9), sorted(&catalogue, "", Sort::Newest, 0, 9));
+    assert_eq!(
+        catalogue
+            .search(&Search { text: "debian".into(), sort: Sort::Relevance, offset: 0, limit: 1 })
+            .unwrap()
+            .total,
+        4
+    );
+}

@@ -14,6 +14,8 @@ use crate::http::entries::{self, Entry};
 const PAGE: u32 = 50;
 /// The orders that a page offers; who asks for another gets it.
 const ORDERS: [Sort; 4] = [Sort::Newest, Sort::Seeders, Sort::Size, Sort::Name];
+/// The same of a search.
+const ORDERS_OF_FOUND: [Sort; 5] = [Sort::Newest, Sort::Relevance, Sort::Seeders, Sort::Size, Sort::Name];
 
 #[derive(Template)]
 #[template(path = "list.html")]
@@ -73,13 +75,14 @@ pub(super) fn list(visit: Visit<'_>) -> Answer {
     };
     let pages = found.total.div_ceil(PAGE.into()).max(1);
     let link = |sort, number| link("/", &search.text, sort, number);
-    let orders =
-        ORDERS.map(|sort| Order { name: name_of(sort), link: link(sort, 1), is_chosen: sort == search.sort });
+    let offered = if search.text.is_empty() { &ORDERS[..] } else { &ORDERS_OF_FOUND };
+    let order = |sort| Order { name: name_of(sort), link: link(sort, 1), is_chosen: sort == search.sort };
+    let orders = offered.iter().copied().map(order);
     let now_s = now_s();
     let template = List {
         frame: Frame::new(visit, Place::List),
         found: show::count(found.total, "torrent"),
-        orders: orders.into(),
+        orders: orders.collect(),
         rows: found.entries.into_iter().map(|entry| Row::new(entry, visit.site, now_s)).collect(),
         number,
         pages,
@@ -119,6 +122,7 @@ const fn name_of(sort: Sort) -> &'static str {
         Sort::Seeders => "most seeders",
         Sort::Size => "largest",
         Sort::Name => "name",
+        Sort::Relevance => "best match",
     }
 }
 
