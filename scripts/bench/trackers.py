@@ -135,9 +135,9 @@ def load(program, tracker, seconds, connections, mode, cpu):
             "p99_us": found["p99_us"], "refusals": found["refusals"], "failures": found["failures"]}
 
 
-def udp_load(program, tracker, seconds, window, cpu):
-    """The same over UDP, with so many announces under way."""
-    found, spent = ask(program, tracker, seconds + 20, cpu, str(seconds), str(window))
+def udp_load(program, tracker, seconds, window, peers, cpu):
+    """The same over UDP, with so many announces under way, of peers that the tracker has had from `fill`."""
+    found, spent = ask(program, tracker, seconds + 20, cpu, str(seconds), str(window), str(peers))
     answers = max(found["answers"], 1)
     return {"per_s": found["answers"] / seconds, "cpu_us": spent / answers * 1e6, "p99_us": found["p99_us"],
             "p999_us": found["p999_us"], "failures": found["failures"], "lost": found["lost"]}

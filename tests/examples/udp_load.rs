@@ -1,6 +1,7 @@
 //! The load of `scripts/bench.sh` on a tracker over UDP: announces from one socket, many with one system call.
 //!
-//! - `udp_load ADDRESS SECONDS WINDOW`: keeps that many announces of random peers of 1,000 torrents under way for so long.
+//! - `udp_load ADDRESS SECONDS WINDOW PEERS`: keeps that many announces under way for so long, of random ones of so many peers
+//!   in 1,000 torrents: those that the next mode has announced.
 //! - `udp_load ADDRESS fill PEERS`: announces that many peers, each once, in 1,000 torrents.
 //!
 //! Prints one line: `answers=N failures=N lost=N p50_us=N p99_us=N p999_us=N`. Failures are answers that are no peers, lost
@@ -22,8 +23,6 @@ use torrent_common::announce::{AnnounceRequest, Event};
 use torrent_common::ids::{InfoHash, PeerId};
 
 const TORRENTS: u32 = 1000;
-/// Of one torrent, when they are chosen at random.
-const PEERS: u32 = 1000;
 /// The first port. Peers differ in it, so there are at most 60,000 of a torrent.
 const PORT: u32 = 1024;
 const MAX_PEERS: u32 = TORRENTS * 60_000;
@@ -39,11 +38,15 @@ const MAX_LATENCIES: usize = 1 << 24;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, mode, count] = &*arguments else {
-        return Err(invalid("udp_load ADDRESS SECONDS WINDOW | udp_load ADDRESS fill PEERS"));
+    let (address, mode, count, random_peers) = match &*arguments {
+        [address, mode, count] if mode == "fill" => (address, mode, count, "1"),
+        [address, mode, count, peers] => (address, mode, count, peers.as_str()),
+        _ => return Err(invalid("udp_load ADDRESS SECONDS WINDOW PEERS | udp_load ADDRESS fill PEERS")),
     };
+    let random_peers: u32 = random_peers.parse().map_err(|_| invalid("the last argument is a number"))?;
+    let peers_of_one = (random_peers / TORRENTS).clamp(1, MAX_PEERS / TORRENTS);
     let address: SocketAddr = address.parse().map_err(|_| invalid("an address is HOST:PORT"))?;
-    let count: u32 = count.parse().map_err(|_| invalid("the last argument is a number"))?;
+    let count: u32 = count.parse().map_err(|_| invalid("how many is a number"))?;
     let now = Instant::now();
     let (window, peers, end) = if mode == "fill" {
         (FILL_WINDOW, Some(count.clamp(1, MAX_PEERS)), now + FILL_TIME)
@@ -51,7 +54,7 @@ fn main() -> io::Result<()> {
         let seconds = mode.parse().map_err(|_| invalid("seconds are a number"))?;
         (usize::try_from(count.clamp(1, 4096)).unwrap_or(1), None, now + Duration::from_secs(seconds))
     };
-    Load::new(address, window, peers)?.run(end)
+    Load::new(address, window, peers, peers_of_one)?.run(end)
 }
 
 fn invalid(text: &str) -> io::Error {
@@ -64,6 +67,8 @@ struct Load {
     window: usize,
     /// Every one of so many; none: random ones.
     peers: Option<u32>,
+    /// Of one torrent, when they are chosen at random.
+    peers_of_one: u32,
     random: fastrand::Rng,
     request: AnnounceRequest,
     /// Announces sent; the next one's transaction.
@@ -79,7 +84,7 @@ struct Load {
 
 impl Load {
     /// Gets a connection id.
-    fn new(address: SocketAddr, window: usize, peers: Option<u32>) -> io::Result<Self> {
+    fn new(address: SocketAddr, window: usize, peers: Option<u32>, peers_of_one: u32) -> io::Result<Self> {
         let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
         socket.connect(address)?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -95,6 +100,7 @@ impl Load {
             id,
             window,
             peers,
+            peers_of_one,
             random: fastrand::Rng::with_seed(7),
             request: request(),
             sent: 0,
@@ -155,7 +161,7 @@ impl Load {
     fn next(&mut self) -> Vec<u8> {
         let (torrent, peer) = match self.peers {
             Some(_) => (self.sent % TORRENTS, self.sent / TORRENTS),
-            None => (self.random.u32(..TORRENTS), self.random.u32(..PEERS)),
+            None => (self.random.u32(..TORRENTS), self.random.u32(..self.peers_of_one)),
         };
         let mut info_hash = *b"BENCHMARK---------\0\0";
         if let Some(number) = info_hash.last_chunk_mut() {
