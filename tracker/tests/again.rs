@@ -126,6 +126,41 @@ fn requests_with_absurd_lengths_do_not_wear_it_out() {
     assert!(kept.contains("8:completei1e10:downloadedi1e"), "{kept}");
 }
 
+/// tiny_http never lets go of a request of HTTP/2, which is what clients send that do not ask first.
+#[test]
+fn requests_of_http_2_do_not_wear_it_out() {
+    let folder = folder();
+    let path = config(folder.path());
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}REQUEST_TIMEOUT = 1\n")).unwrap();
+    let script = format!("ulimit -n 256; exec {PROGRAM} --config {} --port 0", path.display());
+    let mut program = Program::run(Command::new("sh").args(["-c", &script]));
+    program.get(&announce(1, "&left=5"));
+    program.get(&announce(1, "&left=0&event=completed"));
+    let (descriptors, threads) = (count(&program, "fd"), count(&program, "task"));
+    // Room for 16 that are stuck.
+    for n in 0..40 {
+        let mut stream = TcpStream::connect(&program.address).unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        drop(stream);
+        if n % 8 == 7 {
+            program.get(SCRAPE);
+        }
+    }
+    // Who is stuck is known after ten seconds.
+    program.wait_for("beginning anew");
+    let left = left_when_settled(&program, descriptors + 32, threads + 16);
+    assert!(left.is_none(), "{descriptors} descriptors and {threads} threads became {left:?}");
+    assert!(program.child.try_wait().unwrap().is_none(), "it is the same process");
+    let until = Instant::now() + GAP;
+    let mut kept = program.get(SCRAPE);
+    while kept.is_empty() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+        kept = program.get(SCRAPE);
+    }
+    assert!(kept.contains("8:completei1e10:downloadedi1e"), "{kept}");
+}
+
 #[test]
 fn no_signal_is_lost_meanwhile() {
     let folder = folder();

@@ -249,7 +249,7 @@ impl Default for TrackerConfig {
             min_interval_s: 30,
             max_announce_rate: 1000,
             workers: 0,
-            max_connections: 1000,
+            max_connections: 1500,
             request_timeout_s: 10,
             idle_timeout_s: 60,
             default_peers: 50,

@@ -33,6 +33,7 @@ mod upload;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -65,7 +66,7 @@ const BACKLOG: i32 = 1024;
 /// What a connection's buffer for answers holds, in bytes: every answer to an announce fits.
 const SEND_BUFFER: usize = 64 << 10;
 /// What a connection's buffer for requests holds, in bytes. Left to itself the system makes it grow to megabytes.
-const RECEIVE_BUFFER: usize = 64 << 10;
+const RECEIVE_BUFFER: usize = 16 << 10;
 /// How long an answer waits when that buffer is full. Only who asks again and again without reading fills it, and the
 /// worker is to be free for others. Long answers have more time: see [`Guard::watch`].
 const SEND_TIMEOUT: Duration = Duration::from_millis(50);
@@ -107,6 +108,8 @@ struct Inner {
 struct Generation {
     server: Arc<Source>,
     workers: Vec<Worker>,
+    /// The listening socket that its accept thread has, for as long as there is that thread.
+    listening: RawFd,
 }
 
 /// Listens. The options set here are inherited by every connection.
@@ -201,16 +204,18 @@ impl Inner {
     /// Starts a new server on the listening socket: the first one, or because the last one accepts no more. Older
     /// ones go on serving the connections they have; the oldest of too many is ended.
     fn renew(self: &Arc<Self>) -> io::Result<()> {
-        let server = Server::from_listener(self.listener.try_clone()?, None)
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        let server = Arc::new(Source::new(server));
+        let listener = self.listener.try_clone()?;
+        let listening = listener.as_raw_fd();
+        let server = Arc::new(Source::new(
+            Server::from_listener(listener, None).map_err(|error| io::Error::other(error.to_string()))?,
+        ));
         let workers = (0..self.workers).map(|n| {
             let (inner, server) = (Arc::clone(self), Arc::clone(&server));
             Worker::spawn(format!("http-{n}"), move || inner.work(&server))
         });
         let workers = workers.collect::<io::Result<_>>()?;
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        generations.push_back(Generation { server, workers });
+        generations.push_back(Generation { server, workers, listening });
         let oldest = if generations.len() > MAX_GENERATIONS { generations.pop_front() } else { None };
         drop(generations);
         if let Some(oldest) = oldest {
@@ -219,12 +224,18 @@ impl Inner {
         Ok(())
     }
 
+    /// Where the server that accepts connections has the listening socket.
+    fn listening(&self) -> Option<RawFd> {
+        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.back().map(|generation| generation.listening)
+    }
+
     fn work(&self, source: &Source) {
         let mut pen = Pen::new();
         let (mut requests, mut ready) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         while let Some(post) = source.post() {
             loop {
-                match post.take(&mut requests) {
+                match post.take(&mut requests, ready.is_empty()) {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(error) => {
@@ -232,9 +243,13 @@ impl Inner {
                         self.guard.accept_ended();
                     }
                 }
-                let is_enough_for_two = requests.len() == BATCH || !self.guard.can_hang_up();
+                let is_more = requests.len() == BATCH;
                 ready.extend(requests.drain(..).filter_map(|request| self.line_up(request)));
-                if is_enough_for_two {
+                // What waits in tiny_http has no bound. So first it becomes few, then it is answered.
+                if is_more && ready.len() < BATCH {
+                    continue;
+                }
+                if is_more || !self.guard.can_hang_up() {
                     break;
                 }
                 self.serve_all(&mut ready, &mut pen);

@@ -59,22 +59,24 @@ impl Source {
 }
 
 impl Post<'_> {
-    /// Waits for a request, then takes those that wait behind it, up to [`BATCH`], in the order of their arrival. False: there
-    /// will be none any more.
+    /// Takes the requests that wait, up to [`BATCH`], in the order of their arrival; if there is none and `may_wait`, waits
+    /// for the first. False: there will be none any more.
     ///
     /// # Errors
     /// Connections are not accepted any more. Requests over those there are may still come.
-    pub(super) fn take(&self, requests: &mut Vec<Request>) -> io::Result<bool> {
+    pub(super) fn take(&self, requests: &mut Vec<Request>, may_wait: bool) -> io::Result<bool> {
         let Self(source) = self;
         // A look at what waits may have taken the notice that ends all waiting.
         if source.is_ended() {
             return Ok(false);
         }
-        match source.server.recv() {
-            Ok(request) => requests.push(request),
-            // The way tiny_http ends a wait on demand.
-            Err(error) if error.kind() == io::ErrorKind::Other => return Ok(false),
-            Err(error) => return Err(error),
+        if may_wait {
+            match source.server.recv() {
+                Ok(request) => requests.push(request),
+                // The way tiny_http ends a wait on demand.
+                Err(error) if error.kind() == io::ErrorKind::Other => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
         while requests.len() < BATCH {
             match source.server.try_recv() {
@@ -117,7 +119,7 @@ mod tests {
                 let source = Arc::clone(&source);
                 thread::spawn(move || {
                     while let Some(post) = source.post() {
-                        while post.take(&mut Vec::new()).unwrap() {}
+                        while post.take(&mut Vec::new(), true).unwrap() {}
                     }
                 })
             })
@@ -133,7 +135,7 @@ mod tests {
         source.end();
         // As a look at what else waits would.
         assert!(source.server.try_recv().unwrap().is_none());
-        assert!(!post.take(&mut Vec::new()).unwrap());
+        assert!(!post.take(&mut Vec::new(), true).unwrap());
     }
 
     #[test]
@@ -146,7 +148,7 @@ mod tests {
             // Would wait for ever had the one before not given it back.
             let post = source.post().unwrap();
             let mut requests = Vec::new();
-            assert!(post.take(&mut requests).unwrap());
+            assert!(post.take(&mut requests, true).unwrap());
             assert!((1..=BATCH).contains(&requests.len()));
             drop(post);
             for request in requests {

@@ -8,18 +8,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::socket_cookie;
 use torrent_common::nudge::nudge;
 use torrent_common::worker::Worker;
 
 use super::{SPARE_DESCRIPTORS, spare_descriptors};
 use crate::http::{Inner, loopback};
 
-/// How long connections may wait while none is accepted.
+/// How long connections may wait before a try.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// The same when there were too few descriptors, which is what ends accepting as a rule.
-const SHORT_PATIENCE: Duration = Duration::from_millis(75);
-/// How long that is remembered.
-const SHORTAGE: Duration = Duration::from_secs(5);
 /// What an answer to a try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a new server, so that a lasting cause does not make us spin.
@@ -28,12 +25,10 @@ const RENEW_PAUSE: Duration = Duration::from_millis(50);
 /// What is known of accepting.
 #[derive(Debug, Default)]
 pub(super) struct Acceptance {
-    /// Since when connections wait, and how many had been accepted by then.
-    waiting: Option<(Instant, u64)>,
+    /// Since when connections wait: known only where the socket of the accept thread cannot be seen.
+    waiting: Option<Instant>,
     /// When a new server is to be started.
     due: Option<Instant>,
-    /// When there were too few descriptors.
-    shortage: Option<Instant>,
 }
 
 impl Acceptance {
@@ -51,39 +46,38 @@ impl Acceptance {
         self.due.is_some_and(|at| at <= now)
     }
 
-    /// There are too few descriptors.
-    pub(super) fn short(&mut self, now: Instant) {
-        self.shortage = Some(now);
-    }
-
-    /// Finds out whether anybody accepts: not when connections wait and none of them gets in.
-    pub(super) fn look(&mut self, inner: &Inner, is_waiting: bool, accepted: u64, now: Instant) {
-        let Some((since, before)) = self.waiting.filter(|_| is_waiting) else {
-            self.waiting = is_waiting.then_some((now, accepted));
+    /// Finds out whether anybody accepts. Nobody does if the accept thread has let go of the listening socket; where that
+    /// cannot be seen, if a connection that waits gets no answer.
+    pub(super) fn look(&mut self, inner: &Inner, is_waiting: bool, now: Instant) {
+        if self.due.is_some() || inner.stopping.is_set() {
             return;
-        };
-        if spare_descriptors().len() < SPARE_DESCRIPTORS {
-            self.short(now);
         }
-        let is_short = self.shortage.is_some_and(|at| now.saturating_duration_since(at) < SHORTAGE);
-        let patience = if is_short { SHORT_PATIENCE } else { PATIENCE };
-        if accepted != before {
-            self.waiting = Some((now, accepted));
-        } else if self.due.is_none()
-            && now.saturating_duration_since(since) >= patience
-            && !inner.stopping.is_set()
-            && (inner.guard.sockets.is_some() || probe(loopback(inner.address)).is_err())
-        {
+        let is_accepting = match &inner.guard.sockets {
+            Some(sockets) => match (inner.listening(), socket_cookie(&inner.listener)) {
+                (Some(number), Ok(cookie)) => sockets.is_socket(number, cookie),
+                // Nobody began yet, or it cannot be told.
+                _ => true,
+            },
+            None => self.is_answering(inner, is_waiting, now),
+        };
+        if !is_accepting {
             log::error!("connections are not accepted any more");
             self.due = Some(now);
         }
+    }
+
+    fn is_answering(&mut self, inner: &Inner, is_waiting: bool, now: Instant) -> bool {
+        let since = *self.waiting.get_or_insert(now);
+        if !is_waiting || now.saturating_duration_since(since) >= PATIENCE {
+            self.waiting = None;
+        }
+        !is_waiting || self.waiting.is_some() || probe(loopback(inner.address)).is_ok()
     }
 
     /// Starts a new server if there are descriptors for its connections.
     pub(super) fn renew(&mut self, inner: &Arc<Inner>) {
         self.due = Some(Instant::now() + RENEW_PAUSE);
         if !inner.guard.has_descriptors(&inner.shared.metrics) {
-            self.short(Instant::now());
             return;
         }
         match inner.renew() {

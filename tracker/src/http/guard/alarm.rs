@@ -17,7 +17,8 @@ use nix::time::ClockId;
 /// Belongs to the thread that made it.
 pub(super) struct Alarm {
     signals: SignalFd,
-    _timer: Timer,
+    timer: Timer,
+    processor_time: Duration,
 }
 
 impl Alarm {
@@ -33,7 +34,18 @@ impl Alarm {
         let notify = notify().ok_or(io::ErrorKind::Unsupported)?;
         let mut timer = Timer::new(ClockId::CLOCK_PROCESS_CPUTIME_ID, SigEvent::new(notify))?;
         timer.set(Expiration::Interval(processor_time.into()), TimerSetTimeFlags::empty())?;
-        Ok(Self { signals, _timer: timer })
+        Ok(Self { signals, timer, processor_time })
+    }
+
+    /// From now on it rings that often.
+    pub(super) fn set(&mut self, processor_time: Duration) {
+        if self.processor_time != processor_time {
+            let interval = Expiration::Interval(processor_time.into());
+            match self.timer.set(interval, TimerSetTimeFlags::empty()) {
+                Ok(()) => self.processor_time = processor_time,
+                Err(error) => log::debug!("processor time is counted as before: {error}"),
+            }
+        }
     }
 
     /// Whether it rang since it was asked last.

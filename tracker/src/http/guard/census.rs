@@ -5,7 +5,8 @@
 //! all together. A stranger's bytes cost memory many times their number there: each line of a head becomes two strings and
 //! an entry of a list.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,14 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
 }
 
+impl Limits {
+    /// Beyond so many the idlest are closed, and nobody comes in while they are. As many more may come in before that is
+    /// seen: the system keeps back who says nothing, and hands out hundreds at once.
+    pub(super) const fn kept(&self) -> usize {
+        (2 * self.connections).div_ceil(5)
+    }
+}
+
 /// Why a connection has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
@@ -41,12 +50,12 @@ pub(super) enum Reason {
 }
 
 /// The connections seen so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Census {
     known: HashMap<Cookie, Connection>,
     look: u64,
-    /// Connections that were new, ever.
-    newcomers: u64,
+    /// For putting some of them in order, by bytes or by time.
+    order: Vec<(Reverse<u64>, Option<Instant>, Cookie)>,
 }
 
 #[derive(Debug)]
@@ -72,6 +81,11 @@ impl Connection {
 }
 
 impl Census {
+    /// With room for so many connections, for the reason that [`super::roll::Roll::with_room`] has.
+    pub(super) fn with_room(connections: usize) -> Self {
+        Self { known: HashMap::with_capacity(connections), look: 0, order: Vec::with_capacity(connections) }
+    }
+
     /// A look at all connections begins.
     pub(super) fn begin(&mut self) {
         self.look += 1;
@@ -86,19 +100,15 @@ impl Census {
         busy: Option<u64>,
         now: Instant,
     ) {
-        let newcomers = &mut self.newcomers;
-        let known = self.known.entry(cookie).or_insert_with(|| {
-            *newcomers += 1;
-            Connection {
-                peer,
-                traffic: Traffic::default(),
-                base: 0,
-                progress: now,
-                is_served: false,
-                busy: None,
-                look: 0,
-                is_doomed: false,
-            }
+        let known = self.known.entry(cookie).or_insert_with(|| Connection {
+            peer,
+            traffic: Traffic::default(),
+            base: 0,
+            progress: now,
+            is_served: false,
+            busy: None,
+            look: 0,
+            is_doomed: false,
         });
         known.look = self.look;
         let is_answered = traffic.written > known.traffic.written;
@@ -119,91 +129,102 @@ impl Census {
         self.known.retain(|_, known| known.look == look);
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.known.len()
     }
 
-    pub(super) fn newcomers(&self) -> u64 {
-        self.newcomers
-    }
-
-    /// Those that have to go, each told once. `is_answering` says whether a request of a connection is being answered.
-    pub(super) fn doomed(
+    /// Tells those that have to go, each once. `is_answering` says whether a request of a connection is being answered.
+    pub(super) fn doom(
         &mut self,
         limits: &Limits,
         now: Instant,
         is_answering: impl Fn(&SocketAddr) -> bool,
-    ) -> HashMap<Cookie, Reason> {
-        let mut doomed = HashMap::new();
-        for (cookie, known) in self.known.iter().filter(|(_, known)| !known.is_doomed) {
+        mut tell: impl FnMut(Cookie, Reason),
+    ) {
+        for (cookie, known) in self.known.iter_mut().filter(|(_, known)| !known.is_doomed) {
             let age = now.saturating_duration_since(known.progress);
             let is_head = known.pending() > 0 || !known.is_served;
             let is_late = age >= if is_head { limits.request } else { limits.idle };
             // A lane may have taken the request since it was noted who is busy: then these are bytes of its body.
             let is_known = || known.busy.is_some() || !is_answering(&known.peer);
-            if known.pending() > MAX_HEAD_LEN.saturating_add(known.busy.unwrap_or(0)) && is_known() {
-                doomed.insert(*cookie, Reason::Long);
+            let is_long = known.pending() > MAX_HEAD_LEN.saturating_add(known.busy.unwrap_or(0));
+            let reason = if is_long && is_known() {
+                Reason::Long
             } else if is_late && known.busy.is_none() && !is_answering(&known.peer) {
-                doomed.insert(*cookie, if known.pending() > 0 { Reason::Slow } else { Reason::Silent });
-            }
+                if known.pending() > 0 { Reason::Slow } else { Reason::Silent }
+            } else {
+                continue;
+            };
+            known.is_doomed = true;
+            tell(*cookie, reason);
         }
-        self.add_longest(&mut doomed);
-        self.add_idlest(limits.connections, &mut doomed);
-        for cookie in doomed.keys() {
-            if let Some(known) = self.known.get_mut(cookie) {
-                known.is_doomed = true;
-            }
-        }
-        doomed
+        self.doom_longest(&mut tell);
+        self.doom_idlest(limits.kept(), &mut tell);
     }
 
     /// The longest heads, until the rest of them together is short enough.
-    fn add_longest(&self, doomed: &mut HashMap<Cookie, Reason>) {
+    fn doom_longest(&mut self, tell: &mut impl FnMut(Cookie, Reason)) {
         if self.known.values().map(Connection::pending).sum::<u64>() <= MAX_HEADS_LEN {
             return;
         }
-        let mut heads: Vec<_> =
-            self.remaining(doomed).map(|(cookie, known)| (known.pending(), cookie)).collect();
-        let mut total: u64 = heads.iter().map(|(pending, _)| pending).sum();
-        heads.sort_unstable();
-        while let Some((pending, cookie)) = heads.pop().filter(|_| total > MAX_HEADS_LEN) {
-            doomed.insert(cookie, Reason::Long);
+        let Self { known, order, .. } = self;
+        order.clear();
+        order.extend(remaining(known).map(|(cookie, known)| (Reverse(known.pending()), None, cookie)));
+        let mut total: u64 = order.iter().map(|(Reverse(pending), ..)| pending).sum();
+        order.sort_unstable();
+        for (Reverse(pending), _, cookie) in order.iter() {
+            if total <= MAX_HEADS_LEN {
+                return;
+            }
             total -= pending;
+            doom_one(known, *cookie, Reason::Long, tell);
         }
     }
 
     /// Those that made no progress for longest, until there are few enough. Who was never answered goes before who was;
     /// but a quarter of the room is kept for newcomers, or somebody could fill all of it with connections that were
     /// answered once.
-    fn add_idlest(&self, max: usize, doomed: &mut HashMap<Cookie, Reason>) {
-        if self.known.len() <= max {
+    fn doom_idlest(&mut self, max: usize, tell: &mut impl FnMut(Cookie, Reason)) {
+        let Self { known, order, .. } = self;
+        if known.len() <= max {
             return;
         }
-        let (mut served, mut new): (Vec<_>, Vec<_>) = self
-            .remaining(doomed)
-            .map(|(cookie, known)| (known.is_served, (known.progress, cookie)))
-            .partition(|(is_served, _)| *is_served);
-        let busy = self.known.values().filter(|known| known.busy.is_some() && !known.is_doomed).count();
-        let surplus = (served.len() + new.len() + busy).saturating_sub(max);
-        let of_served = served.len().saturating_sub(max - max / 4).min(surplus);
-        let of_new = (surplus - of_served).min(new.len());
-        let of_served = (surplus - of_new).min(served.len());
-        for (connections, count) in [(&mut served, of_served), (&mut new, of_new)] {
-            connections.sort_unstable();
-            doomed.extend(connections.iter().take(count).map(|(_, (_, cookie))| (*cookie, Reason::TooMany)));
+        let served = remaining(known).filter(|(_, known)| known.is_served).count();
+        let new = remaining(known).count() - served;
+        let busy = known.values().filter(|known| known.busy.is_some() && !known.is_doomed).count();
+        let surplus = (served + new + busy).saturating_sub(max);
+        let of_served = served.saturating_sub(max - max / 4).min(surplus);
+        let of_new = (surplus - of_served).min(new);
+        let of_served = (surplus - of_new).min(served);
+        for (is_served, count) in [(true, of_served), (false, of_new)] {
+            order.clear();
+            let these = remaining(known).filter(|(_, known)| known.is_served == is_served);
+            order.extend(these.map(|(cookie, known)| (Reverse(0), Some(known.progress), cookie)));
+            order.sort_unstable();
+            for (.., cookie) in order.iter().take(count) {
+                doom_one(known, *cookie, Reason::TooMany, tell);
+            }
         }
     }
+}
 
-    /// Those that no lane has, and that may stay so far.
-    fn remaining<'a>(
-        &'a self,
-        doomed: &HashMap<Cookie, Reason>,
-    ) -> impl Iterator<Item = (Cookie, &'a Connection)> {
-        let gone: HashSet<_> = doomed.keys().copied().collect();
-        let known = self.known.iter().map(|(cookie, known)| (*cookie, known));
-        known
-            .filter(move |(cookie, known)| known.busy.is_none() && !known.is_doomed && !gone.contains(cookie))
+/// Those that no lane has, and that may stay so far.
+fn remaining(known: &HashMap<Cookie, Connection>) -> impl Iterator<Item = (Cookie, &Connection)> {
+    let known = known.iter().map(|(cookie, known)| (*cookie, known));
+    known.filter(|(_, known)| known.busy.is_none() && !known.is_doomed)
+}
+
+fn doom_one(
+    known: &mut HashMap<Cookie, Connection>,
+    cookie: Cookie,
+    reason: Reason,
+    tell: &mut impl FnMut(Cookie, Reason),
+) {
+    if let Some(known) = known.get_mut(&cookie) {
+        known.is_doomed = true;
     }
+    tell(cookie, reason);
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //!   may take long is watched: at its deadline its connection is shut down, and the thread that waits for it is free.
 //! - Requests that must not be dropped in the ordinary way: [`Guard::discard`]. They wear this process out: [`wear`].
 //! - Accepting: tiny_http's accept thread ends at the first error, and panics when it is out of descriptors. Errors
-//!   are told by the workers; a thread that is just gone is noticed by connections that wait while nobody accepts.
-//!   Either way a new server is started on the same listening socket.
+//!   are told by the workers; that a thread is just gone is seen from its socket. Either way a new server is started on the same listening socket.
+//! - Who comes back when he is cut off: the system keeps him out until what he left behind is gone: see [`gate`].
 //! - Connections that are accepted and then forgotten: see [`torrent_common::nudge`].
 //! - Descriptors: when they have run out, half of the connections are shut down, chosen at random. Who is served that
 //!   hardly notices, and who only holds connections open does not keep others out.
@@ -19,14 +19,15 @@
 mod accepting;
 mod alarm;
 mod census;
+mod gate;
+mod numbers;
 mod reading;
 mod roll;
 mod sockets;
-mod stuck;
 mod thread;
 mod wear;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -50,7 +51,7 @@ pub(super) use thread::run;
 /// Notices that wait at most: one for each thread of a lane, and some.
 const NOTICES: usize = 256;
 /// Connections that wait to be cut off at most. What is not cut off on demand goes at the guard's next look.
-const MAX_DOOMED: usize = 1 << 13;
+const MAX_DOOMED: usize = 1 << 9;
 /// Descriptors kept back for the time when there are no others.
 const SPARE_DESCRIPTORS: usize = 8;
 /// Descriptors that connections leave to the rest of the tracker.
@@ -88,7 +89,7 @@ pub(super) struct Guard {
     /// Whose requests the lanes have, with the bytes that may come meanwhile.
     busy: Mutex<HashMap<SocketAddr, u64>>,
     /// Connections to be cut off.
-    doomed: Mutex<HashSet<SocketAddr>>,
+    doomed: (Sender<SocketAddr>, Receiver<SocketAddr>),
 }
 
 /// Ends a watch when dropped.
@@ -121,7 +122,7 @@ impl Guard {
             abandoned: AtomicUsize::new(0),
             worn: OnceLock::new(),
             busy: Mutex::default(),
-            doomed: Mutex::default(),
+            doomed: crossbeam_channel::bounded(MAX_DOOMED),
         };
         Ok((guard, noticed))
     }
@@ -147,6 +148,11 @@ impl Guard {
     pub(super) fn count_busy(&self, ip: IpAddr) -> usize {
         let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         busy.keys().filter(|from| from.ip() == ip).count()
+    }
+
+    /// Whether the lanes have one of that connection.
+    fn is_busy(&self, from: &SocketAddr) -> bool {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).contains_key(from)
     }
 
     pub(super) fn free(&self, from: &SocketAddr) {
@@ -223,19 +229,10 @@ impl Guard {
     /// thousands wait. False where connections cannot be cut off.
     pub(super) fn hang_up_soon(&self, from: SocketAddr) -> bool {
         if self.sockets.is_some() {
-            let mut doomed = self.doomed.lock().unwrap_or_else(PoisonError::into_inner);
-            if doomed.len() < MAX_DOOMED {
-                doomed.insert(from);
-            }
-            drop(doomed);
+            let _ = self.doomed.0.try_send(from);
             self.ring();
         }
         self.sockets.is_some()
-    }
-
-    /// Those that are to be cut off by now.
-    fn take_doomed(&self) -> HashSet<SocketAddr> {
-        std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The same for every connection to the tracker.

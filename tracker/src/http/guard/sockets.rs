@@ -40,6 +40,18 @@ const DRAINS: usize = 32;
 /// States of a connection that both sides may still use, or the other has ended: ESTABLISHED, SYN_RECV, CLOSE_WAIT.
 const OPEN: [u8; 3] = [1, 3, 8];
 
+/// State of a socket that listens.
+const LISTENING: u8 = 10;
+
+/// What is at a number.
+#[derive(Debug)]
+pub(super) enum Descriptor {
+    Closed,
+    Socket(Cookie, TcpStream),
+    /// A file, say.
+    Other,
+}
+
 /// This process has no descriptor left.
 #[derive(Debug)]
 pub(super) struct NoDescriptors;
@@ -63,17 +75,27 @@ impl Sockets {
         entries.map(|entry| entry.ok().and_then(number)).collect()
     }
 
-    /// A duplicate of a descriptor; none if that is no socket, or closed by now.
+    /// What is at a number, with a duplicate if it is a socket.
     ///
     /// # Errors
     /// [`NoDescriptors`].
-    pub(super) fn duplicate(&self, number: RawFd) -> Result<Option<(Cookie, TcpStream)>, NoDescriptors> {
+    pub(super) fn duplicate(&self, number: RawFd) -> Result<Descriptor, NoDescriptors> {
         match pidfd_getfd(&self.process, number, PidfdGetfdFlags::empty()) {
-            Ok(duplicate) => {
-                Ok(socket_cookie(&duplicate).ok().map(|cookie| (cookie, TcpStream::from(duplicate))))
-            }
+            Ok(duplicate) => Ok(match socket_cookie(&duplicate) {
+                Ok(cookie) => Descriptor::Socket(cookie, TcpStream::from(duplicate)),
+                Err(_) => Descriptor::Other,
+            }),
             Err(Errno::MFILE | Errno::NFILE) => Err(NoDescriptors),
-            Err(_) => Ok(None),
+            Err(_) => Ok(Descriptor::Closed),
+        }
+    }
+
+    /// Whether that number is a descriptor of this very socket. When it cannot be told, it is taken for one.
+    pub(super) fn is_socket(&self, number: RawFd, cookie: Cookie) -> bool {
+        match self.duplicate(number) {
+            Ok(Descriptor::Socket(found, _)) => found == cookie,
+            Ok(_) => false,
+            Err(NoDescriptors) => true,
         }
     }
 
@@ -81,14 +103,17 @@ impl Sockets {
     /// microseconds for each.
     pub(super) fn all(&self) -> impl Iterator<Item = TcpStream> {
         let numbers = Self::numbers().unwrap_or_default().into_iter();
-        let found = numbers.map_while(|number| self.duplicate(number).ok());
-        found.flatten().map(|(_, stream)| stream)
+        numbers.map_while(|number| self.duplicate(number).ok()).filter_map(Descriptor::socket)
+    }
+
+    /// Whether that is a connection to the port, or was, or listens there.
+    pub(super) fn is_ours(&self, stream: &TcpStream) -> bool {
+        stream.local_addr().is_ok_and(|local| local.port() == self.port)
     }
 
     /// The other side of a connection to the port; none for any other socket.
     pub(super) fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
-        let local = stream.local_addr().ok()?;
-        if local.port() == self.port { stream.peer_addr().ok() } else { None }
+        if self.is_ours(stream) { stream.peer_addr().ok() } else { None }
     }
 
     /// A duplicate of the connection from there; none if it is closed by now.
@@ -97,7 +122,7 @@ impl Sockets {
     /// [`NoDescriptors`].
     pub(super) fn find(&self, from: SocketAddr) -> Result<Option<TcpStream>, NoDescriptors> {
         for number in Self::numbers().ok_or(NoDescriptors)? {
-            let found = self.duplicate(number)?.map(|(_, stream)| stream);
+            let found = self.duplicate(number)?.socket();
             if let Some(stream) = found.filter(|stream| self.peer(stream) == Some(from)) {
                 return Ok(Some(stream));
             }
@@ -106,9 +131,18 @@ impl Sockets {
     }
 }
 
-/// What the system says of a connection; none for what is no TCP socket.
+impl Descriptor {
+    fn socket(self) -> Option<TcpStream> {
+        match self {
+            Self::Socket(_, stream) => Some(stream),
+            Self::Closed | Self::Other => None,
+        }
+    }
+}
+
+/// What the system says of a connection; none for what is no TCP socket, or listens.
 pub(super) fn traffic(stream: &TcpStream) -> Option<Traffic> {
-    let info = getsockopt(stream, TcpInfo).ok()?;
+    let info = getsockopt(stream, TcpInfo).ok().filter(|info| info.state != LISTENING)?;
     let sent = info.bytes_sent.saturating_sub(info.bytes_retrans);
     Some(Traffic {
         received: info.bytes_received,
@@ -176,9 +210,11 @@ mod tests {
         let second = accepted.try_clone().unwrap();
         let found = sockets.all().filter(|stream| sockets.peer(stream) == Some(from)).count();
         assert!(found >= 3, "two descriptors, and what was found: {found}");
-        let [(a, _), (b, _)] =
-            [&accepted, &second].map(|stream| sockets.duplicate(stream.as_raw_fd()).unwrap().unwrap());
-        assert_eq!(a, b, "one connection");
+        let cookie = socket_cookie(&accepted).unwrap();
+        assert!(sockets.is_socket(accepted.as_raw_fd(), cookie));
+        assert!(sockets.is_socket(second.as_raw_fd(), cookie), "one connection");
+        assert!(!sockets.is_socket(listener.as_raw_fd(), cookie));
+        assert_eq!(traffic(&TcpStream::from(OwnedFd::from(listener.try_clone().unwrap()))), None);
         drop(second);
         client.write_all(&[1; 100_000]).unwrap();
         let len = 990 + 100_000;

@@ -1,7 +1,7 @@
 //! The guard's thread. Without connections it sleeps until one comes; otherwise it wakes twice a second, and whenever
 //! this process has worked for a while.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::socket_cookie;
 
 use super::Notice;
 use super::accepting::{Acceptance, Nudger, is_waiting};
 use super::alarm::Alarm;
 use super::census::{Census, Reason};
+use super::gate::{Barred, Gate};
 use super::reading::Reading;
 use super::roll::Roll;
-use super::stuck::Stuck;
+use super::sockets::Sockets;
 use super::wear::Wear;
 use crate::http::Inner;
 use crate::metrics::labels::Closed;
@@ -27,12 +27,19 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The same while connections wait to be accepted, and after the first one came.
 const SOON: Duration = Duration::from_millis(50);
 /// Processor time of this process after which they are looked at again. A processor makes up to 0.6 GB/s out of request
-/// heads: this is 15 MB.
-const WORK: Duration = Duration::from_millis(25);
+/// heads: this is 6 MB.
+const WORK: Duration = Duration::from_millis(10);
+/// The same where connections are so many that looking at all of them takes long, and not [`SOME`] more than before.
+const LONG_WORK: Duration = Duration::from_millis(25);
+/// So many.
+const MANY: usize = 200;
+const SOME: usize = 20;
 /// How often they are looked at where nobody counts processor time.
 const TICK: Duration = Duration::from_millis(20);
 /// How often connections are looked for that tiny_http has accepted and forgotten.
 const NUDGE: Duration = Duration::from_secs(1);
+/// Connections that there is room for from the start.
+const MAX_ROOM: usize = 1 << 12;
 /// What the guard's thread has ahead of others, where it may: as root, or with `LimitNICE=`.
 const PRIORITY: i32 = -15;
 /// How often it is said at most that connections were closed.
@@ -43,6 +50,9 @@ struct Watchman<'a> {
     inner: &'a Arc<Inner>,
     alarm: Option<Alarm>,
     roll: Roll,
+    /// How many were on it at the last look.
+    count: usize,
+    gate: Gate,
     census: Census,
     acceptance: Acceptance,
     watched: Vec<(usize, Instant, Arc<TcpStream>)>,
@@ -52,7 +62,9 @@ struct Watchman<'a> {
     next_nudge: Instant,
     nudger: Nudger,
     wear: Wear,
-    stuck: Stuck,
+    /// Connections that tiny_http will never let go of.
+    stuck: usize,
+    next_thorough: Instant,
     closed: HashMap<Reason, usize>,
     next_report: Instant,
 }
@@ -68,11 +80,14 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         log::debug!("processor time is not counted ({error}): connections are looked at all the time");
     }
     let now = Instant::now();
+    let room = (2 * inner.guard.limits.connections).min(MAX_ROOM);
     let mut this = Watchman {
         inner,
         alarm: alarm.ok(),
-        roll: Roll::default(),
-        census: Census::default(),
+        roll: Roll::with_room(room),
+        count: 0,
+        gate: Gate::new(),
+        census: Census::with_room(room),
         acceptance: Acceptance::default(),
         watched: Vec::new(),
         readings: Vec::new(),
@@ -80,7 +95,8 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         next_nudge: now + NUDGE,
         nudger,
         wear: Wear::new(now),
-        stuck: Stuck::default(),
+        stuck: 0,
+        next_thorough: now,
         closed: HashMap::new(),
         next_report: now,
     };
@@ -88,7 +104,11 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         let has_rung = this.wait();
         loop {
             match notices.try_recv() {
-                Ok(Notice::Stop) | Err(TryRecvError::Disconnected) => return this.nudger.stop(),
+                Ok(Notice::Stop) | Err(TryRecvError::Disconnected) => {
+                    // Or threads of this process could not connect to it to be woken.
+                    this.gate.set(&inner.listener, Barred::default());
+                    return this.nudger.stop();
+                }
                 Ok(Notice::Watch(number, deadline, stream)) => this.watched.push((number, deadline, stream)),
                 Ok(Notice::Reading(number, stream)) => {
                     this.readings.push(Reading::new(number, stream, Instant::now()));
@@ -106,9 +126,8 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         for _ in 0..hang_up_late(&mut this.watched, now) {
             inner.shared.metrics.closed(Closed::Deadline);
         }
-        let doomed = inner.guard.take_doomed();
-        if has_rung || !doomed.is_empty() || this.next_look.is_some_and(|at| at <= now) {
-            this.look(now, &doomed);
+        if has_rung || !inner.guard.doomed.1.is_empty() || this.next_look.is_some_and(|at| at <= now) {
+            this.look(now, has_rung);
         }
         if this.acceptance.is_due(now) {
             this.acceptance.renew(inner);
@@ -144,27 +163,15 @@ impl Watchman<'_> {
         self.alarm.as_ref().is_some_and(Alarm::has_rung)
     }
 
-    /// Looks at every connection, and closes those that have to go, and the `doomed`.
-    fn look(&mut self, now: Instant, doomed: &HashSet<SocketAddr>) {
+    /// Looks at everything. `is_working`: this process was at work.
+    fn look(&mut self, now: Instant, is_working: bool) {
         let guard = &self.inner.guard;
+        let mut is_barred = false;
         if let Some(sockets) = &guard.sockets {
-            let busy = guard.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let census = &mut self.census;
-            census.begin();
-            let is_complete = self.roll.call(sockets, |cookie, peer, traffic| {
-                census.see(cookie, peer, traffic, busy.get(&peer).copied(), now);
-            });
-            if is_complete {
-                census.end();
-            } else {
-                self.acceptance.short(now);
-                guard.has_descriptors(&self.inner.shared.metrics);
-            }
-            if !doomed.is_empty() {
-                self.roll.of_peers(doomed).into_iter().for_each(|cookie| self.roll.close(cookie));
-            }
-            self.close(now);
-            self.stuck.look(sockets, socket_cookie(&self.inner.listener).ok(), now);
+            self.look_at_connections(sockets, now);
+            is_barred = self.set_gate(now);
+            self.set_alarm(now, is_working && !is_barred);
+            self.stuck = self.roll.count_stuck(now);
             let is_wanted = self.inner.bodies.has_waiting();
             self.readings.retain_mut(|reading| {
                 let is_slow = reading.look(now, is_wanted);
@@ -175,13 +182,14 @@ impl Watchman<'_> {
             });
         }
         let is_waiting = is_waiting(self.inner);
-        self.acceptance.look(self.inner, is_waiting, self.census.newcomers(), now);
-        let is_quiet = guard.sockets.is_some() && self.census.len() == 0;
+        self.acceptance.look(self.inner, is_waiting, now);
+        let is_quiet = guard.sockets.is_some() && !self.roll.has_news(now);
         if !is_quiet && self.next_nudge <= now && !is_waiting {
             self.nudger.nudge();
             self.next_nudge = now + NUDGE;
         }
         self.next_look = match () {
+            () if is_barred => Some(now + TICK),
             () if is_waiting => Some(now + SOON),
             () if is_quiet => None,
             () if self.alarm.is_none() => Some(now + TICK),
@@ -190,25 +198,76 @@ impl Watchman<'_> {
         self.report(now);
     }
 
+    /// Looks at every connection, and closes those that have to go, and the doomed.
+    fn look_at_connections(&mut self, sockets: &Sockets, now: Instant) {
+        let guard = &self.inner.guard;
+        let is_thorough = self.next_thorough <= now;
+        if is_thorough {
+            self.next_thorough = now + LOOK;
+        }
+        let busy = guard.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let has_work = (!busy.is_empty()).then_some(|peer: &SocketAddr| busy.contains_key(peer));
+        let census = &mut self.census;
+        census.begin();
+        let is_complete = self.roll.call(sockets, is_thorough, has_work, now, |cookie, peer, traffic| {
+            census.see(cookie, peer, traffic, busy.get(&peer).copied(), now);
+        });
+        if is_complete {
+            census.end();
+        } else {
+            guard.has_descriptors(&self.inner.shared.metrics);
+        }
+        for doomed in guard.doomed.1.try_iter() {
+            if let Some(cookie) = self.roll.of_peer(&doomed) {
+                self.roll.close(cookie, true, now);
+            }
+        }
+        self.close(now);
+    }
+
+    /// True if somebody is kept out.
+    fn set_gate(&mut self, now: Instant) -> bool {
+        let barred = if self.roll.len(now) > self.inner.guard.limits.kept() {
+            Barred::Everybody
+        } else {
+            let inner = self.inner;
+            let has_work = |peer: &SocketAddr| inner.guard.is_busy(peer);
+            // Behind a proxy are many who did nothing.
+            Barred::from(self.roll.guilty(has_work, now).filter(|ip| !inner.is_shared(*ip)))
+        };
+        let is_barred = !barred.is_empty();
+        self.gate.set(&self.inner.listener, barred);
+        is_barred
+    }
+
+    fn set_alarm(&mut self, now: Instant, may_pause: bool) {
+        let count = self.roll.len(now);
+        let before = std::mem::replace(&mut self.count, count);
+        if let Some(alarm) = &mut self.alarm {
+            // To accept a connection takes little: a long pause is for those that are known, and work.
+            let is_calm = may_pause && count < before + SOME;
+            alarm.set(if is_calm && count > MANY { LONG_WORK } else { WORK });
+        }
+    }
+
     fn close(&mut self, now: Instant) {
-        let inner = self.inner;
+        let Self { inner, roll, census, closed, .. } = self;
         let is_answering = |peer: &SocketAddr| inner.turns.has(peer);
-        let doomed = self.census.doomed(&inner.guard.limits, now, is_answering);
-        for (cookie, reason) in doomed {
-            self.roll.close(cookie);
+        census.doom(&inner.guard.limits, now, is_answering, |cookie, reason| {
+            roll.close(cookie, reason == Reason::Long, now);
             inner.shared.metrics.closed(match reason {
                 Reason::Long => Closed::LongHead,
                 Reason::Slow => Closed::SlowHead,
                 Reason::Silent => Closed::Idle,
                 Reason::TooMany => Closed::TooMany,
             });
-            *self.closed.entry(reason).or_default() += 1;
-        }
+            *closed.entry(reason).or_default() += 1;
+        });
     }
 
     /// Threads that are lost, each with a connection: of requests left behind, and of those that tiny_http is stuck with.
     fn lost(&self) -> usize {
-        self.inner.guard.count_abandoned().max(self.stuck.count())
+        self.inner.guard.count_abandoned().max(self.stuck)
     }
 
     /// Asks for a new beginning when too much was lost.

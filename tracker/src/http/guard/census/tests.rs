@@ -19,7 +19,7 @@ type Seen = (Cookie, u64, u64, Option<u64>);
 
 impl Scene {
     fn new() -> Self {
-        Self { census: Census::default(), start: Instant::now(), limits: LIMITS, answering: None }
+        Self { census: Census::with_room(0), start: Instant::now(), limits: LIMITS, answering: None }
     }
 
     /// Looks at these connections, and returns those that have to go, in order.
@@ -32,8 +32,9 @@ impl Scene {
         self.census.end();
         assert_eq!(self.census.len(), seen.len());
         let answering = self.answering.map(peer);
-        let doomed = self.census.doomed(&self.limits, now, |from| Some(*from) == answering);
-        let mut doomed: Vec<_> = doomed.into_iter().collect();
+        let mut doomed = Vec::new();
+        let is_answering = |from: &SocketAddr| Some(*from) == answering;
+        self.census.doom(&self.limits, now, is_answering, |cookie, reason| doomed.push((cookie, reason)));
         doomed.sort_unstable_by_key(|(cookie, _)| *cookie);
         doomed
     }
@@ -130,7 +131,8 @@ fn a_long_answer_does_not_hide_an_endless_head() {
 #[test]
 fn of_too_many_the_idlest_go() {
     let mut scene = Scene::new();
-    scene.limits.connections = 4;
+    scene.limits.connections = 10;
+    assert_eq!(scene.limits.kept(), 4);
     assert_eq!(scene.look(0, &[(1, 0, 0, None), (2, 0, 0, None), (3, 0, 0, None)]), []);
     let seen = [(1, 300, 500, None), (2, 0, 0, None), (3, 300, 0, Some(0)), (4, 0, 0, None), (5, 0, 0, None)];
     let gone = scene.look(1, &seen);
@@ -139,13 +141,13 @@ fn of_too_many_the_idlest_go() {
         [(2, Reason::TooMany)],
         "not 1, which was answered since, nor 3, which is being answered"
     );
-    assert_eq!(scene.census.newcomers(), 5);
 }
 
 #[test]
 fn room_is_kept_for_newcomers() {
     let mut scene = Scene::new();
-    scene.limits.connections = 8;
+    scene.limits.connections = 20;
+    assert_eq!(scene.limits.kept(), 8);
     let mut seen: Vec<Seen> = (1..=8).map(|cookie| (cookie, 300, 0, None)).collect();
     assert_eq!(scene.look(0, &seen), []);
     for (at_s, cookie) in (1..).zip(0..8) {
