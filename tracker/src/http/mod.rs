@@ -62,7 +62,7 @@ use source::{BATCH, Source};
 use turns::{Turn, Turns};
 
 /// Connections that the system holds until they are accepted.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 512;
 /// What a connection's buffer for answers holds, in bytes: every answer to an announce fits.
 const SEND_BUFFER: usize = 64 << 10;
 /// What a connection's buffer for requests holds, in bytes. Left to itself the system makes it grow to megabytes.

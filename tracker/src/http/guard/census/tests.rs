@@ -3,7 +3,7 @@
 use super::*;
 
 const LIMITS: Limits =
-    Limits { connections: 300, request: Duration::from_secs(10), idle: Duration::from_secs(60) };
+    Limits { connections: 750, request: Duration::from_secs(10), idle: Duration::from_secs(60) };
 
 /// A census with a clock.
 struct Scene {
