@@ -1,5 +1,6 @@
 //! The peer: seeds and leeches many torrents with one thread per connection and one per active torrent.
 //! ARCHITECTURE.md has the picture of threads and channels.
+#![forbid(unsafe_code)]
 
 pub mod announcer;
 pub mod catalogue;
@@ -7,6 +8,8 @@ pub mod cli;
 pub mod connection;
 pub mod control;
 pub mod daemon;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod limits;
 pub mod listen;

@@ -2,6 +2,7 @@
 //! folders on ports the system chooses, talks to them as a user would, and sees to it that nothing is left behind.
 //!
 //! Everything here panics when something is not as it should be: that is how a test reports.
+#![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -80,6 +80,10 @@ fn no_async_runtime_is_in_the_tree() {
     assert!(locked.contains("tiny_http"), "Cargo.lock was not understood");
     let found: Vec<_> = runtimes.into_iter().filter(|name| locked.contains(*name)).collect();
     assert!(found.is_empty(), "{found:?}");
+    // Those who ask cargo-deny ask the same.
+    let deny = read("deny.toml");
+    let unknown = runtimes.into_iter().filter(|name| !deny.contains(&format!("{{ crate = \"{name}\" }}")));
+    assert_eq!(unknown.collect::<Vec<_>>(), [""; 0], "not in deny.toml");
 }
 
 #[test]
@@ -136,6 +140,12 @@ fn one_room_names_the_database() {
 /// The one file with an unsafe block, a single one: see there.
 const UNSAFE_FILE: &str = "common/src/hash/x86.rs";
 
+/// Whether a file is the top of a crate that has no exception: there the lint cannot be allowed again.
+fn forbids(name: &str) -> bool {
+    let tops = ["tracker/src/lib.rs", "tracker/src/main.rs", "peer/src/lib.rs", "tests/src/lib.rs"];
+    tops.contains(&name) || name.starts_with("peer/src/bin/")
+}
+
 #[test]
 fn unsafe_is_in_one_place() {
     assert!(read("Cargo.toml").contains("unsafe_code = \"deny\""));
@@ -148,9 +158,11 @@ fn unsafe_is_in_one_place() {
             UNSAFE_FILE => (1, 1),
             // Names the lint once, above.
             "tests/tests/tidy.rs" => (0, 1),
+            _ if forbids(&name) => (0, 1),
             _ => (0, 0),
         };
         assert_eq!((blocks, exceptions), allowed, "{name}");
+        assert!(!forbids(&name) || code.contains(concat!("#![forbid(unsafe", "_code)]")), "{name}");
     }
     for package in ["common", "tracker", "peer", "tests"] {
         let manifest = read(&format!("{package}/Cargo.toml"));

@@ -1,6 +1,7 @@
 //! The tracker: swarms, a catalogue of published torrents, HTTP in front of both, and UDP in front of the swarms.
 //!
 //! [`Tracker::start`] opens everything and returns; threads do the rest until [`Running::stop`].
+#![forbid(unsafe_code)]
 
 pub mod access;
 pub mod address;

@@ -1,4 +1,5 @@
 //! torrent-tracker: the tracker as a program.
+#![forbid(unsafe_code)]
 
 mod again;
 

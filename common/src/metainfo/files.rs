@@ -32,7 +32,7 @@ pub(super) fn list(
             return Err(MetainfoError::TooManyFiles(limits.max_files));
         }
         let entry = Entry::read(value).ok_or(MetainfoError::WrongType("files"))?;
-        let is_link = entry.attributes.contains(&b'l');
+        let is_link = is_link(entry.attributes);
         let len = match entry.length {
             None if is_link => 0,
             None => return Err(MetainfoError::Missing("length")),
@@ -59,6 +59,11 @@ pub(super) fn list(
     files.shrink_to_fit();
     check_places(files.iter().filter(|file| !file.padding).map(|file| &file.path))?;
     Ok(files)
+}
+
+/// Whether a file with these attributes (BEP 47) is a symbolic link.
+pub(super) fn is_link(attributes: &[u8]) -> bool {
+    attributes.contains(&b'l')
 }
 
 /// A length in bytes.

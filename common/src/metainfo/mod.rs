@@ -7,6 +7,7 @@
 
 pub mod create;
 mod files;
+mod hybrid;
 pub mod magnet;
 pub mod parse;
 pub mod paths;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::paths::{PathError, SafePath, TorrentPath, clip};
-use super::{File, Metainfo, files, trackers};
+use super::{File, Metainfo, files, hybrid, trackers};
 use crate::bencode::{self, BencodeError, Limits, Value};
 use crate::geometry::{DEFAULT_BLOCK_LEN, Geometry, GeometryError};
 use crate::ids::InfoHash;
@@ -95,6 +95,9 @@ pub enum MetainfoError {
         /// What would be below it.
         below: TorrentPath,
     },
+    /// A hybrid torrent (BEP 52) whose two versions are not of the same files.
+    #[error("the torrent's version 1 and version 2 say different things of {0:?}: ask for one that is right")]
+    VersionsDisagree(TorrentPath),
     /// Sizes that no torrent can have.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
@@ -129,6 +132,9 @@ impl Metainfo {
         let total = files.last().map_or(0, |file| file.offset.saturating_add(file.len));
         let geometry = Geometry::new(total, info.piece_len()?, limits.block_len)?;
         let piece_hashes = info.piece_hashes(&geometry)?;
+        if let Some(tree) = info.file_tree {
+            hybrid::check(tree, &root, single_file, &files, geometry.nominal_piece_len().into())?;
+        }
 
         Ok(Self {
             info_hash: InfoHash::of(outer.info.raw()),
@@ -194,6 +200,7 @@ struct Info<'a> {
     length: Option<Value<'a>>,
     files: Option<Value<'a>>,
     private: bool,
+    file_tree: Option<Value<'a>>,
     is_version_2: bool,
 }
 
@@ -224,6 +231,7 @@ impl<'a> Info<'a> {
             files,
             // BEP 27 says 1; whoever wrote another number meant the same.
             private: private.and_then(|value| value.as_i64()).is_some_and(|number| number != 0),
+            file_tree,
             is_version_2: file_tree.is_some() || meta_version.is_some(),
         })
     }

@@ -1,4 +1,5 @@
 //! Shows the daemon's torrents.
+#![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
     torrent_peer::cli::status::main()

@@ -32,7 +32,7 @@
 pub mod journal;
 pub mod look;
 pub mod reconcile;
-mod record;
+pub(crate) mod record;
 pub mod saved;
 pub mod store;
 #[cfg(test)]

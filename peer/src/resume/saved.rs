@@ -83,7 +83,7 @@ pub struct Saved {
     pub(super) no_journals: bool,
     /// One for every file of the layout and one for the part file; `None` for padding and for what was not there. Empty:
     /// unknown. A file that was not there is parted: see [`Layout`](crate::storage::layout::Layout).
-    pub(super) stamps: Vec<Option<Stamp>>,
+    pub(crate) stamps: Vec<Option<Stamp>>,
 }
 
 impl Saved {
@@ -173,7 +173,7 @@ impl Saved {
     }
 
     /// The bytes of the file: bencode, and its SHA-1.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_bencode::Error> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, serde_bencode::Error> {
         let details = &self.details;
         // Older programs know nothing of a part file: it stands beside the others.
         let (part, files) = self.stamps.split_last().map_or((None, &[][..]), |(part, files)| (*part, files));
@@ -209,7 +209,7 @@ impl Saved {
     }
 
     /// Reads the bytes of the file at `path`, whose name says which torrent it is of.
-    pub(super) fn decode(bytes: &[u8], info_hash: InfoHash, path: &Path) -> Result<Self, ResumeError> {
+    pub(crate) fn decode(bytes: &[u8], info_hash: InfoHash, path: &Path) -> Result<Self, ResumeError> {
         let damaged = |what: &str| ResumeError::Damaged { path: path.into(), what: what.into() };
         let (body, check) = bytes.split_last_chunk::<CHECK_LEN>().ok_or_else(|| damaged("cut short"))?;
         if <[u8; CHECK_LEN]>::from(Sha1::digest(body)) != *check {
@@ -332,7 +332,7 @@ impl Details {
 
     /// Enters what such a file at `path` says, if it is understood: it is newer than the checkpoint, or as old. Gives back
     /// whether the checkpoint says something else.
-    pub(super) fn enter_options(&mut self, bytes: &[u8], path: &Path) -> bool {
+    pub(crate) fn enter_options(&mut self, bytes: &[u8], path: &Path) -> bool {
         let options: TorrentOptions = match serde_json::from_slice(bytes) {
             Ok(options) => options,
             Err(error) => {

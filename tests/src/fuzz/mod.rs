@@ -6,16 +6,24 @@
 mod announce;
 mod answer;
 mod bencode;
+mod config;
+mod control;
+mod inbox;
 mod metainfo;
 mod multipart;
+mod resume;
 mod udp;
 mod wire;
 
 pub use announce::announce_query;
 pub use answer::tracker_answer;
 pub use bencode::bencode;
+pub use config::config;
+pub use control::control;
+pub use inbox::inbox;
 pub use metainfo::metainfo;
 pub use multipart::multipart;
+pub use resume::resume;
 pub use udp::udp_packet;
 pub use wire::wire;
 
@@ -23,11 +31,15 @@ pub use wire::wire;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their programs and of the folders of their seeds.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("announce_query", announce_query),
     ("bencode", bencode),
+    ("config", config),
+    ("control", control),
+    ("inbox", inbox),
     ("metainfo", metainfo),
     ("multipart", multipart),
+    ("resume", resume),
     ("tracker_answer", tracker_answer),
     ("udp_packet", udp_packet),
     ("wire", wire),

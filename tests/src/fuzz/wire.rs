@@ -1,4 +1,4 @@
-//! What a peer sends: the handshake and messages.
+//! What a peer sends: the handshake and messages. How the network cuts them is the matter of `inbox`.
 
 use torrent_common::wire::decoder::{Decoded, Decoder, PIECE_HEADER_LEN};
 use torrent_common::wire::handshake::{HANDSHAKE_LEN, Handshake};
@@ -17,6 +17,37 @@ pub fn wire(input: &[u8]) {
         Err(_) => rest = input,
     }
     messages(rest);
+    arrives_in_parts(rest);
+}
+
+/// Shown byte by byte more of it, the decoder says the same as when it sees all; and what it needs, it needs.
+fn arrives_in_parts(mut rest: &[u8]) {
+    // A few messages: it is quadratic.
+    for _ in 0..8 {
+        let whole = DECODER.decode(rest);
+        let consumed = match &whole {
+            Ok(Decoded::Message { consumed, .. }) => *consumed,
+            Ok(Decoded::Piece { .. }) => PIECE_HEADER_LEN,
+            Ok(Decoded::Need(_)) | Err(_) => rest.len(),
+        };
+        let mut needed = 0;
+        for len in 0..consumed {
+            match DECODER.decode(&rest[..len]) {
+                Ok(Decoded::Need(need)) => {
+                    assert!(need >= needed && need > len, "{need} at {len}");
+                    needed = need;
+                }
+                early => {
+                    assert_eq!(early, whole, "at {len} of {consumed}");
+                    assert!(early.is_err(), "something of less than it takes");
+                    return;
+                }
+            }
+        }
+        let Ok(Decoded::Message { .. }) = whole else { return };
+        assert!(needed <= consumed, "{needed} of {consumed}");
+        rest = &rest[consumed..];
+    }
 }
 
 fn messages(mut rest: &[u8]) {
