@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use serde::Serialize;
 use siphasher::sip::SipHasher24;
@@ -33,26 +34,31 @@ pub(super) struct Answer {
 /// A body that is sent in parts.
 pub(super) enum Rest {
     Bytes(Vec<u8>),
+    /// The same for several clients, and how far this one has come.
+    Shared(Arc<Vec<u8>>, usize),
     /// With its length in bytes.
     Scrape(full_scrape::Reader, usize),
 }
 
-/// Bytes of a scrape that are made at a time.
+/// Bytes of a scrape that are made at a time, and of what is shared that are copied.
 const PART: u64 = 64 << 10;
+const SHARED_PART: usize = 64 << 10;
 
 impl Rest {
     /// Bytes that are left, of a scrape in all.
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
+            Self::Shared(bytes, at) => bytes.len().saturating_sub(*at),
             Self::Scrape(_, len) => *len,
         }
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that it takes: its share of those that others have, too.
     pub(super) fn held(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.capacity(),
+            Self::Shared(bytes, _) => bytes.capacity() / Arc::strong_count(bytes).max(1),
             Self::Scrape(reader, _) => reader.held(),
         }
     }
@@ -61,6 +67,13 @@ impl Rest {
     pub(super) fn next(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
         match self {
             Self::Bytes(rest) => *bytes = std::mem::take(rest),
+            Self::Shared(all, at) => {
+                let rest = all.get(*at..).unwrap_or_default();
+                let part = rest.get(..SHARED_PART).unwrap_or(rest);
+                bytes.clear();
+                bytes.extend_from_slice(part);
+                *at += part.len();
+            }
             Self::Scrape(reader, _) => {
                 bytes.clear();
                 reader.take(PART).read_to_end(bytes)?;

@@ -265,6 +265,7 @@ fn send_long(inner: &Inner, answer: Answer, found: Route, request: Request, from
             return true;
         }
     };
+    let rest = if let Route::Torrent(info_hash) = found { inner.outbox.share(info_hash, rest) } else { rest };
     let mut letter = Letter::new(from, stream, Then::GoOn(request.into_writer()), head, rest);
     match letter.advance(Instant::now()) {
         Ok(Step::Done) => true,

@@ -153,7 +153,7 @@ impl Http {
         let (pages, page_jobs) = Lane::new();
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
-        let (outbox, posted) = Outbox::new()?;
+        let (outbox, posted) = Outbox::new(&limits)?;
         let inner = Arc::new(Inner {
             shared,
             listener,
@@ -202,8 +202,8 @@ impl Http {
 
 impl Inner {
     /// Starts a new server on the listening socket: the first one, or because the last one accepts no more. Older
-    /// ones go on serving the connections they have; the oldest of too many is ended.
-    fn renew(self: &Arc<Self>) -> io::Result<()> {
+    /// ones go on serving the connections they have; the oldest of too many is given back, to be ended.
+    fn renew(self: &Arc<Self>) -> io::Result<Option<Generation>> {
         let listener = self.listener.try_clone()?;
         let listening = listener.as_raw_fd();
         let server = Arc::new(Source::new(
@@ -216,12 +216,12 @@ impl Inner {
         let workers = workers.collect::<io::Result<_>>()?;
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         generations.push_back(Generation { server, workers, listening });
-        let oldest = if generations.len() > MAX_GENERATIONS { generations.pop_front() } else { None };
-        drop(generations);
-        if let Some(oldest) = oldest {
-            oldest.stop();
-        }
-        Ok(())
+        Ok(if generations.len() > MAX_GENERATIONS { generations.pop_front() } else { None })
+    }
+
+    /// The oldest server cannot be ended now.
+    fn take_back(&self, oldest: Generation) {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).push_front(oldest);
     }
 
     /// Where the server that accepts connections has the listening socket.

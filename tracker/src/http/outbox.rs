@@ -4,30 +4,36 @@
 //!   slowly as he likes. A thread that waited for him would be missing to others.
 //! - Cost: one thread sends all of them, a piece of each whenever its client has room for more. So nobody waits for anybody
 //!   else; who does not read holds memory alone, and of that there is a bound.
-//! - Bounds: [`MAX_LETTERS`] and [`MAX_HELD`]. Beyond them who has read slowest so far is cut off, and so is who pauses for
-//!   [`PAUSE`], or is slower than [`MIN_RATE`] on the whole.
+//! - Bounds: [`MAX_LETTERS`] and [`MAX_HELD`]. Beyond them, of the address that has most of it, who has read slowest so far is
+//!   cut off; so is who pauses for [`PAUSE`], or is slower than [`MIN_RATE`] on the whole. A torrent file that a whole class asks
+//!   for is there once.
 //!
 //! What is written here goes past tiny_http, through a duplicate of its socket that never blocks. It keeps the connection's
 //! next answer back until this one's writer is dropped.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendError, Sender};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tiny_http::Request;
+use torrent_common::ids::InfoHash;
 
 use super::Inner;
 use super::answer::Rest;
+use super::guard::Limits;
 use super::pen::Pen;
 use crate::metrics::labels::Closed;
 
 /// Answers on their way at most.
-const MAX_LETTERS: usize = 128;
+const MAX_LETTERS: usize = 256;
 /// Bytes of memory that they hold at most, unless a single one is longer.
 const MAX_HELD: usize = 32 << 20;
 /// How long nothing may be taken.
@@ -51,6 +57,10 @@ pub(super) struct Outbox {
     /// Rung when there is one, or the tracker stops.
     bell: OwnedFd,
     is_stopping: AtomicBool,
+    /// Torrent files that are under way.
+    torrents: Mutex<HashMap<InfoHash, Weak<Vec<u8>>>>,
+    /// Answers on their way at most: they must not take all connections there may be.
+    max_letters: usize,
 }
 
 /// An answer under way.
@@ -91,11 +101,28 @@ pub(super) enum Step {
 impl Outbox {
     /// # Errors
     /// The system's, when it is out of descriptors.
-    pub(super) fn new() -> io::Result<(Self, Receiver<Letter>)> {
+    pub(super) fn new(limits: &Limits) -> io::Result<(Self, Receiver<Letter>)> {
         // Room for one: what waits here is not counted.
         let (letters, posted) = crossbeam_channel::bounded(1);
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok((Self { letters, bell, is_stopping: AtomicBool::new(false) }, posted))
+        let max_letters = (limits.kept() / 2).clamp(1, MAX_LETTERS);
+        let (is_stopping, torrents) = (AtomicBool::new(false), Mutex::default());
+        Ok((Self { letters, bell, is_stopping, torrents, max_letters }, posted))
+    }
+
+    /// The same torrent file, but in memory only once with those of others that are under way.
+    pub(super) fn share(&self, info_hash: InfoHash, rest: Rest) -> Rest {
+        let Rest::Bytes(bytes) = rest else { return rest };
+        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = torrents.get(&info_hash).and_then(Weak::upgrade);
+        // The file may have been written anew meanwhile, with other trackers.
+        let all = known.filter(|known| **known == bytes).unwrap_or_else(|| {
+            torrents.retain(|_, bytes| bytes.strong_count() > 0);
+            let all = Arc::new(bytes);
+            torrents.insert(info_hash, Arc::downgrade(&all));
+            all
+        });
+        Rest::Shared(all, 0)
     }
 
     /// Hands a letter in. Waits for a moment if others do the same.
@@ -241,7 +268,7 @@ pub(super) fn run(inner: &Inner, posted: &Receiver<Letter>) {
                 }
             }
         }
-        while let Some(slowest) = one_too_many(&letters, now) {
+        while let Some(slowest) = one_too_many(&letters, inner.outbox.max_letters, now) {
             finish(inner, letters.swap_remove(slowest), false, &mut pen);
         }
     }
@@ -266,15 +293,21 @@ fn wait(inner: &Inner, letters: &[Letter], until: Option<Instant>) {
     let _ = rustix::io::read(&inner.outbox.bell, &mut [0; 8]);
 }
 
-/// Who has read slowest, if there are too many, or they hold too much.
-fn one_too_many(letters: &[Letter], now: Instant) -> Option<usize> {
+/// Who has read slowest of the address that has most, if there are too many, or they hold too much.
+fn one_too_many(letters: &[Letter], max_letters: usize, now: Instant) -> Option<usize> {
     let held: usize = letters.iter().map(Letter::held).sum();
-    if letters.len() <= MAX_LETTERS && (held <= MAX_HELD || letters.len() <= 1) {
+    let are_too_many = letters.len() > max_letters;
+    if !are_too_many && (held <= MAX_HELD || letters.len() <= 1) {
         return None;
     }
+    let mut shares = HashMap::<IpAddr, usize>::new();
+    for letter in letters {
+        *shares.entry(letter.from.ip()).or_default() += if are_too_many { 1 } else { letter.held() };
+    }
+    let share = |letter: &Letter| shares.get(&letter.from.ip()).copied().unwrap_or(0);
     // Of equals the oldest.
-    let slowest = letters.iter().enumerate().min_by_key(|(_, letter)| (letter.pace(now), letter.began));
-    slowest.map(|(at, _)| at)
+    let key = |letter: &Letter| (Reverse(share(letter)), letter.from.ip(), letter.pace(now), letter.began);
+    letters.iter().enumerate().min_by_key(|(_, letter)| key(letter)).map(|(at, _)| at)
 }
 
 /// The connection goes on with its next request, or ends.
@@ -351,17 +384,45 @@ mod tests {
         for (letter, sent) in letters.iter_mut().zip([50_000, 100, 70_000]) {
             letter.sent = sent;
         }
-        assert_eq!(one_too_many(&letters, now), None);
+        assert_eq!(one_too_many(&letters, MAX_LETTERS, now), None);
         letters.push(letter(10 << 20).0);
         // Who has just begun has sent nothing yet.
         letters[3].began = now;
         letters[3].sent = 64 << 10;
-        assert_eq!(one_too_many(&letters, now), Some(1));
+        assert_eq!(one_too_many(&letters, MAX_LETTERS, now), Some(1));
         let (mut one, _client) = letter(MAX_HELD + 1);
         one.sent = 5;
-        assert_eq!(one_too_many(&[one], now), None, "a single one may be as long as it is");
+        assert_eq!(one_too_many(&[one], MAX_LETTERS, now), None, "a single one may be as long as it is");
+        // Who has one of them does not go before whose many hold more together, however slow it is.
+        let (mut shared, _clients): (Vec<_>, Vec<_>) = (0..5).map(|_| letter(8 << 20)).unzip();
+        for letter in &mut shared[1..] {
+            letter.from.set_ip([10, 0, 0, 9].into());
+            letter.sent = 5 << 20;
+        }
+        shared[3].sent = 1 << 20;
+        assert_eq!(one_too_many(&shared, MAX_LETTERS, now), Some(3));
         let (many, _clients): (Vec<_>, Vec<_>) = (0..=MAX_LETTERS).map(|_| letter(1)).unzip();
-        assert!(one_too_many(&many, now).is_some());
-        assert!(one_too_many(&many[1..], now).is_none());
+        assert!(one_too_many(&many, MAX_LETTERS, now).is_some());
+        assert!(one_too_many(&many[1..], MAX_LETTERS, now).is_none());
+    }
+
+    #[test]
+    fn a_torrent_file_that_many_ask_for_is_there_once() {
+        let limits = Limits { connections: 100, request: PAUSE, idle: PAUSE };
+        let (outbox, _posted) = Outbox::new(&limits).unwrap();
+        let [a, b] = [1, 2].map(|byte| InfoHash::new([byte; 20]));
+        let file = vec![7; 1 << 20];
+        let mut rests: Vec<_> = (0..64).map(|_| outbox.share(a, Rest::Bytes(file.clone()))).collect();
+        assert!(rests.iter().map(Rest::held).sum::<usize>() <= 1 << 20);
+        let (mut all, mut part) = (Vec::new(), Vec::new());
+        while rests[5].next(&mut part).unwrap() {
+            all.extend_from_slice(&part);
+        }
+        assert_eq!(all, file);
+        let Rest::Shared(newer, 0) = outbox.share(a, Rest::Bytes(vec![8; 10])) else { panic!("is shared") };
+        assert_eq!(*newer, [8; 10], "the file has changed");
+        drop(rests);
+        outbox.share(b, Rest::Bytes(vec![9; 10]));
+        assert_eq!(outbox.torrents.lock().unwrap().len(), 2, "those that are gone are forgotten");
     }
 }

@@ -62,6 +62,12 @@ impl Program {
         }
     }
 
+    /// How many lines have come since with this text in them.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub fn count(&self, text: &str) -> usize {
+        self.log.try_iter().filter(|line| line.contains(text)).count()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -6,19 +6,21 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_cookie;
 use torrent_common::nudge::nudge;
 use torrent_common::worker::Worker;
 
 use super::{SPARE_DESCRIPTORS, spare_descriptors};
-use crate::http::{Inner, loopback};
+use crate::http::{Generation, Inner, loopback};
 
 /// How long connections may wait before a try.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// What an answer to a try may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Old servers that wait to be ended at most.
+const MAX_RETIRED: usize = 8;
 /// Pause before a new server, so that a lasting cause does not make us spin.
 const RENEW_PAUSE: Duration = Duration::from_millis(50);
 
@@ -75,13 +77,16 @@ impl Acceptance {
     }
 
     /// Starts a new server if there are descriptors for its connections.
-    pub(super) fn renew(&mut self, inner: &Arc<Inner>) {
+    pub(super) fn renew(&mut self, inner: &Arc<Inner>, nudger: &Nudger) {
         self.due = Some(Instant::now() + RENEW_PAUSE);
         if !inner.guard.has_descriptors(&inner.shared.metrics) {
             return;
         }
         match inner.renew() {
-            Ok(()) => {
+            Ok(oldest) => {
+                if let Some(oldest) = oldest.and_then(|oldest| nudger.retire(oldest)) {
+                    inner.take_back(oldest);
+                }
                 inner.shared.metrics.restarted();
                 log::warn!("connections are accepted again");
                 (self.due, self.waiting) = (None, None);
@@ -105,17 +110,27 @@ fn probe(address: SocketAddr) -> io::Result<()> {
     stream.read_exact(&mut [0])
 }
 
-/// A thread that makes tiny_http begin with connections that it has forgotten, since that can take a second.
+/// A thread that connects to this process, which can take long while connections are kept out: it makes tiny_http begin
+/// with those that it has forgotten, and ends old servers.
 pub(in crate::http) struct Nudger {
     orders: Sender<()>,
+    retired: Sender<Generation>,
     worker: Worker,
 }
 
 impl Nudger {
     pub(in crate::http) fn start(address: SocketAddr) -> io::Result<Self> {
         let (orders, ordered) = crossbeam_channel::bounded(1);
+        let (retired, old) = crossbeam_channel::bounded(MAX_RETIRED);
         let worker = Worker::spawn("http-nudge", move || {
-            while let Ok(()) = ordered.recv() {
+            loop {
+                select! {
+                    recv(ordered) -> order => if order.is_err() { break },
+                    recv(old) -> generation => {
+                        generation.into_iter().for_each(Generation::stop);
+                        continue;
+                    }
+                }
                 // Not with the last descriptors: a connection more would take those that accepting needs.
                 if spare_descriptors().len() == SPARE_DESCRIPTORS {
                     match nudge(loopback(address)) {
@@ -125,7 +140,7 @@ impl Nudger {
                 }
             }
         })?;
-        Ok(Self { orders, worker })
+        Ok(Self { orders, retired, worker })
     }
 
     pub(super) fn nudge(&self) {
@@ -133,8 +148,13 @@ impl Nudger {
         let _ = self.orders.try_send(());
     }
 
+    /// Ends an old server, soon. Gives it back if too many wait for that.
+    fn retire(&self, generation: Generation) -> Option<Generation> {
+        self.retired.try_send(generation).err().map(TrySendError::into_inner)
+    }
+
     pub(super) fn stop(self) {
-        drop(self.orders);
+        drop((self.orders, self.retired));
         self.worker.join();
     }
 }

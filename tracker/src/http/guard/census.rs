@@ -31,7 +31,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// Beyond so many the idlest are closed, and nobody comes in while they are. As many more may come in before that is
     /// seen: the system keeps back who says nothing, and hands out hundreds at once.
-    pub(super) const fn kept(&self) -> usize {
+    pub(crate) const fn kept(&self) -> usize {
         (2 * self.connections).div_ceil(5)
     }
 }

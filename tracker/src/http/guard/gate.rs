@@ -3,7 +3,7 @@
 //! Whoever is cut off for what he sent comes back at once, with the same. To accept him costs a thread, and the one that read
 //! what he sent before has to be done with that first. Hundreds of threads that want to run make each other wait, those that
 //! answer announces among them, and each holds what it has read. So from where such a connection came nobody comes in
-//! until it is gone, and nobody at all while there are too many. Who is kept out is not refused: his system
+//! until it is gone, and nobody at all while there are too many, for a moment. Who is kept out is not refused: his system
 //! tries again after a second.
 //!
 //! It is a filter on the listening socket (SO_ATTACH_FILTER, socket(7)), a program of the classic BPF that the system runs
@@ -13,11 +13,15 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
+use std::time::{Duration, Instant};
 
 use socket2::{SockFilter, SockRef};
 
-/// Addresses that are kept out at most; if they are more, everybody is.
+/// Addresses that are kept out at most.
 const MAX_BARRED: usize = 64;
+/// For how long everybody is kept out at most, and how long the gate is open then in any case.
+const SHUT: Duration = Duration::from_millis(300);
+const OPEN: Duration = Duration::from_millis(200);
 
 /// Who is kept out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,10 @@ pub(super) enum Barred {
 #[derive(Debug)]
 pub(super) struct Gate {
     barred: Barred,
+    /// When everybody was last begun to be kept out.
+    shut: Option<Instant>,
+    /// How often somebody was kept out.
+    count: usize,
 }
 
 impl Default for Barred {
@@ -45,29 +53,62 @@ impl Barred {
         matches!(self, Self::From(addresses) if addresses.is_empty())
     }
 
-    /// Everybody, if these are too many.
+    /// The first of these. With many strangers at it, the rest of them is not worth to keep others out for.
     pub(super) fn from(addresses: impl Iterator<Item = IpAddr>) -> Self {
-        let addresses: BTreeSet<_> = addresses.map(network).collect();
-        if addresses.len() > MAX_BARRED { Self::Everybody } else { Self::From(addresses) }
+        let mut barred = BTreeSet::new();
+        for address in addresses {
+            if barred.len() == MAX_BARRED {
+                break;
+            }
+            barred.insert(network(address));
+        }
+        Self::From(barred)
     }
 }
 
 impl Gate {
     /// Open.
     pub(super) fn new() -> Self {
-        Self { barred: Barred::default() }
+        Self { barred: Barred::default(), shut: None, count: 0 }
     }
 
-    /// From now on these are kept out, and nobody else.
-    pub(super) fn set(&mut self, listener: &TcpListener, barred: Barred) {
+    /// From now on these are kept out, and nobody else; if that is everybody, not for long.
+    pub(super) fn set(&mut self, listener: &TcpListener, barred: Barred, now: Instant) {
+        let barred =
+            if barred == Barred::Everybody && !self.may_be_shut(now) { Barred::default() } else { barred };
         if barred == self.barred {
             return;
         }
         match apply(listener, &barred) {
-            Ok(()) => log::debug!("kept out: {barred:?}"),
-            Err(error) => log::debug!("nobody can be kept out: {error}"),
+            Ok(()) => {
+                log::debug!("kept out: {barred:?}");
+                self.count += usize::from(self.barred.is_empty());
+                self.barred = barred;
+            }
+            Err(error) => log::debug!("who is kept out cannot be changed: {error}"),
         }
-        self.barred = barred;
+    }
+
+    /// Whether nobody is kept out.
+    pub(super) fn is_open(&self) -> bool {
+        self.barred.is_empty()
+    }
+
+    /// How often it was shut for somebody since this was asked.
+    pub(super) fn take_count(&mut self) -> usize {
+        std::mem::take(&mut self.count)
+    }
+
+    fn may_be_shut(&mut self, now: Instant) -> bool {
+        let age = self.shut.map(|since| now.saturating_duration_since(since));
+        match age {
+            Some(age) if age < SHUT => true,
+            Some(age) if age < SHUT + OPEN => false,
+            _ => {
+                self.shut = Some(now);
+                true
+            }
+        }
     }
 }
 
@@ -145,7 +186,6 @@ fn halves(ip: Ipv6Addr) -> [u32; 2] {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-    use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use socket2::{Domain, Socket, Type};
@@ -180,18 +220,18 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let mut gate = Gate::new();
-        gate.set(&listener, from(&["127.0.0.2", "::ffff:127.0.0.4", "2001:db8::1"]));
+        gate.set(&listener, from(&["127.0.0.2", "::ffff:127.0.0.4", "2001:db8::1"]), Instant::now());
         let (second, fourth) = (knock(ip("127.0.0.2"), at), knock(ip("127.0.0.4"), at));
         assert!(is_in(&knock(ip("127.0.0.3"), at), Duration::from_secs(10)));
         assert!(!is_in(&second, Duration::ZERO));
         assert!(!is_in(&fourth, Duration::ZERO));
-        gate.set(&listener, from(&["127.0.0.4"]));
+        gate.set(&listener, from(&["127.0.0.4"]), Instant::now());
         assert!(is_in(&second, Duration::from_secs(30)));
         assert!(!is_in(&fourth, Duration::ZERO));
-        gate.set(&listener, Barred::Everybody);
+        gate.set(&listener, Barred::Everybody, Instant::now());
         let third = knock(ip("127.0.0.3"), at);
         assert!(!is_in(&third, Duration::from_millis(50)));
-        gate.set(&listener, Barred::default());
+        gate.set(&listener, Barred::default(), Instant::now());
         assert!(is_in(&third, Duration::from_secs(30)));
         assert!(is_in(&fourth, Duration::from_secs(30)));
     }
@@ -201,17 +241,31 @@ mod tests {
         let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
         let at = listener.local_addr().unwrap();
         let mut gate = Gate::new();
-        gate.set(&listener, from(&["127.0.0.1", "2001:db8::1", "0:0:0:1::1"]));
+        gate.set(&listener, from(&["127.0.0.1", "2001:db8::1", "0:0:0:1::1"]), Instant::now());
         assert!(is_in(&knock(ip("::1"), at), Duration::from_secs(10)));
-        gate.set(&listener, from(&["2001:db8::1", "::77"]));
+        gate.set(&listener, from(&["2001:db8::1", "::77"]), Instant::now());
         assert!(!is_in(&knock(ip("::1"), at), Duration::from_millis(50)));
     }
 
     #[test]
-    fn too_many_are_everybody() {
+    fn everybody_is_kept_out_for_a_moment_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut gate, start) = (Gate::new(), Instant::now());
+        let mut is_open = |at_ms| {
+            gate.set(&listener, Barred::Everybody, start + Duration::from_millis(at_ms));
+            gate.is_open()
+        };
+        assert!(!is_open(0) && !is_open(200));
+        assert!(is_open(300) && is_open(499));
+        assert!(!is_open(500) && !is_open(799));
+        assert!(is_open(800));
+    }
+
+    #[test]
+    fn of_many_the_first_are_kept_out() {
         let addresses = |count: u32| Barred::from((0..count).map(|n| Ipv4Addr::from_bits(n).into()));
-        assert_eq!(addresses(65), Barred::Everybody);
-        assert_ne!(addresses(64), Barred::Everybody);
+        assert_eq!(addresses(65), addresses(64));
+        assert_ne!(addresses(63), addresses(64));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mixed = (0..64).map(|n| {
             if n % 2 == 0 {

@@ -150,11 +150,6 @@ impl Guard {
         busy.keys().filter(|from| from.ip() == ip).count()
     }
 
-    /// Whether the lanes have one of that connection.
-    fn is_busy(&self, from: &SocketAddr) -> bool {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).contains_key(from)
-    }
-
     pub(super) fn free(&self, from: &SocketAddr) {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(from);
     }

@@ -9,6 +9,7 @@
 //! is written, that of the same request, which it does not write. The thread and two descriptors are lost, as are those
 //! of requests that are left behind on purpose: see [`super::wear`].
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -27,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_millis(20);
 /// The same when that is so for longer than [`PATIENCE`].
 const LATER: Duration = Duration::from_secs(2);
-/// A closed connection that is held for longer, while nobody works at its request, is most likely stuck.
+/// A closed connection that is held for longer does not only wait for a turn of its thread.
 const PASSING: Duration = Duration::from_millis(100);
-/// For how long at most it matters what a closed connection had sent, or that it is held.
+/// For how long at most it matters what a closed connection had sent.
 const GUILT: Duration = Duration::from_secs(2);
 
 /// The connections that were found.
@@ -41,6 +42,8 @@ pub(super) struct Roll {
     closed: HashMap<Cookie, Held>,
     /// Those that were closed for what they sent, while they are there, with when that was.
     guilty: HashMap<Cookie, (IpAddr, Instant)>,
+    /// For putting them in order.
+    last: Vec<(Reverse<Instant>, IpAddr)>,
     numbers: Numbers,
     /// Who has which number may have changed since all of them were looked at.
     has_changed: bool,
@@ -55,8 +58,6 @@ struct Member {
 /// A closed connection.
 #[derive(Debug)]
 struct Held {
-    /// None if it was closed before it was seen.
-    peer: Option<SocketAddr>,
     since: Instant,
     next_check: Instant,
     /// There is a descriptor of it.
@@ -72,6 +73,7 @@ impl Roll {
             cookies: HashMap::with_capacity(connections),
             closed: HashMap::with_capacity(connections),
             guilty: HashMap::with_capacity(connections),
+            last: Vec::with_capacity(connections),
             numbers: Numbers::with_room(3 * connections),
             has_changed: false,
         }
@@ -116,7 +118,7 @@ impl Roll {
             if cookies.get(&member.peer) == Some(cookie) {
                 cookies.remove(&member.peer);
             }
-            closed.insert(*cookie, Held::new(Some(member.peer), now, now));
+            closed.insert(*cookie, Held::new(now, now));
             false
         });
         *has_changed |= open.len() != before;
@@ -195,7 +197,7 @@ impl Roll {
                     }
                     // It was not there for long enough to be seen.
                     _ => {
-                        closed.insert(cookie, Held::new(None, now, now + SOON));
+                        closed.insert(cookie, Held::new(now, now + SOON));
                     }
                 }
             }
@@ -238,27 +240,23 @@ impl Roll {
         self.open.len() + self.closed.values().filter(is_passing).count()
     }
 
-    /// Where connections came from that are not let go of: closed for what they sent, or held though nobody works at their
-    /// requests.
-    pub(super) fn guilty(
-        &mut self,
-        has_work: impl Fn(&SocketAddr) -> bool,
-        now: Instant,
-    ) -> impl Iterator<Item = IpAddr> {
-        let Self { open, closed, guilty, .. } = self;
-        let age = move |since| now.saturating_duration_since(since);
+    /// Where connections came from that were closed for what they sent, and are not let go of: the last ones first.
+    pub(super) fn guilty(&mut self, now: Instant) -> impl Iterator<Item = IpAddr> {
+        let Self { open, closed, guilty, last, .. } = self;
         guilty.retain(|cookie, (_, since)| {
-            age(*since) < GUILT && (open.contains_key(cookie) || closed.contains_key(cookie))
+            now.saturating_duration_since(*since) < GUILT
+                && (open.contains_key(cookie) || closed.contains_key(cookie))
         });
-        let held = closed.values().filter(move |held| (PASSING..GUILT).contains(&age(held.since)));
-        let held = held.filter_map(|held| held.peer).filter(move |peer| !has_work(peer));
-        guilty.values().map(|(ip, _)| *ip).chain(held.map(|peer| peer.ip()))
+        last.clear();
+        last.extend(guilty.values().map(|(ip, since)| (Reverse(*since), *ip)));
+        last.sort_unstable();
+        last.iter().map(|(_, ip)| *ip)
     }
 }
 
 impl Held {
-    fn new(peer: Option<SocketAddr>, since: Instant, next_check: Instant) -> Self {
-        Self { peer, since, next_check, is_seen: true }
+    const fn new(since: Instant, next_check: Instant) -> Self {
+        Self { since, next_check, is_seen: true }
     }
 
     fn is_stuck(&self, now: Instant) -> bool {

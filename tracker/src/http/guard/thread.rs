@@ -106,7 +106,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
             match notices.try_recv() {
                 Ok(Notice::Stop) | Err(TryRecvError::Disconnected) => {
                     // Or threads of this process could not connect to it to be woken.
-                    this.gate.set(&inner.listener, Barred::default());
+                    this.gate.set(&inner.listener, Barred::default(), Instant::now());
                     return this.nudger.stop();
                 }
                 Ok(Notice::Watch(number, deadline, stream)) => this.watched.push((number, deadline, stream)),
@@ -130,7 +130,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
             this.look(now, has_rung);
         }
         if this.acceptance.is_due(now) {
-            this.acceptance.renew(inner);
+            this.acceptance.renew(inner, &this.nudger);
         }
         this.look_at_wear(now);
     }
@@ -231,13 +231,11 @@ impl Watchman<'_> {
             Barred::Everybody
         } else {
             let inner = self.inner;
-            let has_work = |peer: &SocketAddr| inner.guard.is_busy(peer);
             // Behind a proxy are many who did nothing.
-            Barred::from(self.roll.guilty(has_work, now).filter(|ip| !inner.is_shared(*ip)))
+            Barred::from(self.roll.guilty(now).filter(|ip| !inner.is_shared(*ip)))
         };
-        let is_barred = !barred.is_empty();
-        self.gate.set(&self.inner.listener, barred);
-        is_barred
+        self.gate.set(&self.inner.listener, barred, now);
+        !self.gate.is_open()
     }
 
     fn set_alarm(&mut self, now: Instant, may_pause: bool) {
@@ -292,8 +290,9 @@ impl Watchman<'_> {
         let (long, slow, many) = (count(Reason::Long), count(Reason::Slow), count(Reason::TooMany));
         self.closed.clear();
         if long + slow + many > 0 {
+            let shut = self.gate.take_count();
             log::warn!(
-                "connections closed: {long} with long requests, {slow} with slow ones, {many} because there were too many"
+                "connections closed: {long} with long requests, {slow} with slow ones, {many} because there were too many; new ones from such addresses had to wait {shut} times"
             );
             self.next_report = now + REPORT;
         }
