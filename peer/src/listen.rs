@@ -99,7 +99,7 @@ impl Accepting {
         match started {
             Ok(()) | Err(SpawnError::Stopping) => {}
             Err(error @ (SpawnError::Full(_) | SpawnError::Crowded(_) | SpawnError::HalfOpen(_))) => {
-                log::debug!("{address}: refused: {error}")
+                self.connections.blame.tell(address, "refused", &error);
             }
             Err(error @ SpawnError::System(_)) => {
                 log::warn!("{address}: refused: {error}");

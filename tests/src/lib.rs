@@ -16,6 +16,7 @@ pub mod bencode;
 pub mod command;
 pub mod daemon;
 pub mod fuzz;
+pub mod hostile;
 pub mod http;
 pub mod network;
 pub mod payload;

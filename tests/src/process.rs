@@ -114,6 +114,16 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The most memory that it has had at once so far, in KiB.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok()).expect("it runs")
+    }
+
     /// How often its threads have gone to sleep so far.
     ///
     /// # Panics

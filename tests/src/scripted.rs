@@ -54,7 +54,7 @@ impl Link {
         Self::new(stream)
     }
 
-    fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(LINK_LIMIT)).unwrap();
         stream.set_write_timeout(Some(LINK_LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -70,7 +70,7 @@ impl Link {
         self.read_handshake()
     }
 
-    fn read_handshake(&mut self) -> io::Result<Handshake> {
+    pub(crate) fn read_handshake(&mut self) -> io::Result<Handshake> {
         let mut bytes = [0; HANDSHAKE_LEN];
         self.stream.read_exact(&mut bytes)?;
         Handshake::decode(&bytes).map_err(io::Error::other)

@@ -18,10 +18,15 @@ use crate::torrent::input::Input;
 
 /// Dials `address` for a torrent and serves the connection until its end. The torrent hears of a failure to connect.
 pub fn run(lease: Lease, link: &Arc<TorrentLink>, address: SocketAddr) {
+    let registry = Arc::clone(lease.registry());
     match connect(lease, link, address) {
         Ok(connection) => connection.run(),
         Err(end) => {
-            log::debug!("{address}: not connected: {end}");
+            if end.is_foul() {
+                registry.blame.tell(address, "not connected", &end);
+            } else {
+                log::debug!("{address}: not connected: {end}");
+            }
             // Gone means the torrent was stopped: nobody is left to tell.
             let _ = link.inputs.send(Input::DialFailed(address));
         }

@@ -1,6 +1,7 @@
 //! A connection that a stranger began.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::greet::Greeter;
@@ -19,8 +20,11 @@ pub fn run(
     directory: &dyn Directory,
     patience: Duration,
 ) {
+    let registry = Arc::clone(lease.registry());
     match accept(lease, stream, address, directory, patience) {
         Ok(connection) => connection.run(),
+        Err(end) if end.is_foul() => registry.blame.tell(address, "refused", &end),
+        Err(End::TimedOut) => registry.blame.tell(address, "refused", &"it did not finish its handshake"),
         Err(end) => log::debug!("{address}: refused: {end}"),
     }
 }

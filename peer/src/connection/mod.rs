@@ -4,6 +4,7 @@
 
 pub mod ahead;
 pub mod asked;
+pub mod blame;
 pub mod brake;
 pub mod dial;
 pub mod due;
@@ -50,6 +51,19 @@ pub enum End {
     /// The torrent's thread is gone.
     #[error("the torrent was stopped")]
     TorrentGone,
+}
+
+impl End {
+    /// A well-meaning peer does not end so: worth a line for everybody to read.
+    pub const fn is_foul(&self) -> bool {
+        match self {
+            // It may have been here until now.
+            Self::Violation(Violation::UnknownTorrent) => false,
+            Self::Violation(_) | Self::Stalled => true,
+            Self::Closed(reason) => matches!(reason, CloseReason::TooSlow | CloseReason::Crowded),
+            Self::Network(_) | Self::TimedOut | Self::Storage(_) | Self::TorrentGone => false,
+        }
+    }
 }
 
 /// What no well-meaning peer does.

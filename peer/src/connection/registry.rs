@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use torrent_common::worker::{Shutdown, Worker};
 
+use super::blame::Blame;
 use crate::torrent::event::PeerKey;
 use crate::torrent::host::Host;
 use crate::wake::Waker;
@@ -36,6 +37,8 @@ pub struct Connections {
     next_key: AtomicU64,
     shutdown: Shutdown,
     threads: Mutex<Threads>,
+    /// Tells who breaks the rules.
+    pub blame: Blame,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +121,7 @@ impl Connections {
             next_key: AtomicU64::new(1),
             shutdown: Shutdown::new(),
             threads: Mutex::default(),
+            blame: Blame::new(),
         })
     }
 
@@ -257,6 +261,11 @@ impl Threads {
 }
 
 impl Lease {
+    /// All connections, this one among them.
+    pub const fn registry(&self) -> &Arc<Connections> {
+        &self.registry
+    }
+
     /// The handshake is done: the place is kept. False if it was needed for others, and the connection must end.
     pub fn settle(&self) -> bool {
         {

@@ -135,7 +135,7 @@ impl Connection {
                 log::warn!("{}: upload failed: {error}", self.address);
                 let _ = self.link.inputs.send(Input::ReadFailed(error));
             }
-            // Whoever breaks the protocol may do so all day: not worth a line for everybody to read.
+            foul if foul.is_foul() => self.lease.registry().blame.tell(self.address, "hung up on", &foul),
             other => log::debug!("{}: closed: {other}", self.address),
         }
         if self.unreported > 0 {

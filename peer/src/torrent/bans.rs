@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use torrent_common::ids::PeerId;
 
+use super::suspects::Identity;
+
 /// Entries of each kind; the oldest is forgotten first.
 const MAX_ENTRIES: usize = 4096;
 
@@ -38,6 +40,15 @@ impl Bans {
             lists.names.insert(name);
         } else {
             lists.hosts.insert(address.ip());
+        }
+    }
+
+    /// Bans a peer of which no connection is left.
+    pub fn add_absent(&self, who: Identity) {
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match who {
+            Identity::Address(ip) => lists.hosts.insert(ip),
+            Identity::Local(name) => lists.names.insert(name),
         }
     }
 
@@ -94,6 +105,16 @@ mod tests {
         assert!(!bans.has("127.0.0.1:6".parse().unwrap(), OTHER));
         assert!(bans.has("127.0.0.1:6".parse().unwrap(), NAME));
         assert!(bans.has_address("127.0.0.1:5".parse().unwrap()));
+    }
+
+    #[test]
+    fn who_is_gone_stays_out() {
+        let bans = Bans::default();
+        bans.add_absent(Identity::Address([10, 0, 0, 1].into()));
+        bans.add_absent(Identity::Local(NAME));
+        assert!(bans.has("10.0.0.1:6".parse().unwrap(), OTHER));
+        assert!(bans.has("127.0.0.1:6".parse().unwrap(), NAME));
+        assert!(!bans.has("127.0.0.1:6".parse().unwrap(), OTHER));
     }
 
     #[test]

@@ -7,7 +7,9 @@ use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{BlockRef, PieceIndex};
 use torrent_common::ids::PeerId;
 
+use super::evidence::BlockDigest;
 use super::selection::Selection;
+use super::suspects::Identity;
 use crate::options::TorrentOptions;
 
 /// A connection: unique in a process, never used again.
@@ -54,6 +56,9 @@ pub enum Event {
     NoRoom(SocketAddr),
     /// Addresses to dial, from a tracker. A stranger's list: may hold anything.
     Found(Vec<SocketAddr>),
+    /// What the blocks are, in order, of a piece whose [`Event::Hashed`] comes next: of every one that is bad, and of
+    /// those that [`Core::compares`](super::core::Core::compares).
+    Digests(PieceIndex, Vec<BlockDigest>),
     /// A whole piece was hashed: whether it is what the torrent says.
     Hashed(PieceIndex, bool),
     /// A good piece was written, so it is had; or it could not be, and is to be fetched again later.
@@ -117,6 +122,8 @@ pub enum Effect {
     Incomplete,
     /// Close this peer, and let nobody from its address in again.
     Ban(PeerKey, BanReason),
+    /// The same of somebody who is not connected any more.
+    BanAbsent(Identity, BanReason),
     /// Fewer peers than wanted: ask the trackers earlier than planned, if they allow it.
     WantPeers,
 }
@@ -182,6 +189,9 @@ pub enum BanReason {
     /// It alone sent a whole piece that failed its hash.
     #[error("sent a corrupt piece")]
     CorruptPiece,
+    /// It sent a block of a piece that failed, and the good piece has another one there.
+    #[error("sent a corrupt block among those of others")]
+    Poison,
     /// It had a part in several pieces that failed.
     #[error("had a part in several corrupt pieces")]
     Suspect,

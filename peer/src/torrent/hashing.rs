@@ -9,6 +9,7 @@ use torrent_common::geometry::PieceIndex;
 use torrent_common::hash::sha1_pair;
 use torrent_common::metainfo::Metainfo;
 
+use super::evidence::BlockDigest;
 use super::input::Input;
 use super::{Active, Room};
 use crate::storage::blocks::BlockBuf;
@@ -17,7 +18,28 @@ use crate::storage::blocks::BlockBuf;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A whole piece, not yet judged.
-type Whole = (PieceIndex, Vec<BlockBuf>);
+#[derive(Debug)]
+pub struct Whole {
+    /// Which.
+    pub piece: PieceIndex,
+    /// All of its blocks, in order.
+    pub blocks: Vec<BlockBuf>,
+    /// It failed before: what its blocks are is wanted also if it is good.
+    pub compare: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Judged {
+    /// Which.
+    pub piece: PieceIndex,
+    /// It is what the torrent says.
+    pub good: bool,
+    /// Its blocks back.
+    pub blocks: Vec<BlockBuf>,
+    /// What they are, of a piece that is bad or to be compared; else none.
+    pub digests: Vec<BlockDigest>,
+}
 
 /// The pieces of one torrent that are being hashed.
 pub struct Hashing {
@@ -42,8 +64,8 @@ impl Hashing {
     }
 
     /// A piece is whole: [`Input::Hashed`] will tell whether it is good. `more`: others are being received.
-    pub fn add(&mut self, piece: PieceIndex, blocks: Vec<BlockBuf>, more: bool, now: Instant) {
-        if let Some((first, second)) = self.pairing.add((piece, blocks), more, now) {
+    pub fn add(&mut self, whole: Whole, more: bool, now: Instant) {
+        if let Some((first, second)) = self.pairing.add(whole, more, now) {
             self.spawn(first, second);
         }
     }
@@ -81,24 +103,36 @@ impl Hashing {
         let (metainfo, inputs) = (Arc::clone(&self.metainfo), self.inputs.clone());
         self.running += 1 + usize::from(second.is_some());
         self.room.hashers.spawn(move || {
-            for ((piece, blocks), good) in judge(&metainfo, first, second) {
+            for judged in judge(&metainfo, first, second) {
                 // Fails only when the torrent has ended.
-                let _ = inputs.send(Input::Hashed(piece, good, blocks));
+                let _ = inputs.send(Input::Hashed(judged));
             }
         });
     }
 }
 
 /// Hashes one piece or two, and says of each whether it is good.
-fn judge(metainfo: &Metainfo, first: Whole, second: Option<Whole>) -> impl Iterator<Item = (Whole, bool)> {
-    let others = second.iter().flat_map(|(_, blocks)| blocks);
-    let hashes = sha1_pair(first.1.iter().map(|block| &**block), others.map(|block| &**block));
+fn judge(metainfo: &Metainfo, first: Whole, second: Option<Whole>) -> impl Iterator<Item = Judged> {
+    let others = second.iter().flat_map(|whole| &whole.blocks);
+    let hashes = sha1_pair(first.blocks.iter().map(|block| &**block), others.map(|block| &**block));
     let judged = [(Some(first), hashes.0), (second, hashes.1)];
     judged.into_iter().filter_map(|(whole, hash)| {
-        let whole = whole?;
-        let good = hash == *metainfo.piece_hash(whole.0);
-        Some((whole, good))
+        let Whole { piece, blocks, compare } = whole?;
+        let good = hash == *metainfo.piece_hash(piece);
+        let digests = if compare || !good { digests(&blocks) } else { Vec::new() };
+        Some(Judged { piece, good, blocks, digests })
     })
+}
+
+/// What each block is.
+fn digests(blocks: &[BlockBuf]) -> Vec<BlockDigest> {
+    let short = |[a, b, c, d, e, f, g, h, ..]: [u8; 20]| [a, b, c, d, e, f, g, h];
+    let pairs = blocks.chunks(2).flat_map(|pair| {
+        let (first, second) =
+            sha1_pair(pair.first().map(|block| &**block), pair.get(1).map(|block| &**block));
+        [first, second].into_iter().take(pair.len()).map(short)
+    });
+    pairs.collect()
 }
 
 /// Puts together what comes in quick succession.
@@ -151,15 +185,34 @@ mod tests {
         let whole = |index, damage: bool| {
             let mut blocks = blocks(&metainfo, index, &payload(&files));
             blocks[0][0] ^= u8::from(damage);
-            (metainfo.geometry.piece(index).unwrap(), blocks)
+            Whole { piece: metainfo.geometry.piece(index).unwrap(), blocks, compare: false }
         };
         let good = |first, second: Option<Whole>| -> Vec<_> {
-            judge(&metainfo, first, second).map(|((piece, _), good)| (piece.get(), good)).collect()
+            judge(&metainfo, first, second).map(|judged| (judged.piece.get(), judged.good)).collect()
         };
         assert_eq!(good(whole(1, false), None), [(1, true)]);
         assert_eq!(good(whole(1, true), None), [(1, false)]);
         assert_eq!(good(whole(3, false), Some(whole(0, true))), [(3, true), (0, false)]);
         assert_eq!(good(whole(2, true), Some(whole(3, false))), [(2, false), (3, true)]);
+    }
+
+    #[test]
+    fn blocks_of_bad_pieces_and_of_those_to_be_compared_have_digests() {
+        let files = TestFile::list(&[("", 100)]);
+        let metainfo = torrent("t", &files, 32, None);
+        let judged = |damage: u8, compare: bool| {
+            let mut blocks = blocks(&metainfo, 1, &payload(&files));
+            let last = blocks.len() - 1;
+            blocks[last][0] ^= damage;
+            let whole = Whole { piece: metainfo.geometry.piece(1).unwrap(), blocks, compare };
+            judge(&metainfo, whole, None).next().unwrap()
+        };
+        assert!(judged(0, false).digests.is_empty());
+        let (good, bad) = (judged(0, true), judged(1, false));
+        let last = good.blocks.len() - 1;
+        assert!(good.digests.len() == good.blocks.len() && bad.digests.len() == good.digests.len());
+        assert_eq!(good.digests[..last], bad.digests[..last]);
+        assert_ne!(good.digests[last], bad.digests[last]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use torrent_common::geometry::{BlockRef, PieceIndex};
 
 use super::event::{PeerEvent, PeerInfo, PeerKey};
+use super::hashing::Judged;
 use crate::connection::link::ConnectionHandle;
 use crate::options::TorrentOptions;
 use crate::storage::StorageError;
@@ -27,8 +28,8 @@ pub enum Input {
     DialFailed(SocketAddr),
     /// Addresses from a tracker.
     Found(Vec<SocketAddr>),
-    /// A whole piece was hashed: whether it is good, and its blocks back.
-    Hashed(PieceIndex, bool, Vec<BlockBuf>),
+    /// A whole piece was hashed.
+    Hashed(Judged),
     /// A piece was written, or not.
     Written(PieceIndex, Result<(), StorageError>),
     /// A checkpoint is on disk, or not.

@@ -6,6 +6,7 @@ pub mod choker;
 pub mod core;
 pub mod dial;
 pub mod event;
+pub mod evidence;
 pub mod hashing;
 pub mod have;
 pub mod host;

@@ -357,9 +357,13 @@ impl Requests {
 
     /// Who sent the blocks of a piece, each once.
     pub fn contributors(&self, piece: PieceIndex) -> BTreeSet<PeerKey> {
+        self.senders(piece).flatten().collect()
+    }
+
+    /// Who sent each block of a piece, in order; `None` for those that are not here.
+    pub fn senders(&self, piece: PieceIndex) -> impl Iterator<Item = Option<PeerKey>> {
         let blocks = self.begun.get(&piece).map(|begun| begun.blocks.as_slice()).unwrap_or_default();
-        let sender = |block: &Block| if let Block::Received(key) = block { Some(*key) } else { None };
-        blocks.iter().filter_map(sender).collect()
+        blocks.iter().map(|block| if let Block::Received(key) = block { Some(*key) } else { None })
     }
 
     /// Of the pieces that nobody is asked for and that `may` give way, the one with least to lose.

@@ -1,7 +1,9 @@
 //! Who may have sent bad pieces. A piece with one sender convicts it. Of a piece with several senders each is put on
-//! parole: it fetches whole pieces alone until one of them is good, so the guilty is found, and nobody else is banned.
+//! parole: it fetches whole pieces alone until one of them is good, or the bad piece is good at last and
+//! [`evidence`](super::evidence) clears it. So the guilty is found, and nobody else is banned.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::IpAddr;
 
 use torrent_common::ids::PeerId;
@@ -20,6 +22,15 @@ pub enum Identity {
     Address(IpAddr),
     /// From this machine.
     Local(PeerId),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(ip) => write!(f, "{ip}"),
+            Self::Local(name) => write!(f, "{name} on this host"),
+        }
+    }
 }
 
 impl Identity {
@@ -88,6 +99,17 @@ impl Suspects {
         }
     }
 
+    /// A piece that `who` sent a part of was bad, and it turned out that this part was good.
+    pub fn cleared(&mut self, who: Identity) {
+        if let Some(record) = self.records.get_mut(&who) {
+            record.failures = record.failures.saturating_sub(1);
+            record.parole = false;
+            if record.failures == 0 {
+                self.records.remove(&who);
+            }
+        }
+    }
+
     /// A piece that `who` sent a part of was bad. On parole nothing is added: pieces already shared when it began
     /// may still fail, and all of that is one piece of evidence.
     pub fn shared_failure(&mut self, who: Identity) -> Verdict {
@@ -147,6 +169,18 @@ mod tests {
         assert_eq!(verdicts, [Verdict::Parole, Verdict::Parole, Verdict::Ban]);
         for _ in 0..9 {
             suspects.good(who(2), true);
+        }
+    }
+
+    #[test]
+    fn who_is_cleared_begins_anew() {
+        let mut suspects = Suspects::default();
+        suspects.shared_failure(who(1));
+        suspects.cleared(who(1));
+        assert!(suspects.is_empty() && !suspects.on_parole(who(1)));
+        for _ in 0..10 {
+            assert_eq!(suspects.shared_failure(who(1)), Verdict::Parole);
+            suspects.cleared(who(1));
         }
     }
 

@@ -275,6 +275,10 @@ impl World {
                 );
                 assert!(node.hashing.insert(piece), "{piece:?} hashed twice");
                 let good = blocks.values().all(|corrupt| !corrupt);
+                if !good || node.core.compares(piece) {
+                    let digests = blocks.values().map(|&corrupt| [u8::from(corrupt); 8]).collect();
+                    self.after(DISK, What::Event(index, Event::Digests(piece, digests)));
+                }
                 self.after(DISK, What::Event(index, Event::Hashed(piece, good)));
             }
             Effect::Write(piece) => {
@@ -304,6 +308,7 @@ impl World {
                 node.completed = Some(self.now);
             }
             Effect::Incomplete => panic!("nobody wants more than before"),
+            Effect::BanAbsent(..) => {}
             Effect::WantPeers => self.announce(index),
         }
     }

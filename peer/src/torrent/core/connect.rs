@@ -131,7 +131,11 @@ impl Core {
     pub(super) fn ban(&mut self, who: Identity, reason: BanReason, cx: &mut Context<'_>) {
         self.suspects.ban(who);
         let keys = self.peers.iter().filter(|(_, peer)| peer.identity == who).map(|(&key, _)| key);
-        for key in keys.collect::<Vec<_>>() {
+        let keys: Vec<_> = keys.collect();
+        if keys.is_empty() {
+            cx.effects.push(Effect::BanAbsent(who, reason));
+        }
+        for key in keys {
             cx.effects.push(Effect::Ban(key, reason));
             self.forget(key, Ending::Never, cx);
         }

@@ -1,14 +1,13 @@
-//! Blocks arrive, pieces are hashed and written.
+//! Blocks arrive, pieces are written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use torrent_common::geometry::{BlockRef, PieceIndex};
 
 use super::endgame::Owed;
 use super::{Context, Core};
-use crate::torrent::event::{BanReason, CloseReason, Command, Effect, PeerKey};
+use crate::torrent::event::{CloseReason, Command, Effect, PeerKey};
 use crate::torrent::requests::{Arrival, Stage};
-use crate::torrent::suspects::{Identity, Verdict};
 
 /// Under a limit, all peers together owe us this part of a second's worth: more than a round trip on most ways.
 const LIMITED_PART: u64 = 2;
@@ -134,66 +133,6 @@ impl Core {
                 return;
             }
             self.refill_within(key, most, &mut owed, cx);
-        }
-    }
-
-    pub(super) fn hashed(&mut self, piece: PieceIndex, good: bool, cx: &mut Context<'_>) {
-        if self.pieces.requests.get(piece).is_none_or(|begun| begun.stage() != Stage::Hashing) {
-            return;
-        }
-        if good {
-            self.good_piece(piece, cx);
-        } else {
-            self.bad_piece(piece, cx);
-        }
-    }
-
-    fn good_piece(&mut self, piece: PieceIndex, cx: &mut Context<'_>) {
-        self.pieces.requests.advance(piece, Stage::Hashing, Stage::Writing);
-        cx.effects.push(Effect::Write(piece));
-        if self.suspects.is_empty() {
-            return;
-        }
-        let senders = self.pieces.requests.contributors(piece);
-        for &key in &senders {
-            if let Some(identity) = self.identity(key) {
-                self.suspects.good(identity, senders.len() == 1);
-                self.update_parole(identity);
-            }
-        }
-    }
-
-    fn bad_piece(&mut self, piece: PieceIndex, cx: &mut Context<'_>) {
-        let len = self.pieces.geometry().piece_len(piece);
-        self.totals.wasted = self.totals.wasted.saturating_add(len.into());
-        let keys = self.pieces.requests.contributors(piece);
-        let unknown = keys.iter().any(|&key| self.identity(key).is_none());
-        let senders: BTreeSet<Identity> = keys.iter().filter_map(|&key| self.identity(key)).collect();
-        self.pieces.failed(piece, senders.iter().copied(), cx);
-        if let Some(&only) = senders.first().filter(|_| senders.len() == 1 && !unknown) {
-            self.ban(only, BanReason::CorruptPiece, cx);
-        } else {
-            for sender in senders {
-                match self.suspects.shared_failure(sender) {
-                    Verdict::Ban => self.ban(sender, BanReason::Suspect, cx),
-                    Verdict::Parole => self.update_parole(sender),
-                }
-            }
-        }
-        self.refill_all = true;
-    }
-
-    fn identity(&self, key: PeerKey) -> Option<Identity> {
-        self.peers.get(&key).map(|peer| peer.identity).or_else(|| self.departed.get(key))
-    }
-
-    fn update_parole(&mut self, who: Identity) {
-        let parole = self.suspects.on_parole(who);
-        for (&key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.identity == who) {
-            if parole && !peer.parole {
-                self.pieces.requests.disown(key);
-            }
-            peer.parole = parole;
         }
     }
 

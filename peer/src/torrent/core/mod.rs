@@ -4,7 +4,8 @@
 //! One file per concern, one function per event:
 //! - `connect`: peers come and go, addresses are dialled;
 //! - `messages`: what peers say;
-//! - `download`: blocks arrive, pieces are hashed and written;
+//! - `download`: blocks arrive, pieces are written;
+//! - `guilt`: pieces are good or bad, and who is to blame;
 //! - `pieces`: which blocks to ask a peer for;
 //! - `endgame`: the last blocks, asked of several peers;
 //! - `select`: what is wanted;
@@ -17,6 +18,7 @@ mod config;
 mod connect;
 mod download;
 mod endgame;
+mod guilt;
 #[cfg(any(test, debug_assertions))]
 mod invariants;
 mod messages;
@@ -40,12 +42,14 @@ use torrent_common::ids::PeerId;
 pub use config::{Budget, CoreConfig, CoreStats};
 
 use self::connect::Departed;
+use self::guilt::Digests;
 use self::pieces::Pieces;
 use self::show::Show;
 use self::slots::Slots;
 use self::timers::Timers;
 use super::dial::Dialler;
 use super::event::{CloseReason, Command, Effect, Event, PeerKey};
+use super::evidence::Evidence;
 use super::peers::Peers;
 use super::requests::Stage;
 use super::suspects::Suspects;
@@ -62,6 +66,8 @@ pub struct Core {
     departed: Departed,
     dialler: Dialler,
     suspects: Suspects,
+    evidence: Evidence,
+    digests: Option<Digests>,
     slots: Slots,
     show: Show,
     timers: Timers,
@@ -108,6 +114,8 @@ impl Core {
             departed: Departed::default(),
             dialler: Dialler::default(),
             suspects: Suspects::default(),
+            evidence: Evidence::default(),
+            digests: None,
             slots: Slots::default(),
             show: Show::default(),
             timers: Timers::new(now),
@@ -135,6 +143,7 @@ impl Core {
             Event::DialFailed(address) => self.dialler.failed(address, cx.now, cx.random),
             Event::NoRoom(address) => self.dialler.no_room(address, cx.now),
             Event::Found(addresses) => self.found(addresses, cx),
+            Event::Digests(piece, digests) => self.digests(piece, digests),
             Event::Hashed(piece, good) => self.hashed(piece, good, cx),
             Event::Written(piece, ok) => self.written(piece, ok, cx),
             Event::Options(options) => self.set_options(options, cx),

@@ -13,6 +13,7 @@ use crate::connection::dial;
 use crate::connection::registry::Origin;
 use crate::torrent::Notice;
 use crate::torrent::event::{BanReason, CloseReason, Command, Effect, Event, PeerKey};
+use crate::torrent::hashing::Whole;
 
 impl Runner {
     pub(super) fn feed(&mut self, event: Event) {
@@ -47,6 +48,10 @@ impl Runner {
             Effect::Completed => self.completed(),
             Effect::Incomplete => self.incomplete(),
             Effect::Ban(key, reason) => self.ban(key, reason),
+            Effect::BanAbsent(who, reason) => {
+                log::warn!("{}: banned {who}, who is gone: {reason}", self.active.name);
+                self.active.room.bans.add_absent(who);
+            }
             Effect::WantPeers => self.unsaid.push_back(Notice::WantPeers(self.active.link.info_hash)),
         }
     }
@@ -104,7 +109,8 @@ impl Runner {
         };
         let len = blocks.iter().map(|block| block.len() as u64).sum();
         self.active.stats.add_downloaded(len);
-        self.hashing.add(piece, blocks, self.core.is_receiving(), now);
+        let whole = Whole { piece, blocks, compare: self.core.compares(piece) };
+        self.hashing.add(whole, self.core.is_receiving(), now);
     }
 
     pub(super) fn ban(&mut self, key: PeerKey, reason: BanReason) {

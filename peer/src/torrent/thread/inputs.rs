@@ -12,6 +12,7 @@ use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
 use crate::torrent::Notice;
 use crate::torrent::event::{CloseReason, Command, Direction, Event, PeerEvent, PeerInfo, PeerKey};
+use crate::torrent::hashing::Judged;
 use crate::torrent::input::Input;
 use crate::torrent::late::Late;
 
@@ -33,7 +34,7 @@ impl Runner {
                 addresses.retain(|&address| !self.active.room.bans.has_address(address));
                 self.feed(Event::Found(addresses));
             }
-            Input::Hashed(piece, good, blocks) => self.hashed(piece, good, blocks),
+            Input::Hashed(judged) => self.hashed(judged),
             Input::Written(piece, outcome) => self.written(piece, outcome),
             Input::Checkpointed(outcome) => self.checkpointed(outcome),
             Input::ReadFailed(error) => self.fail(&error),
@@ -89,8 +90,12 @@ impl Runner {
         self.feed(Event::Peer(key, PeerEvent::Blocks(refs)));
     }
 
-    pub(super) fn hashed(&mut self, piece: PieceIndex, good: bool, blocks: Vec<BlockBuf>) {
+    pub(super) fn hashed(&mut self, judged: Judged) {
+        let Judged { piece, good, blocks, digests } = judged;
         self.hashing.answered();
+        if !digests.is_empty() {
+            self.feed(Event::Digests(piece, digests));
+        }
         if good {
             self.assembly.keep_verified(piece, blocks);
         }

@@ -8,6 +8,7 @@ use torrent_common::geometry::PieceIndex;
 
 use super::Runner;
 use crate::torrent::event::{Effect, PeerEvent};
+use crate::torrent::hashing::Judged;
 use crate::torrent::input::Input;
 use crate::torrent::stats::Moment;
 
@@ -36,7 +37,7 @@ impl Runner {
                 checkpoint_begun = true;
             }
             match inputs.recv_deadline(deadline) {
-                Ok(Input::Hashed(piece, good, blocks)) => {
+                Ok(Input::Hashed(Judged { piece, good, blocks, .. })) => {
                     self.hashing.answered();
                     if !good {
                         self.pay_back(piece, &mut in_flight);

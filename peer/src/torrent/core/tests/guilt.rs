@@ -1,5 +1,7 @@
 use super::*;
 use crate::torrent::event::BanReason;
+use crate::torrent::evidence::BlockDigest;
+use crate::torrent::suspects::Identity;
 
 /// Four blocks of one piece: two from each of two peers.
 fn shared_piece(t: &mut Test) -> Vec<BlockRef> {
@@ -134,4 +136,126 @@ fn alone_and_gone_goes_to_another() {
     let effects = t.event(Event::Gone(key(2)));
     assert!(effects.contains(&Effect::Discard(t.piece(0))));
     assert_eq!(asked(&effects, 3).len(), 4);
+}
+
+/// What each block of this piece is, by who spoilt which of them.
+fn digests(bad: &[(u32, u8)]) -> Vec<BlockDigest> {
+    let of = |block: u32| match bad.iter().find(|(other, _)| *other == block) {
+        Some(&(_, how)) => [how; 8],
+        None => [0, 0, 0, 0, 0, 0, 0, 1 + u8::try_from(block).unwrap()],
+    };
+    (0..4).map(of).collect()
+}
+
+#[test]
+fn the_good_piece_tells_who_sent_the_bad_block() {
+    let mut t = torrent(3);
+    let blocks = shared_piece(&mut t);
+    let piece = blocks[0].piece();
+    assert!(!t.core.compares(piece));
+    // One block of four was bad: the third, which the second peer sent.
+    t.peer(2, PeerEvent::Choked);
+    t.event(Event::Digests(piece, digests(&[(2, 9)])));
+    t.event(Event::Hashed(piece, false));
+    assert!(t.core.compares(piece));
+    let identity = |number| Identity::of(&info(number, Direction::Incoming));
+    assert!(t.core.suspects.on_parole(identity(1)));
+    // A third sends all of it, and it is good.
+    assert_eq!(t.giver(3, &[0]), blocks);
+    t.send(3, &blocks);
+    t.event(Event::Digests(piece, digests(&[])));
+    let effects = t.event(Event::Hashed(piece, true));
+    assert!(effects.contains(&Effect::Write(piece)));
+    let banned: Vec<_> = effects.iter().filter(|effect| matches!(effect, Effect::Ban(..))).collect();
+    assert_eq!(banned, [&Effect::Ban(key(2), BanReason::Poison)]);
+    // And the other is as free as before.
+    assert!(!t.core.suspects.on_parole(identity(1)) && t.core.suspects.is_empty());
+    assert!(!t.core.compares(piece));
+    assert_eq!(closed(&t.connect(2), 2), Some(CloseReason::Banned));
+}
+
+#[test]
+fn who_poisoned_and_left_is_banned_all_the_same() {
+    let mut t = torrent(3);
+    let blocks = shared_piece(&mut t);
+    let piece = blocks[0].piece();
+    t.event(Event::Digests(piece, digests(&[(0, 9)])));
+    t.event(Event::Hashed(piece, false));
+    t.event(Event::Gone(key(1)));
+    t.send(2, &blocks);
+    t.event(Event::Digests(piece, digests(&[])));
+    let effects = t.event(Event::Hashed(piece, true));
+    let who = Identity::of(&info(1, Direction::Incoming));
+    assert!(effects.contains(&Effect::BanAbsent(who, BanReason::Poison)), "{effects:?}");
+}
+
+#[test]
+fn digests_of_another_piece_convict_nobody() {
+    let mut t = torrent(3);
+    let blocks = shared_piece(&mut t);
+    t.event(Event::Digests(t.piece(1), digests(&[(0, 9)])));
+    t.event(Event::Hashed(blocks[0].piece(), false));
+    assert!(!t.core.compares(blocks[0].piece()));
+}
+
+/// A peer that spoils a block now and then, of pieces that others have a part in, and sends whole pieces rightly. Parole
+/// alone never ends it: it has always more successes than failures.
+#[test]
+fn who_poisons_now_and_then_is_found_at_the_first_bad_piece() {
+    let mut t = torrent(60);
+    let all: Vec<u32> = (0..60).collect();
+    let mut owed = vec![(1u8, t.giver(1, &all)), (2, t.giver(2, &all)), (3, t.giver(3, &all))];
+    let (mut senders, mut bad) = (std::collections::BTreeMap::<PieceIndex, Vec<(BlockRef, u8)>>::new(), 0);
+    let mut banned = Vec::new();
+    let mut turn = 0u32;
+    while !t.core.is_complete() {
+        t.now += Duration::from_millis(50);
+        turn += 1;
+        assert!(turn < 20_000, "it does not end: {:?}", t.core.stats(t.now));
+        let at = (0..owed.len()).find(|&at| !owed[(at + turn as usize) % owed.len()].1.is_empty());
+        let Some(at) = at.map(|at| (at + turn as usize) % owed.len()) else {
+            t.pass(5);
+            continue;
+        };
+        let (number, block) = (owed[at].0, owed[at].1.remove(0));
+        // Blocks are chokes' and endgame's to share: here every few blocks one gives up what it owes.
+        let mut effects = t.send(number, &[block]);
+        if turn.is_multiple_of(7) && !banned.contains(&number) {
+            owed[at].1.clear();
+            effects.extend(t.peer(number, PeerEvent::Choked));
+            effects.extend(t.peer(number, PeerEvent::Unchoked));
+        }
+        senders.entry(block.piece()).or_default().push((block, number));
+        let mut judged = hashed(&effects);
+        while let Some(piece) = judged.pop() {
+            let sent = senders.remove(&piece).unwrap_or_default();
+            let shared = sent.iter().any(|(_, by)| *by != 1);
+            let spoilt = sent.iter().find(|(_, by)| *by == 1 && shared).map(|(block, _)| (block.index(), 9));
+            bad += u32::from(spoilt.is_some());
+            let spoilt: Vec<_> = spoilt.into_iter().collect();
+            t.event(Event::Digests(piece, digests(&spoilt))).into_iter().for_each(drop);
+            let more = t.event(Event::Hashed(piece, spoilt.is_empty()));
+            let written = if spoilt.is_empty() { t.event(Event::Written(piece, true)) } else { Vec::new() };
+            let more = [more, written].concat();
+            for effect in &more {
+                if let Effect::Ban(who, reason) = effect {
+                    banned.push(u8::try_from(who.0).unwrap());
+                    assert_eq!(*reason, BanReason::Poison);
+                }
+            }
+            judged.extend(hashed(&more));
+            effects.extend(more);
+        }
+        for (number, owed) in &mut owed {
+            owed.extend(asked(&effects, *number));
+            let back = cancelled(&effects, *number);
+            owed.retain(|block| !back.contains(block));
+            if banned.contains(number) {
+                owed.clear();
+            }
+        }
+    }
+    assert!(bad > 0, "nothing was poisoned: the test proves nothing");
+    assert_eq!(banned, [1], "{bad} bad pieces");
+    assert!(t.core.suspects.is_empty(), "the others are free");
 }

@@ -61,6 +61,7 @@ fn any_event(t: &Test, random: &mut fastrand::Rng) -> Event {
         2 => Event::DialFailed(address(number)),
         3 => Event::Found(vec![address(number)]),
         4 => Event::Tick,
+        5 if random.bool() => Event::Digests(piece, vec![[random.u8(..2); 8]; random.usize(..6)]),
         5 | 6 => Event::Hashed(piece, random.u8(..4) > 0),
         7 | 8 => Event::Written(piece, random.u8(..4) > 0),
         _ => Event::Peer(key(number), any_message(t, piece, random)),
