@@ -23,8 +23,6 @@ use crate::storage::disk::DiskThreads;
 use crate::torrent::Room;
 use crate::torrent::bans::Bans;
 
-/// So long do trackers have to hear that we stop.
-const GOODBYE: Duration = Duration::from_millis(1500);
 /// Writes that may wait for a disk thread.
 const DISK_QUEUE_LEN: usize = 64;
 
@@ -37,6 +35,8 @@ pub struct Running {
     listener: Listener,
     session: RunningSession,
     connections: Arc<Connections>,
+    /// For trackers to hear that we stop, and for what is on its way to disk.
+    patience: Duration,
     /// Ends when it is dropped.
     _rate_clock: RateClock,
 }
@@ -122,14 +122,15 @@ impl Daemon {
         rate_clock: RateClock,
     ) -> Result<Running, StartError> {
         let handle = session.session();
-        let patience = Duration::from_secs(config.connect_timeout_s.into());
+        let handshake = Duration::from_secs(config.connect_timeout_s.into());
+        let patience = Duration::from_secs(config.stop_timeout_s.into()) / 2;
         let directory = Arc::new(handle.clone());
         let started = Listener::start(
             config.peer_host,
             config.peer_port,
             Arc::clone(&connections),
             directory,
-            patience,
+            handshake,
         )
         .map_err(|source| StartError::Peers { port: config.peer_port, source })
         .and_then(|listener| {
@@ -150,7 +151,7 @@ impl Daemon {
         match started {
             Ok((listener, control, announcer)) => {
                 session.open(listener.address().port(), announcer);
-                Ok(Running { control, listener, session, connections, _rate_clock: rate_clock })
+                Ok(Running { control, listener, session, connections, patience, _rate_clock: rate_clock })
             }
             Err(error) => {
                 session.stop(Duration::ZERO);
@@ -180,7 +181,7 @@ impl Running {
     pub fn stop(self) {
         self.control.stop();
         drop(self.listener);
-        self.session.stop(GOODBYE);
+        self.session.stop(self.patience);
         self.connections.stop();
     }
 }

@@ -12,6 +12,7 @@ use torrent_peer::control::api::{
 use torrent_peer::options::OptionsPatch;
 
 use crate::http::{self, Answer};
+use crate::mounts;
 use crate::process::{Process, hermetic};
 use crate::programs::program;
 use crate::room::{Place, Room};
@@ -29,6 +30,8 @@ pub struct Daemon {
     control: SocketAddr,
     peers: SocketAddr,
     place: Place,
+    /// A shell script that runs before it, in its own mount namespace.
+    script: Option<String>,
 }
 
 impl Daemon {
@@ -45,14 +48,34 @@ impl Daemon {
     /// # Panics
     /// If it is not ready in time.
     pub fn start_at(room: &Room, name: &str, tracker_url: &str, place: Place, settings: &str) -> Self {
+        Self::start_in(room, name, tracker_url, place, settings, None)
+    }
+
+    /// The same with a shell script that is run in its folder before it, in a mount namespace of its own, by whoever is root
+    /// there: what it mounts and limits holds for the daemon alone. [`Daemon::inside`] leads there.
+    ///
+    /// # Panics
+    /// If it is not ready in time.
+    pub fn start_after(room: &Room, name: &str, tracker_url: &str, settings: &str, script: &str) -> Self {
+        Self::start_in(room, name, tracker_url, Place::Here, settings, Some(script.to_owned()))
+    }
+
+    fn start_in(
+        room: &Room,
+        name: &str,
+        tracker_url: &str,
+        place: Place,
+        settings: &str,
+        script: Option<String>,
+    ) -> Self {
         let folder = room.folder(name);
         let config = format!(
             "[peer]\nTRACKER_URL = {tracker_url}\nTORRENT_DIR = torrents\nDOWNLOAD_DIR = downloads\nSTATE_DIR = state\n\
              PORT = 0\nPEER_PORT = 0\nINTERVAL = 1\n{settings}\n"
         );
         std::fs::write(folder.join("config.ini"), config).unwrap();
-        let (process, control, peers) = run(name, &folder, &place);
-        Self { name: name.to_owned(), process, folder, control, peers, place }
+        let (process, control, peers) = run(name, &folder, &place, script.as_deref());
+        Self { name: name.to_owned(), process, folder, control, peers, place, script }
     }
 
     /// Its name.
@@ -68,6 +91,20 @@ impl Daemon {
     /// Where downloads go unless told otherwise.
     pub fn downloads(&self) -> PathBuf {
         self.folder.join("downloads")
+    }
+
+    /// A path in its folder as the daemon sees it, with what is mounted there.
+    pub fn inside(&self, path: &str) -> PathBuf {
+        let below = self.folder.join(path);
+        Path::new(&format!("/proc/{}/root", self.process.id())).join(below.strip_prefix("/").unwrap())
+    }
+
+    /// Runs a shell script in its folder, where it sees what the daemon sees.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn run_inside(&self, script: &str) {
+        mounts::run_beside(self.process.id(), &self.folder, script);
     }
 
     /// Where its control interface listens.
@@ -212,7 +249,8 @@ impl Daemon {
     /// If it does not end or start as it should.
     pub fn restart(&mut self) {
         self.process.terminate();
-        (self.process, self.control, self.peers) = run(&self.name, &self.folder, &self.place);
+        (self.process, self.control, self.peers) =
+            run(&self.name, &self.folder, &self.place, self.script.as_deref());
     }
 
     /// Kills it (SIGKILL). [`Daemon::start_again`] follows.
@@ -225,7 +263,8 @@ impl Daemon {
     /// # Panics
     /// If it is not ready in time.
     pub fn start_again(&mut self) {
-        (self.process, self.control, self.peers) = run(&self.name, &self.folder, &self.place);
+        (self.process, self.control, self.peers) =
+            run(&self.name, &self.folder, &self.place, self.script.as_deref());
     }
 
     /// Ends it as a service manager would, and looks at what it leaves.
@@ -251,8 +290,19 @@ pub fn seed_request(path: &Path) -> SeedRequest {
     }
 }
 
-fn run(name: &str, folder: &Path, place: &Place) -> (Process, SocketAddr, SocketAddr) {
-    let mut command = hermetic(program("torrent-daemon"), folder);
+fn run(name: &str, folder: &Path, place: &Place, script: Option<&str>) -> (Process, SocketAddr, SocketAddr) {
+    let daemon = program("torrent-daemon");
+    let mut command = match script {
+        None => hermetic(daemon, folder),
+        Some(script) => {
+            let mut command = hermetic(Path::new("unshare"), folder);
+            command
+                .args(mounts::OWN)
+                .args(["sh", "-ec", &format!("{script}\nexec \"$0\" \"$@\"")])
+                .arg(daemon);
+            command
+        }
+    };
     command.args(["--config", "config.ini"]);
     let process = Process::start(name, &mut command, &folder.join("log"), place);
     let ready = process.ready();

@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod fuzz;
 pub mod hostile;
 pub mod http;
+pub mod mounts;
 pub mod network;
 pub mod payload;
 pub mod process;

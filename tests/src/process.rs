@@ -50,6 +50,17 @@ pub fn hermetic(program: &Path, folder: &Path) -> Command {
     command
 }
 
+/// What a process uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory, in KiB.
+    pub memory_kib: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+}
+
 impl Process {
     /// Starts `command` in `place`. What it writes goes to `log` (appended).
     ///
@@ -122,6 +133,24 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok()).expect("it runs")
+    }
+
+    /// What it uses now.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn usage(&self) -> Usage {
+        let folder = PathBuf::from(format!("/proc/{}", self.id()));
+        let status = std::fs::read_to_string(folder.join("status")).unwrap();
+        let number = |key: &str| -> u64 {
+            let value = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            value.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        Usage {
+            memory_kib: number("VmRSS:"),
+            threads: number("Threads:"),
+            descriptors: std::fs::read_dir(folder.join("fd")).unwrap().count() as u64,
+        }
     }
 
     /// How often its threads have gone to sleep so far.

@@ -158,30 +158,8 @@ impl Tracker {
     /// # Panics
     /// If there is no answer.
     pub fn upload(&self, upload: &Upload<'_>) -> Answer {
-        const BOUNDARY: &str = "----torrent-test-boundary";
-        let mut body = Vec::new();
-        let hash = upload.info_hash.to_string();
-        let fields = [
-            ("info_hash", hash.as_str()),
-            ("peer_id", "-XX0001-uploader1234"),
-            ("port", "6999"),
-            ("left", "0"),
-            ("name", upload.name),
-            ("description", upload.description),
-        ];
-        for (field, value) in fields {
-            let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n");
-            body.extend([head.as_bytes(), value.as_bytes(), b"\r\n"].concat());
-        }
-        let head = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"torrent\"; filename=\"x.torrent\"\r\n\
-             Content-Type: application/x-bittorrent\r\n\r\n"
-        );
-        let tail = format!("\r\n--{BOUNDARY}--\r\n");
-        body.extend([head.as_bytes(), upload.torrent, tail.as_bytes()].concat());
         let url = self.url();
-        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
-        let answer = self.place.run(|| http::post(&url, &[("Content-Type", &kind)], &body));
+        let answer = self.place.run(|| upload.send(&url));
         answer.unwrap_or_else(|error| panic!("POST {url}: {error}"))
     }
 
@@ -206,6 +184,11 @@ impl Tracker {
         (self.process, self.address) = run(&self.folder, &self.place);
     }
 
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Whether it runs.
     pub fn is_alive(&mut self) -> bool {
         self.process.is_alive()
@@ -218,6 +201,38 @@ impl Tracker {
     pub fn stop(mut self) {
         self.process.terminate();
         crate::process::assert_left_only(&self.folder, EXPECTED_FILES);
+    }
+}
+
+impl Upload<'_> {
+    /// Sends it to a tracker's announce URL.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn send(&self, url: &str) -> Result<Answer, ureq::Error> {
+        const BOUNDARY: &str = "----torrent-test-boundary";
+        let mut body = Vec::new();
+        let hash = self.info_hash.to_string();
+        let fields = [
+            ("info_hash", hash.as_str()),
+            ("peer_id", "-XX0001-uploader1234"),
+            ("port", "6999"),
+            ("left", "0"),
+            ("name", self.name),
+            ("description", self.description),
+        ];
+        for (field, value) in fields {
+            let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n");
+            body.extend([head.as_bytes(), value.as_bytes(), b"\r\n"].concat());
+        }
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"torrent\"; filename=\"x.torrent\"\r\n\
+             Content-Type: application/x-bittorrent\r\n\r\n"
+        );
+        let tail = format!("\r\n--{BOUNDARY}--\r\n");
+        body.extend([head.as_bytes(), self.torrent, tail.as_bytes()].concat());
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        http::post(url, &[("Content-Type", &kind)], &body)
     }
 }
 

@@ -102,6 +102,7 @@ pub(super) const PEER: &[Key<PeerConfig>] = &[
     key("OPEN_FILES", |c, v| v.number("files", 1..=65536, &mut c.open_files)),
     key("CONNECT_TIMEOUT", |c, v| v.number("seconds", 1..=600, &mut c.connect_timeout_s)),
     key("PEER_TIMEOUT", |c, v| v.number("seconds", 1..=DAY_S, &mut c.peer_timeout_s)),
+    key("STOP_TIMEOUT", |c, v| v.number("seconds", 1..=600, &mut c.stop_timeout_s)),
     key("MAX_TORRENT_SIZE_KIB", |c, v| v.scaled("KiB", 1..=MAX_TORRENT_KIB, 1024, &mut c.max_torrent_len)),
 ];
 

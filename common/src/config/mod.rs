@@ -219,6 +219,8 @@ pub struct PeerConfig {
     pub connect_timeout_s: u32,
     /// PEER_TIMEOUT: seconds of silence after which a peer is dropped. Default 180.
     pub peer_timeout_s: u32,
+    /// STOP_TIMEOUT: seconds that stopping may take, half of it for trackers and for what is on its way to disk. Default 3.
+    pub stop_timeout_s: u32,
     /// MAX_TORRENT_SIZE_KIB: the largest .torrent read. Default 65536.
     pub max_torrent_len: usize,
 }
@@ -312,6 +314,7 @@ impl Default for PeerConfig {
             open_files: 256,
             connect_timeout_s: 10,
             peer_timeout_s: 180,
+            stop_timeout_s: 3,
             max_torrent_len: 64 << 20,
         }
     }

@@ -107,6 +107,7 @@ fn every_field_has_a_key() {
         OPEN_FILES = 22
         CONNECT_TIMEOUT = 23
         PEER_TIMEOUT = 24
+        STOP_TIMEOUT = 26
         MAX_TORRENT_SIZE_KIB = 25";
     let tracker = TrackerConfig {
         host: "::1".parse().unwrap(),
@@ -178,6 +179,7 @@ fn every_field_has_a_key() {
         open_files: 22,
         connect_timeout_s: 23,
         peer_timeout_s: 24,
+        stop_timeout_s: 26,
         max_torrent_len: 25 << 10,
     };
     assert_eq!(parse(text).unwrap(), Config { tracker, peer });

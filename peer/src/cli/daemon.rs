@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use argh::FromArgs;
+use crossbeam_channel::RecvTimeoutError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use torrent_common::config::PeerConfig;
 
@@ -46,13 +47,15 @@ pub fn main() -> ExitCode {
 }
 
 fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
-    let config = configure(arguments)?;
+    let mut config = configure(arguments)?;
     let screen = Screen::stderr();
     screen.init_log();
     raise_descriptor_limit();
+    fit_to_descriptors(&mut config);
     // Before anything is started, so that a signal in between is not lost.
     let interrupt = Interrupt::new()?;
     let downloads = config.download_dir.clone();
+    let limit = Duration::from_secs(config.stop_timeout_s.into());
     let running = Daemon::start(config).map_err(|error| Failure::failed(error.to_string()))?;
     log::info!(
         "control on {}, peers on {}, downloads to {}",
@@ -71,8 +74,24 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         interrupt.wait_for_ever();
     }
     log::info!("stopping; a second signal ends the process at once");
-    running.stop();
-    Ok(())
+    stop(running, limit)
+}
+
+/// Stops it, and waits no longer than `limit`: a disk may hang.
+fn stop(running: Running, limit: Duration) -> Result<(), Failure> {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let spawned = std::thread::Builder::new().name("stop".into()).spawn(move || {
+        running.stop();
+        // Fails when nobody waits any more.
+        let _ = tell.send(());
+    });
+    spawned.map_err(|error| Failure::failed(format!("no room for another thread: {error}")))?;
+    match told.recv_timeout(limit) {
+        Err(RecvTimeoutError::Timeout) => Err(Failure::failed(
+            "not all could be stopped within STOP_TIMEOUT: is a disk hanging? What was written is not lost",
+        )),
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+    }
 }
 
 /// The configuration with what the command line says instead.
@@ -113,5 +132,17 @@ fn raise_descriptor_limit() {
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
         log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Payload files may hold a quarter of the descriptors: connections, which are refused when there are none left, need the rest.
+fn fit_to_descriptors(config: &mut PeerConfig) {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    let most = usize::try_from(limit / 4).unwrap_or(usize::MAX).max(1);
+    if config.open_files > most {
+        log::warn!(
+            "OPEN_FILES is {most}, since this process may open {limit} files: raise the limit (ulimit -n)"
+        );
+        config.open_files = most;
     }
 }

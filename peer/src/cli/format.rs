@@ -96,6 +96,9 @@ pub const fn state(state: TorrentState) -> &'static str {
 /// How far a torrent is, in one line without its name.
 pub fn progress_line(status: &TorrentStatus) -> String {
     let percent = percent(status.progress);
+    if let (TorrentState::Downloading, Some(trouble)) = (status.state, &status.error) {
+        return format!("waiting at {percent}: {}", text(trouble, 200));
+    }
     match status.state {
         TorrentState::Checking => format!("checking {percent}"),
         TorrentState::Downloading => format!(

@@ -43,6 +43,13 @@ impl Look {
         Ok(Self { had: verdict.had, suspect: verdict.suspect, stamps, saved, journalled })
     }
 
+    /// There were files, with something in them, and now there is none: a disk was taken out, perhaps.
+    pub fn is_gone(&self) -> bool {
+        let had = self.journalled || self.saved.pieces_had() > 0;
+        let were = self.saved.stamps.iter().any(Option::is_some);
+        had && were && self.stamps.iter().all(Option::is_none)
+    }
+
     /// The suspect pieces that turned out `good` are had.
     pub fn accept(&mut self, good: &Bitfield, geometry: &Geometry) {
         for piece in good.iter(geometry).filter(|&piece| self.suspect.contains(piece)) {
@@ -83,6 +90,7 @@ impl Look {
         if part_is_left && let Err(error) = storage.remove_part() {
             log::warn!("{error}");
         }
+        storage.trust(storage.writes(), &saved.stamps);
         Ok((Journal::new(Arc::clone(store), saved), self.had))
     }
 

@@ -157,6 +157,11 @@ impl Saved {
         Ok(())
     }
 
+    /// The files' stamps at the checkpoint, as [`Storage::stamps`] gives them.
+    pub fn stamps(&self) -> &[Option<Stamp>] {
+        &self.stamps
+    }
+
     /// How many pieces were had at the checkpoint; the journal may add some.
     pub fn pieces_had(&self) -> u32 {
         self.had.iter().map(|byte| byte.count_ones()).sum()

@@ -79,7 +79,12 @@ impl Shared {
         match start::resting(self, saved) {
             Ok(Some(target)) => self.rest(target),
             Ok(None) => drop(self.wake(&info_hash)),
-            Err(error) => self.failed(&info_hash, &error.to_string()),
+            Err(error) => {
+                self.failed(&info_hash, &error.to_string());
+                if error.may_pass() {
+                    self.try_again_later(&info_hash);
+                }
+            }
         }
     }
 

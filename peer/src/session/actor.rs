@@ -25,8 +25,6 @@ use crate::text::escape_for_log;
 use crate::torrent::Notice;
 use crate::torrent::input::Input;
 
-/// When the daemon stops, what is in flight of a torrent has so long to get to disk. What does not is fetched again.
-const WIND_DOWN: Duration = Duration::from_millis(1500);
 /// When a torrent is paused or removed: its data and its record may be changed right after, so nothing may come late.
 const SETTLING: Duration = Duration::from_secs(30);
 
@@ -52,7 +50,7 @@ pub enum Request {
     Found(InfoHash, Vec<SocketAddr>),
     /// A torrent has said something.
     Notice(Notice),
-    /// Stop everything; trackers have so long to hear of it.
+    /// Stop everything: trackers have so long to hear of it, and what is in flight as long to get to disk.
     Stop(Duration),
 }
 
@@ -65,7 +63,8 @@ pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, loaded: &Sender<R
     };
     let _ = loaded.send(Ok(()));
     loop {
-        let request = match shared.next_end() {
+        let wait = [shared.next_end(), shared.next_try()].into_iter().flatten().min();
+        let request = match wait {
             Some(wait) => requests.recv_timeout(wait),
             None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
@@ -79,6 +78,7 @@ pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, loaded: &Sender<R
             Err(RecvTimeoutError::Timeout) => shared.end_in_time(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        shared.try_again();
         shared.fill_places();
     }
 }
@@ -109,7 +109,7 @@ fn stop_all(shared: &Arc<Shared>, patience: Duration) {
     let running: Vec<_> =
         shared.table().entries.values_mut().filter_map(|entry| entry.running.take()).collect();
     // All are told before any is waited for.
-    running.iter().for_each(|running| running.tell_to_stop(WIND_DOWN));
+    running.iter().for_each(|running| running.tell_to_stop(patience));
     if let Some(announcer) = shared.take_announcer() {
         announcer.stop(patience);
     }
@@ -291,7 +291,7 @@ impl Shared {
             let mut table = self.table();
             let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
             entry.options = goes_on.unwrap_or_else(|| Arc::clone(&entry.options));
-            (entry.paused, entry.finished) = (false, false);
+            (entry.paused, entry.finished, entry.anew) = (false, false, true);
             entry.stats.set_state(TorrentState::Checking);
         }
         // The thread of a torrent that failed may still be there: nothing is saved beside its journal.
@@ -366,6 +366,7 @@ impl Shared {
             Err(error) => {
                 self.end_thread(info_hash);
                 self.failed(info_hash, &error.to_string());
+                self.try_again_later(info_hash);
                 None
             }
         }
@@ -402,11 +403,14 @@ impl Shared {
                     self.end_thread(&info_hash);
                 }
             }
-            Notice::Failed(info_hash) => {
+            Notice::Failed(info_hash, may_pass) => {
                 // Resumed meanwhile, it has a new thread that did not fail.
                 let failed = self.table().entries.get(&info_hash).is_some_and(|entry| !entry.may_run());
                 if failed {
                     self.halt(&info_hash);
+                }
+                if failed && may_pass {
+                    self.try_again_later(&info_hash);
                 }
             }
         }

@@ -34,6 +34,8 @@ pub struct Entry {
     pub finished: bool,
     /// Waiting for a place.
     pub queued: bool,
+    /// The user has resumed it: what is not there is fetched, even if nothing is there at all.
+    pub anew: bool,
     /// What the user set for it.
     pub options: Arc<TorrentOptions>,
     /// When it was added, among the others.

@@ -10,6 +10,7 @@ mod gate;
 mod goals;
 mod jobs;
 mod places;
+mod retry;
 mod start;
 mod wishes;
 
@@ -38,6 +39,7 @@ use self::actor::Request;
 use self::entry::Entry;
 use self::jobs::Jobs;
 use self::places::{Limits, Places, Rank};
+use self::retry::Retries;
 
 /// Requests that may wait for the session's thread.
 const REQUEST_QUEUE_LEN: usize = 1024;
@@ -78,6 +80,8 @@ struct Table {
     places: Places,
     /// When the seeding of those ends that have a goal of time, in seconds since 1970.
     ends: BTreeSet<(u64, InfoHash)>,
+    /// Who stands still for an error that may be over by itself.
+    retries: Retries,
 }
 
 impl Table {
@@ -93,6 +97,7 @@ impl Table {
         let Some(entry) = self.entries.remove(info_hash) else { return };
         self.order.remove(&entry.rank);
         self.places.leave(info_hash, entry.rank);
+        self.retries.remove(info_hash);
         if let Some(end_s) = entry.end_s {
             self.ends.remove(&(end_s, *info_hash));
         }

@@ -73,6 +73,18 @@ pub enum StartupError {
         lost: u32,
         /// All pieces.
         count: u32,
+        /// Files are missing, and what is there was not hashed again: to look once more costs little.
+        missing: bool,
+    },
+    /// There was something, and now there is nothing.
+    #[error(
+        "{path} is gone, all of it: if its disk was taken out, put it back, and this torrent goes on by itself; to fetch \
+         everything again, resume it",
+        path = path.display()
+    )]
+    Gone {
+        /// The payload.
+        path: PathBuf,
     },
     /// Its torrent file, kept since it was added, is not what it was.
     #[error("the torrent file kept in STATE_DIR is damaged ({0}): remove the torrent and add it again")]
@@ -80,6 +92,18 @@ pub enum StartupError {
     /// The system has no room for its thread.
     #[error("no room for another thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+impl StartupError {
+    /// It may be over some time, without anybody telling us.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Storage(error) | Self::Resume(ResumeError::Storage(error)) => error.may_pass(),
+            Self::Resume(ResumeError::Io { .. }) | Self::Gone { .. } | Self::Thread(_) => true,
+            Self::Changed { missing, .. } => *missing,
+            Self::Resume(_) | Self::Metainfo(_) => false,
+        }
+    }
 }
 
 /// Most torrents have nothing set for them: they share that.
@@ -122,6 +146,7 @@ pub fn entry_of(saved: &Saved) -> Entry {
         paused: details.paused,
         finished,
         queued: false,
+        anew: false,
         rank: 0,
         complete_since_s,
         end_s: None,
@@ -247,6 +272,8 @@ impl Start {
             let Some(entry) = table.entries.get(&self.info_hash) else { return self.gate.shut() };
             Arc::clone(&entry.stats)
         };
+        // Tried again, it may fail for the same reason many times: told once.
+        let told = stats.error();
         match self.prepare(&stats) {
             Ok(Some(active)) => {
                 self.tell(Notice::Looked(self.info_hash));
@@ -256,9 +283,12 @@ impl Start {
             }
             Ok(None) => {}
             Err(error) => {
-                log::error!("{}: {error}", self.info_hash);
-                stats.fail(error.to_string());
-                self.tell(Notice::Failed(self.info_hash));
+                let text = error.to_string();
+                if told.as_ref() != Some(&text) {
+                    log::error!("{}: {text}", self.info_hash);
+                }
+                stats.fail(text);
+                self.tell(Notice::Failed(self.info_hash, error.may_pass()));
             }
         }
         self.gate.shut();
@@ -285,14 +315,17 @@ impl Start {
         let storage = shared.storage(&saved)?;
         let metainfo = Arc::clone(storage.metainfo());
         let mut look = Look::take(&shared.store, saved, &storage)?;
+        let path = || payload_path(&details.output, details.root.as_deref(), &metainfo);
+        if look.is_gone() && !self.is_anew() {
+            return Err(StartupError::Gone { path: path() });
+        }
         let Some(good) = self.check(&look, &metainfo, &storage, stats)? else { return Ok(None) };
         let selection = Selection::of(&metainfo, &details.options.priorities);
         look.accept(&good, &metainfo.geometry);
         let lost = selection.lacking(&metainfo.geometry, &look.had);
         if details.made && !lost.is_empty() {
-            let path = payload_path(&details.output, details.root.as_deref(), &metainfo);
-            let count = metainfo.geometry.piece_count();
-            return Err(StartupError::Changed { path, lost: lost.count(), count });
+            let (count, missing) = (metainfo.geometry.piece_count(), look.suspect.is_empty());
+            return Err(StartupError::Changed { path: path(), lost: lost.count(), count, missing });
         }
         let preallocation = details.options.preallocation.unwrap_or(shared.config.preallocation);
         let (journal, had) = look.settle(&shared.store, &storage, preallocation, SystemTime::now())?;
@@ -304,6 +337,12 @@ impl Start {
         let mut active = self.active(metainfo, storage, journal, &had, stats, details);
         active.core_config.selection = selection;
         Ok(Some(active))
+    }
+
+    /// The user wants it as it is.
+    fn is_anew(&self) -> bool {
+        let mut table = self.shared.table();
+        table.entries.get_mut(&self.info_hash).is_some_and(|entry| std::mem::take(&mut entry.anew))
     }
 
     fn check(

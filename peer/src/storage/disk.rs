@@ -14,6 +14,7 @@ use torrent_common::worker::Worker;
 use super::StorageError;
 use super::blocks::BlockBuf;
 use super::files::Storage;
+use super::room::RoomJob;
 use super::writing;
 use crate::options::Preallocation;
 use crate::resume::{Details, Journal, ResumeError};
@@ -25,6 +26,8 @@ pub enum DiskJob {
     Write(WriteJob),
     /// Makes a checkpoint.
     Checkpoint(CheckpointJob),
+    /// Looks whether there is room.
+    Room(RoomJob),
 }
 
 /// Writes a whole verified piece, and notes it.
@@ -71,7 +74,7 @@ pub struct DiskThreads {
     /// One for each thread. A torrent's pieces go to one of them alone: two threads that write to one file wait for each
     /// other in the kernel.
     writes: Vec<Sender<WriteJob>>,
-    checkpoints: Sender<CheckpointJob>,
+    checkpoints: Sender<DiskJob>,
     _workers: Vec<Worker>,
 }
 
@@ -89,7 +92,7 @@ impl DiskThreads {
             writes.push(sender);
             workers.push(Worker::spawn(format!("disk-{number}"), move || writing::run(&jobs))?);
         }
-        workers.push(Worker::spawn("disk-sync", move || run(&checkpoint_jobs, CheckpointJob::run))?);
+        workers.push(Worker::spawn("disk-sync", move || run(&checkpoint_jobs, DiskJob::run))?);
         Ok(Self { writes, checkpoints, _workers: workers })
     }
 
@@ -109,8 +112,8 @@ impl DiskThreads {
                     None => Err(DiskJob::Write(job)),
                 }
             }
-            DiskJob::Checkpoint(job) => {
-                self.checkpoints.try_send(job).map_err(|refused| DiskJob::Checkpoint(take_back(refused)))
+            job @ (DiskJob::Checkpoint(_) | DiskJob::Room(_)) => {
+                self.checkpoints.try_send(job).map_err(take_back)
             }
         }
     }
@@ -131,6 +134,18 @@ fn run<T>(jobs: &Receiver<T>, work: impl Fn(T)) {
     }
 }
 
+impl DiskJob {
+    /// On the thread that flushes.
+    fn run(self) {
+        match self {
+            Self::Checkpoint(job) => job.run(),
+            Self::Room(job) => job.run(),
+            // Has threads of its own.
+            Self::Write(job) => drop(job),
+        }
+    }
+}
+
 impl CheckpointJob {
     fn run(self) {
         let Self { storage, journal, details, place, reply } = self;
@@ -138,7 +153,12 @@ impl CheckpointJob {
             let Some(Place { files, had, preallocation }) = place else {
                 // Not together with what made it needless: somebody may have been about to read it.
                 journal.forget_part(&storage);
-                return journal.checkpoint(&storage, *details, SystemTime::now());
+                let (is_complete, writes) = (details.completed_s.is_some(), storage.writes());
+                journal.checkpoint(&storage, *details, SystemTime::now())?;
+                if is_complete {
+                    storage.trust(writes, journal.saved().stamps());
+                }
+                return Ok(());
             };
             let placed = storage.place(&files, &had, preallocation)?;
             journal.checkpoint_with(&storage, *details, SystemTime::now(), &placed)?;

@@ -1,7 +1,9 @@
 //! What goes wrong with payload on disk.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 /// What went wrong with payload on disk, and where.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,12 @@ pub enum StorageError {
     /// A file shorter than the torrent says.
     #[error("{path} is shorter than it should be; restart the download to fetch the rest again", path = path.display())]
     Short {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Somebody else has written to a file since we did.
+    #[error("{path} was changed by another program: it is checked again", path = path.display())]
+    Changed {
         /// Which file.
         path: PathBuf,
     },
@@ -88,6 +96,48 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// The disk is full, or the user's part of it.
+    pub fn is_full(&self) -> bool {
+        let (Self::Io { source, .. } | Self::Journal { source, .. }) = self else { return false };
+        let full = [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error);
+        source.raw_os_error().is_some_and(|code| full.contains(&code))
+    }
+
+    /// The file or folder that it is about, if it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. }
+            | Self::Link { path }
+            | Self::Kind { path, .. }
+            | Self::Missing { path }
+            | Self::Short { path }
+            | Self::Changed { path }
+            | Self::Longer { path, .. }
+            | Self::NoRoom { path, .. }
+            | Self::Journal { path, .. } => Some(path),
+            Self::RootName { .. } | Self::Panicked | Self::PieceLength { .. } => None,
+        }
+    }
+
+    /// It may be over some time, without anybody telling us: a disk is full, was taken out, is read-only or too busy; a
+    /// file was changed. Worth another look.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Io { .. }
+            | Self::Missing { .. }
+            | Self::Short { .. }
+            | Self::Changed { .. }
+            | Self::NoRoom { .. }
+            | Self::Journal { .. } => true,
+            Self::Link { .. }
+            | Self::Kind { .. }
+            | Self::Longer { .. }
+            | Self::RootName { .. }
+            | Self::Panicked
+            | Self::PieceLength { .. } => false,
+        }
+    }
+
     /// The system's error for `path`.
     pub(super) fn io(path: PathBuf, source: impl Into<io::Error>) -> Self {
         Self::Io { path, source: source.into() }

@@ -18,6 +18,7 @@ use super::blocks::BlockBuf;
 use super::cache::FileCache;
 use super::layout::{Layout, Segment};
 use super::tree::{Access, Tree, Walker, stamp_of};
+use super::watch::Watch;
 
 pub use super::{Stamp, StorageError};
 
@@ -40,6 +41,8 @@ pub struct Storage {
     pub(super) growing: AtomicBool,
     /// The part file was opened to be written to.
     wrote_part: AtomicBool,
+    /// Whether others write to the files.
+    pub(super) watch: Watch,
 }
 
 /// A source for sendfile: the open file, kept open as long as this lives, and where.
@@ -76,8 +79,10 @@ impl Storage {
     ) -> Result<Arc<Self>, StorageError> {
         let tree = Tree::new(Arc::clone(&metainfo), folder, root)?;
         let id = cache.new_id();
+        let layout = Layout::new(metainfo);
         Ok(Arc::new(Self {
-            layout: Layout::new(metainfo),
+            watch: Watch::new(layout.part() + 1),
+            layout,
             tree,
             cache,
             id,
@@ -127,6 +132,7 @@ impl Storage {
         if got != expected {
             return Err(StorageError::PieceLength { got, expected });
         }
+        self.watch.write();
         let mut bytes = Cursor { blocks, skip: 0 };
         let mut written = Vec::new();
         for segment in self.layout.piece_segments(piece) {
@@ -176,9 +182,27 @@ impl Storage {
     pub fn source(&self, segment: Segment) -> Result<Source, StorageError> {
         let Segment { file, offset, len } = segment;
         match file {
-            Some(index) => Ok(Source::File { file: self.file(index, false)?, index, offset, len }),
+            Some(index) => {
+                let file = self.file(index, false)?;
+                let now = stamp_of(&file).map_err(|errno| StorageError::io(self.path(index), errno))?;
+                if self.watch.is_changed(index, now) {
+                    return Err(StorageError::Changed { path: self.path(index) });
+                }
+                Ok(Source::File { file, index, offset, len })
+            }
             None => Ok(Source::Zeros(len)),
         }
+    }
+
+    /// The files had these stamps after so many writes of ours ([`Storage::writes`]), and what is had of them is right: until
+    /// we write again, nothing is read for an upload from a file that has another.
+    pub fn trust(&self, writes: u64, stamps: &[Option<Stamp>]) {
+        self.watch.trust(writes, stamps);
+    }
+
+    /// How many writes were begun.
+    pub fn writes(&self) -> u64 {
+        self.watch.writes()
     }
 
     /// The files' stamps, one for every file of the layout and one for the part file; `None` for padding and for what is

@@ -14,6 +14,7 @@ mod judge;
 pub mod layout;
 mod prepare;
 mod remove;
+pub mod room;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
 pub(crate) mod testing;
@@ -21,6 +22,7 @@ pub(crate) mod testing;
 #[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
 mod tests;
 mod tree;
+mod watch;
 mod writing;
 
 pub use error::StorageError;

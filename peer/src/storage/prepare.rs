@@ -115,6 +115,7 @@ impl Storage {
         had: &Bitfield,
         preallocation: Preallocation,
     ) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        self.watch.write();
         self.prepare(|index| files.binary_search(&index).is_ok(), preallocation)?;
         let mut walker = Walker::new(&self.tree, false)?;
         let part = self.open_as_is(self.layout().part())?;

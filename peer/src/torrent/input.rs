@@ -34,6 +34,8 @@ pub enum Input {
     Written(PieceIndex, Result<(), StorageError>),
     /// A checkpoint is on disk, or not.
     Checkpointed(Result<(), String>),
+    /// Whether the disk that was full has room.
+    Room(bool),
     /// Payload could not be read for an upload.
     ReadFailed(StorageError),
     /// The user has set something else for the torrent: with the number of the selection, see

@@ -94,8 +94,8 @@ pub enum Notice {
     Goal(InfoHash),
     /// Complete, and nobody to talk to for a while: its thread may end.
     Idle(InfoHash),
-    /// The disk failed it. Its thread waits to be stopped.
-    Failed(InfoHash),
+    /// The disk failed it. Its thread waits to be stopped. `true`: it may be well again by itself.
+    Failed(InfoHash, bool),
     /// Its trackers are to be asked earlier than planned.
     WantPeers(InfoHash),
 }

@@ -118,6 +118,11 @@ impl Stats {
         self.set_state(TorrentState::Error);
     }
 
+    /// Says what keeps the torrent from doing all that its state says, or that nothing does.
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
     /// What went wrong.
     pub fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -2,6 +2,7 @@
 //! but its own queue of [`Input`]s, so everybody else may wait for it.
 
 mod effects;
+mod full;
 mod inputs;
 mod select;
 mod tell;
@@ -18,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use torrent_common::geometry::Geometry;
 use torrent_common::ids::PeerId;
 
+use self::full::Full;
 use super::assembly::Assembly;
 use super::core::Core;
 use super::event::{Effect, Event, PeerKey};
@@ -91,6 +93,8 @@ struct Runner {
     news: bool,
     /// When they were last rung for new pieces.
     rung: Instant,
+    /// Whether there is room on disk.
+    full: Full,
     /// The last goal of uploading that was told to be reached.
     goal_told: u64,
     /// Told to stop, and how long it may take.
@@ -125,6 +129,7 @@ impl Runner {
             asked: 0,
             news: false,
             rung: now,
+            full: Full::default(),
             goal_told: u64::MAX,
             stopping: None,
             active,
@@ -162,7 +167,7 @@ impl Runner {
         let news = self.news.then(|| self.next_news());
         let late = (!self.late.is_empty()).then(|| Instant::now() + RETRY);
         let room = [self.core.next_wake(), self.hashing.next_wake(), self.saving.next_wake()];
-        let all = room.into_iter().chain([retry, linger, show, news, late]);
+        let all = room.into_iter().chain([retry, linger, show, news, late, self.full.next_look()]);
         all.flatten().min()
     }
 
@@ -189,6 +194,7 @@ impl Runner {
         }
         self.hashing.turn(now);
         self.saving.turn(&self.active, now);
+        self.look_for_room(now);
         if now.duration_since(self.shown) >= SHOW {
             self.show(now);
         } else {

@@ -164,6 +164,13 @@ impl Core {
         self.download_limit = rate;
     }
 
+    /// Begins no piece as long as there is no room for it on disk; or again, from the next event on. What is begun is
+    /// fetched, so that it does not hold the memory that others may use, and what is had is uploaded.
+    pub const fn hold(&mut self, held: bool) {
+        self.refill_all |= self.pieces.held && !held;
+        self.pieces.held = held;
+    }
+
     /// Whether this block belongs to a begun piece and has not arrived: its bytes are to be kept.
     pub fn wants(&self, block: BlockRef) -> bool {
         self.pieces.requests.wants(block)

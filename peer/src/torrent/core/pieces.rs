@@ -51,6 +51,8 @@ pub(super) struct Pieces {
     shuffled: bool,
     /// Pieces are begun in order.
     pub(super) sequential: bool,
+    /// No piece is begun: there is no room for it on disk.
+    pub(super) held: bool,
 }
 
 impl Pieces {
@@ -68,6 +70,7 @@ impl Pieces {
             generation: 0,
             shuffled: false,
             sequential: false,
+            held: false,
             had,
         }
     }
@@ -274,6 +277,9 @@ impl Pieces {
     }
 
     fn begin(&mut self, piece: PieceIndex, key: PeerKey, cx: &mut Context<'_>) -> bool {
+        if self.held {
+            return false;
+        }
         let len = u64::from(self.geometry.piece_len(piece));
         if self.requests.is_empty() {
             cx.budget.reserve_first(len);

@@ -37,7 +37,8 @@ impl Runner {
             Input::Hashed(judged) => self.hashed(judged),
             Input::Written(piece, outcome) => self.written(piece, outcome),
             Input::Checkpointed(outcome) => self.checkpointed(outcome),
-            Input::ReadFailed(error) => self.fail(&error),
+            Input::Room(there) => self.room(there),
+            Input::ReadFailed(error) => self.fail(&error, error.may_pass()),
             Input::Options(options, asked) => {
                 self.saving.set_options(&options);
                 limit(&self.active, &options);
@@ -104,19 +105,28 @@ impl Runner {
 
     pub(super) fn written(&mut self, piece: PieceIndex, outcome: Result<(), StorageError>) {
         self.saving.written();
+        if let Err(error) = &outcome
+            && error.is_full()
+        {
+            // Before the core hears of it, or it would ask for the same piece again.
+            self.hold(error);
+            return self.feed(Event::Written(piece, false));
+        }
         self.feed(Event::Written(piece, outcome.is_ok()));
-        if let Err(error) = outcome {
-            self.fail(&error);
+        match outcome {
+            Ok(()) => self.full.written(),
+            Err(error) => self.fail(&error, error.may_pass()),
         }
     }
 
-    /// The disk is not as it must be: stand still and say why. The user resumes when it is mended.
-    pub(super) fn fail(&mut self, error: &impl ToString) {
+    /// The disk is not as it must be: stand still and say why. The user resumes when it is mended, or the session, if it
+    /// may have passed by itself.
+    pub(super) fn fail(&mut self, error: &impl ToString, may_pass: bool) {
         if self.active.stats.state() != TorrentState::Error {
             let error = error.to_string();
             log::error!("{}: {error}", self.active.name);
             self.active.stats.fail(error);
-            self.unsaid.push_back(Notice::Failed(self.active.link.info_hash));
+            self.unsaid.push_back(Notice::Failed(self.active.link.info_hash, may_pass));
         }
     }
 }

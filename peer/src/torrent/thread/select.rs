@@ -55,7 +55,7 @@ impl Runner {
         match self.saving.done(&self.active, outcome) {
             Ok(true) if !self.saving.is_placing() => self.selected(),
             Ok(_) => {}
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(&error, true),
         }
     }
 

@@ -287,3 +287,27 @@ fn what_is_in_flight_at_the_end_keeps_its_room() {
         effects.contains(&Effect::Discard(t.piece(2))) && !effects.contains(&Effect::Discard(t.piece(0)))
     );
 }
+
+#[test]
+fn while_there_is_no_room_what_is_begun_ends_and_nothing_else_begins() {
+    let mut t = torrent_with(4, &[0], CoreConfig::new(OWN));
+    t.taker(9);
+    let blocks = t.giver(1, &[0, 1]);
+    assert_eq!(blocks, t.geometry.blocks(t.piece(1)).collect::<Vec<_>>());
+    t.core.hold(true);
+    let (more, also) = (t.piece(2), t.piece(3));
+    t.peer(1, PeerEvent::Have(more));
+    t.peer(1, PeerEvent::Have(also));
+    let effects = t.send(1, &blocks);
+    assert_eq!(asked(&effects, 1), [], "nothing new");
+    assert_eq!(hashed(&effects), [t.piece(1)]);
+    // It was too much for the disk.
+    let piece = t.piece(1);
+    t.event(Event::Hashed(piece, true));
+    assert_eq!(asked(&t.event(Event::Written(piece, false)), 1), []);
+    assert_eq!(asked(&t.pass(60), 1), []);
+    assert_eq!(t.budget.reserved.get(), 0, "it holds no memory that others may use");
+    t.core.hold(false);
+    let again = asked(&t.event(Event::Tick), 1);
+    assert!(again.iter().any(|block| block.piece() == piece || block.piece() == more), "{again:?}");
+}

@@ -1,0 +1,136 @@
+#!/bin/bash
+# Attacks the project for hours: scripts/torture.sh [HOURS] [STEP...]
+#
+# Every step that is short in `cargo test` is long here: 500 kills, 10,000 seeds, an hour of each fuzz target, a soak for
+# what is left. HOURS (8 without) is shared out: with few, each step is cut short in proportion. A step that fails stops
+# none of the others. Ctrl-C ends the step that runs, says what was seen so far, and ends.
+#
+# What the steps say is in $TORTURE_OUT (target/torture without), one log each, with a summary; soak.svg is a picture of
+# the memory, threads and descriptors of the soak. Ends with 1 if a step failed, with 130 if it was stopped.
+set -uo pipefail
+# shellcheck source=scripts/common.sh
+. "$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)/common.sh"
+cd -- "$(top_folder)" || exit
+
+usage() {
+    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' scripts/torture.sh
+    printf '\nSteps: %s\n' "${STEPS[*]}"
+}
+
+STEPS=(build kills stops disks storage simulation fuzz soak)
+hours=8
+case ${1:-} in
+    -h | --help) usage; exit 0 ;;
+    [0-9]*) hours=$1; shift ;;
+esac
+[[ $hours =~ ^[0-9]+(\.[0-9]+)?$ ]] || misused "HOURS is a number, like 8 or 0.5"
+steps=("$@")
+[[ ${#steps[@]} -gt 0 ]] || steps=("${STEPS[@]}")
+for step in "${steps[@]}"; do
+    [[ " ${STEPS[*]} " == *" $step "* ]] || misused "there is no step $step, but ${STEPS[*]}"
+done
+
+export TORTURE_OUT=${TORTURE_OUT:-${CARGO_TARGET_DIR:-target}/torture}
+mkdir -p -- "$TORTURE_OUT" || fail "cannot make $TORTURE_OUT"
+TORTURE_OUT=$(cd -- "$TORTURE_OUT" && pwd)
+summary=$TORTURE_OUT/summary
+: >"$summary"
+
+# A part of HOURS in seconds, so many thousandths of it, at least one.
+part() {
+    awk -v hours="$hours" -v part="$1" 'BEGIN { s = int(hours * 3600 * part / 1000); print s < 1 ? 1 : s }'
+}
+
+# So many when there are eight hours, fewer when there are fewer, at least five.
+count() {
+    awk -v hours="$hours" -v most="$1" 'BEGIN { n = int(most * hours / 8); n = n > most ? most : n; print n < 5 ? 5 : n }'
+}
+
+failed=0 stopped=
+trap 'stopped=yes' INT TERM
+
+# Runs a step in a process group of its own, so that a stop reaches all it started.
+run() {
+    local name=$1 begin=$SECONDS status pid
+    shift
+    [[ -z $stopped ]] || return
+    printf '\n==> %s: %s\n' "$name" "$*"
+    setsid -- "$@" </dev/null >"$TORTURE_OUT/$name.log" 2>&1 &
+    pid=$!
+    while :; do
+        wait "$pid"
+        status=$?
+        if [[ -n $stopped ]]; then
+            kill -TERM -- "-$pid" 2>/dev/null
+            # Programs under test are killed by who started them, or with their group.
+            sleep 2
+            kill -KILL -- "-$pid" 2>/dev/null
+            wait "$pid" 2>/dev/null
+            printf '%-12s stopped after %d s\n' "$name" $((SECONDS - begin)) >>"$summary"
+            return
+        fi
+        # A signal that is not for us ends a wait early.
+        kill -0 "$pid" 2>/dev/null || break
+    done
+    if ((status == 0)); then
+        printf '%-12s well, %d s\n' "$name" $((SECONDS - begin)) >>"$summary"
+    else
+        failed=1
+        printf '%-12s FAILED after %d s: %s\n' "$name" $((SECONDS - begin)) "$TORTURE_OUT/$name.log" >>"$summary"
+        tail -n 20 -- "$TORTURE_OUT/$name.log"
+    fi
+    # What the steps found is told in lines of their own.
+    grep -hE 'kills of|stops in the middle|a stop took|stops, .* kills|^(steady|tracker).*then|inputs in|seeds' \
+        -- "$TORTURE_OUT/$name.log" | sed 's/^/    /' >>"$summary"
+}
+
+# An ordinary test, with what it prints, one at a time.
+tests() {
+    local name=$1
+    shift
+    run "$name" cargo test --release --locked "$@" --include-ignored --nocapture --test-threads=1
+}
+
+for step in "${steps[@]}"; do
+    case $step in
+        build) run build cargo test --release --locked --workspace --no-run ;;
+        kills)
+            TORTURE_KILLS=$(count 500)
+            export TORTURE_KILLS
+            tests kills -p torrent-tests --test torture -- kills::
+            ;;
+        stops)
+            TORTURE_STOPS=$(count 300)
+            export TORTURE_STOPS
+            tests stops -p torrent-tests --test torture -- shutdown::
+            ;;
+        disks) tests disks -p torrent-tests --test torture -- disks:: changed_files:: ;;
+        storage) tests storage -p torrent-peer --lib -- resume:: storage:: ;;
+        simulation)
+            TORTURE_SEEDS=$(count 10000)
+            export TORTURE_SEEDS
+            tests simulation -p torrent-peer --tests -- simulation sim
+            ;;
+        fuzz)
+            # Half of the time is theirs, an hour each at the most.
+            targets=(tests/fuzz/fuzz_targets/*.rs)
+            each=$(($(part 500) / ${#targets[@]}))
+            ((each < 3600)) || each=3600
+            ((each > 0)) || each=1
+            run fuzz ./scripts/fuzz.sh --seconds "$each"
+            ;;
+        soak)
+            TORTURE_SOAK_S=$(part 250)
+            export TORTURE_SOAK_S
+            tests soak -p torrent-tests --test torture -- soak::
+            if [[ -f $TORTURE_OUT/soak.csv ]] && command -v python3 >/dev/null; then
+                python3 scripts/torture/plot.py "$TORTURE_OUT/soak.csv" "$TORTURE_OUT/soak.svg"
+            fi
+            ;;
+    esac
+done
+
+printf '\n==> %s in %d s\n' "$([[ -n $stopped ]] && echo stopped || echo done)" "$SECONDS"
+cat -- "$summary"
+[[ -z $stopped ]] || exit 130
+exit "$failed"

@@ -1,0 +1,185 @@
+//! Files that change under a torrent that is seeded: no wrong byte leaves, what is right goes on being seeded, and a
+//! download is mended.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use torrent_common::ids::PeerId;
+use torrent_common::metainfo::Metainfo;
+use torrent_common::wire::Message;
+use torrent_common::wire::message::RawBlock;
+use torrent_peer::control::api::TorrentState;
+use torrent_tests::daemon::Daemon;
+use torrent_tests::payload::{assert_same, write_tree};
+use torrent_tests::room::Room;
+use torrent_tests::scripted::{Link, Received};
+use torrent_tests::torrents::{make, payload};
+use torrent_tests::tracker::Tracker;
+use torrent_tests::wait::{PATIENCE, wait_for};
+
+const PIECE_LEN: u64 = 16 * 1024;
+
+/// A seeder with the whole, and a daemon that has downloaded it.
+struct Pair {
+    room: Room,
+    tracker: Tracker,
+    seeder: Daemon,
+    daemon: Daemon,
+    metainfo: Metainfo,
+    source: PathBuf,
+}
+
+impl Pair {
+    fn new(name: &str) -> Self {
+        let room = Room::new(name);
+        let tracker = Tracker::start(&room);
+        let source = room.folder("source").join("tree");
+        write_tree(&source, &[("first.bin", 300_000), ("second.bin", 200_000)], 31);
+        let (torrent, metainfo) = make(&source, &room.folder("source"), PIECE_LEN, &tracker.url());
+        let seeder = Daemon::start(&room, "seeder", &tracker.url());
+        seeder.leech(&torrent, Some(&room.folder("source")));
+        seeder.wait_for_seeding(metainfo.info_hash);
+        let daemon = Daemon::start(&room, "daemon", &tracker.url());
+        daemon.leech(&torrent, None);
+        daemon.wait_for_seeding(metainfo.info_hash);
+        Self { room, tracker, seeder, daemon, metainfo, source }
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.daemon.downloads().join("tree")
+    }
+
+    /// Asks the daemon for every block of the torrent, on one connection after the other, until it says that it has all
+    /// again. Whatever comes is right.
+    fn ask_until_it_is_well(&self, changed: impl Fn(TorrentState) -> bool) {
+        let right = payload(&self.metainfo, &self.room.folder("source"));
+        let mut noticed = false;
+        wait_for("the change to be noticed and mended", PATIENCE, || {
+            self.ask_for_everything(&right);
+            let details = self.daemon.details(self.metainfo.info_hash);
+            noticed |= changed(details.status.state) || details.pieces_checked > 0;
+            let whole = details.pieces_had == details.piece_count;
+            let well = noticed && whole && details.status.state == TorrentState::Seeding;
+            if well { Ok(()) } else { Err(format!("noticed: {noticed}, {details:?}")) }
+        });
+        assert_same(&self.source, &self.tree());
+    }
+
+    fn ask_for_everything(&self, right: &[u8]) {
+        let ask = || -> std::io::Result<()> {
+            let mut link = Link::connect(self.daemon.peer_address());
+            link.handshake(self.metainfo.info_hash, PeerId::new([b'x'; 20]))?;
+            link.tell(&Message::Interested)?;
+            while link.receive()? != Received::Message(Message::Unchoke) {}
+            for index in 0..self.metainfo.geometry.piece_count() {
+                let at = index as usize * PIECE_LEN as usize;
+                let len = (right.len() - at).min(PIECE_LEN as usize);
+                link.tell(&Message::Request(RawBlock { index, begin: 0, len: len as u32 }))?;
+                loop {
+                    if let Received::Block { block, bytes } = link.receive()? {
+                        assert_eq!((block.index, block.begin), (index, 0));
+                        assert!(bytes == right[at..at + len], "piece {index} left, and it was wrong");
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        };
+        // It hangs up when it finds out, and lets nobody in while it looks.
+        let _ = ask();
+    }
+
+    fn stop(self) {
+        self.daemon.stop();
+        self.seeder.stop();
+        self.tracker.stop();
+    }
+}
+
+fn patch(path: &Path, at: u64, bytes: &[u8]) {
+    let mut file = File::options().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[test]
+fn a_file_modified_in_place_is_noticed_before_a_wrong_byte_leaves() {
+    let pair = Pair::new("modified");
+    patch(&pair.tree().join("first.bin"), 100_000, b"not what it was");
+    pair.ask_until_it_is_well(|state| state == TorrentState::Error);
+    pair.stop();
+}
+
+#[test]
+fn a_file_cut_short_is_noticed_and_mended() {
+    let pair = Pair::new("cut-short");
+    File::options().write(true).open(pair.tree().join("second.bin")).unwrap().set_len(70_000).unwrap();
+    pair.ask_until_it_is_well(|state| state == TorrentState::Error);
+    pair.stop();
+}
+
+#[test]
+fn a_file_replaced_is_noticed_and_mended() {
+    let pair = Pair::new("replaced");
+    let other = pair.daemon.downloads().join("other");
+    std::fs::write(&other, vec![7; 200_000]).unwrap();
+    std::fs::rename(&other, pair.tree().join("second.bin")).unwrap();
+    // Those who have the old file open read what is right; a start finds the new one.
+    let right = payload(&pair.metainfo, &pair.room.folder("source"));
+    pair.ask_for_everything(&right);
+    let mut pair = pair;
+    pair.daemon.restart();
+    pair.ask_until_it_is_well(|_| true);
+    pair.stop();
+}
+
+#[test]
+fn a_file_deleted_is_noticed_and_fetched_again() {
+    let mut pair = Pair::new("deleted");
+    std::fs::remove_file(pair.tree().join("first.bin")).unwrap();
+    // Somebody may have it open, and reads what is right.
+    let right = payload(&pair.metainfo, &pair.room.folder("source"));
+    pair.ask_for_everything(&right);
+    pair.daemon.restart();
+    pair.ask_until_it_is_well(|_| true);
+    pair.stop();
+}
+
+/// Taken out and put back, also while the daemon was stopped in between: nothing is fetched again, nothing hashed.
+#[test]
+fn a_folder_taken_out_and_put_back_is_not_lost() {
+    let mut pair = Pair::new("taken-out");
+    let (hash, aside) = (pair.metainfo.info_hash, pair.room.path().join("aside"));
+    std::fs::rename(pair.tree(), &aside).unwrap();
+    pair.daemon.restart();
+    let details = wait_for("it to be missed", PATIENCE, || {
+        let details = pair.daemon.details(hash);
+        if details.status.state == TorrentState::Error { Ok(details) } else { Err(format!("{details:?}")) }
+    });
+    let error = details.status.error.unwrap();
+    assert!(error.contains("is gone"), "{error}");
+    // Tried again a few times: nothing is made where it was.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!pair.tree().exists(), "it was made anew");
+    std::fs::rename(&aside, pair.tree()).unwrap();
+    let again = wait_for("it to go on by itself", PATIENCE, || {
+        let details = pair.daemon.details(hash);
+        if details.status.state == TorrentState::Seeding { Ok(details) } else { Err(format!("{details:?}")) }
+    });
+    assert_eq!((again.pieces_had, again.pieces_checked), (again.piece_count, 0));
+
+    // Gone for good, and the user says so.
+    pair.daemon.kill();
+    std::fs::remove_dir_all(pair.tree()).unwrap();
+    pair.daemon.start_again();
+    wait_for("it to be missed again", PATIENCE, || match pair.daemon.details(hash).status.state {
+        TorrentState::Error => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    pair.daemon.tell("/resume", hash, false);
+    pair.daemon.wait_for_seeding(hash);
+    assert_same(&pair.source, &pair.tree());
+    pair.stop();
+}

@@ -1,0 +1,101 @@
+//! SIGTERM at any moment: the daemon is gone within its time, has taken leave of the tracker, and leaves nothing half
+//! written.
+
+use std::time::{Duration, Instant};
+
+use torrent_peer::control::api::TorrentState;
+use torrent_tests::daemon::Daemon;
+use torrent_tests::payload::{assert_same, write_tree};
+use torrent_tests::room::{Place, Room};
+use torrent_tests::torrents::make;
+use torrent_tests::tracker::Tracker;
+use torrent_tests::wait::wait_for;
+
+use crate::{long, random};
+
+/// What the README promises, in seconds.
+const LIMIT: Duration = Duration::from_secs(3);
+/// The longest time from one start to the next stop.
+const LIFE_MS: u64 = 600;
+
+#[test]
+fn a_stop_at_any_moment_is_in_time_and_in_order() {
+    let rounds = long("TORTURE_STOPS", 6);
+    let mut random = random();
+    let room = Room::new("stops");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, &[("a.bin", 5_000_000), ("b/c.bin", 3_000_000), ("b/empty", 0)], 61);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 32 * 1024, &tracker.url());
+    let hash = metainfo.info_hash;
+    let seeder = Daemon::start_at(&room, "seeder", &tracker.url(), Place::Here, "UPLOAD_LIMIT_KIB = 3000");
+    seeder.leech(&torrent, Some(&room.folder("source")));
+    seeder.wait_for_seeding(hash);
+    let mut daemon = Daemon::start(&room, "daemon", &tracker.url());
+    daemon.leech(&torrent, None);
+    let mut slowest = Duration::ZERO;
+    for round in 0..rounds {
+        std::thread::sleep(Duration::from_micros(random.u64(0..LIFE_MS * 1000)));
+        let begin = Instant::now();
+        daemon.process().terminate();
+        let took = begin.elapsed();
+        slowest = slowest.max(took);
+        assert!(took < LIMIT, "round {round}: it took {took:?} to stop");
+        let left = names(&daemon.folder().join("state"));
+        let odd: Vec<_> = left.iter().filter(|name| name.contains("tmp") || name.starts_with('.')).collect();
+        assert!(odd.is_empty(), "round {round}: {odd:?} is left in {left:?}");
+        // It said goodbye: the seeder alone is left, at once.
+        wait_for("the tracker to know", Duration::from_secs(2), || {
+            let swarm = tracker.swarm(hash);
+            (swarm.0 <= 1 && swarm.1 == 0).then_some(()).ok_or_else(|| format!("{swarm:?}"))
+        });
+        daemon.start_again();
+        let details =
+            daemon.wait_for("its books read", hash, |details| details.status.state != TorrentState::Checking);
+        assert_eq!(details.pieces_checked, 0, "round {round}: after an orderly stop nothing is hashed");
+        if details.status.state == TorrentState::Seeding {
+            assert_same(&source, &daemon.downloads().join("tree"));
+            daemon.tell("/remove", hash, true);
+            daemon.leech(&torrent, None);
+        }
+    }
+    println!("{rounds} stops in the middle of a download, the slowest took {slowest:?}");
+    daemon.stop();
+    seeder.stop();
+    tracker.stop();
+}
+
+/// A tracker that never answers keeps nobody.
+#[test]
+fn a_silent_tracker_does_not_hold_up_a_stop() {
+    let room = Room::new("silent");
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}/announce", silent.local_addr().unwrap());
+    let source = room.folder("source").join("tree");
+    write_tree(&source, &[("a.bin", 100_000)], 62);
+    let mut daemon = Daemon::start(&room, "daemon", &url);
+    for number in 0..20 {
+        let source = room.folder("source").join(format!("tree-{number}"));
+        write_tree(&source, &[("a.bin", 20_000)], number);
+        let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * 1024, &url);
+        daemon.leech(&torrent, Some(&room.folder("source")));
+        daemon.wait_for_seeding(metainfo.info_hash);
+    }
+    let begin = Instant::now();
+    daemon.process().terminate();
+    let took = begin.elapsed();
+    assert!(took < LIMIT, "{took:?}");
+    println!("with 20 torrents and a tracker that never answers a stop took {took:?}");
+}
+
+fn names(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir().unwrap() {
+        let entry = entry.unwrap();
+        found.push(entry.file_name().to_string_lossy().into_owned());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(names(&entry.path()));
+        }
+    }
+    found
+}
