@@ -14,6 +14,7 @@ mod control;
 mod hostile_peers;
 mod hostile_torrents;
 mod limits;
+mod names;
 mod options;
 mod restart;
 mod selection;
