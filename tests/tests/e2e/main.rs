@@ -19,4 +19,5 @@ mod options;
 mod restart;
 mod selection;
 mod sharing;
+mod siege;
 mod trackers;

@@ -55,6 +55,8 @@ impl Core {
         if peer.parole || peer.choking.is_some() || peer.snubbed {
             return Vec::new();
         }
+        // A place is kept for one that has sent something: strangers who never do would take all, by turns.
+        let most = if peer.down.total() > 0 { MAX_ASKED } else { MAX_ASKED - 1 };
         let own_rate = peer.down.at(now).max(UNKNOWN_RATE);
         let mut batch = Vec::new();
         let mut bytes: u64 = peer.outstanding.iter().map(|request| u64::from(request.block.len())).sum();
@@ -66,10 +68,7 @@ impl Core {
             let may = by != key
                 && peer.have.contains(block.piece())
                 && peer.lost.iter().all(|lost| lost.block != block);
-            if may
-                && self.pieces.requests.asked(block) < MAX_ASKED
-                && self.pieces.requests.ask_too(block, key)
-            {
+            if may && self.pieces.requests.asked(block) < most && self.pieces.requests.ask_too(block, key) {
                 bytes += u64::from(block.len());
                 batch.push(block);
             }
