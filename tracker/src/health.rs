@@ -76,6 +76,13 @@ impl Health {
         wrong.map(|(part, what)| format!("{}: {what}", part.as_str())).collect()
     }
 
+    /// Nobody hears what is wrong meanwhile.
+    #[cfg(test)]
+    pub(crate) fn while_busy(&self, run: impl FnOnce()) {
+        let _held = self.troubles.lock().unwrap();
+        run();
+    }
+
     /// Returns what it was before.
     fn set(&self, part: Part, what: Option<String>) -> Option<String> {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);

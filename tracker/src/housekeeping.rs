@@ -73,8 +73,7 @@ impl Housekeeping {
             Ok(()) => self.shared.health.well(Part::Swarms),
             Err(error) => {
                 log::error!("the swarms were not saved, a restart would begin with older ones: {error}");
-                let why = error.disk_trouble().unwrap_or("they cannot be saved");
-                self.shared.health.trouble(Part::Swarms, why);
+                self.shared.health.trouble(Part::Swarms, error.trouble());
             }
         }
     }

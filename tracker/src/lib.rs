@@ -6,6 +6,7 @@
 pub mod access;
 pub mod address;
 pub mod announce;
+mod aside;
 pub mod catalogue;
 mod clock;
 #[doc(hidden)]
@@ -18,6 +19,7 @@ pub mod near;
 pub mod regular;
 mod shared;
 pub mod snapshot;
+mod startable;
 pub mod swarm;
 mod udp;
 
@@ -101,8 +103,9 @@ pub struct Running {
     udp: Option<Udp>,
     housekeeper: Option<(Sender<()>, Worker)>,
     keeper: Option<(Sender<()>, Worker)>,
+    peer_file: PathBuf,
     /// Given back when everything else has ended, or with the process.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Tracker {
@@ -128,6 +131,7 @@ impl Tracker {
         let udp_port = config.udp.then(|| address.port());
         let shared = Arc::new(Shared::new(config, desk, catalogue, health, udp_port));
         let swarms = shared.desk.swarms();
+        snapshot::remove_leftovers(&config.peer_file);
         let mut found = Found::default();
         load(&shared, &config.peer_file, wall_s, &mut found)?;
         // Swarms of before the list was made.
@@ -163,7 +167,8 @@ impl Tracker {
             udp: Some(udp),
             housekeeper: None,
             keeper: None,
-            _lock: lock,
+            peer_file: config.peer_file.clone(),
+            lock,
         };
         running.housekeeper = Some(begin("housekeeper", move |stopped| housekeeper.run(stopped))?);
         running.keeper = Some(begin("catalogue-keeper", move |stopped| shared.catalogue.keep(stopped))?);

@@ -14,7 +14,6 @@ use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use torrent_common::config::{Config, TrackerConfig};
-use torrent_tracker::access::Access;
 use torrent_tracker::{Running, Tracker, regular};
 
 /// Open files, so about 4,000 connections at once.
@@ -141,12 +140,12 @@ fn wait(running: &Running, signals: &mut Signals, config: Option<&Path>) -> bool
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
         match signal {
             SIGHUP => running.reload(),
-            SIGUSR2 => match startable(config) {
+            SIGUSR2 => match prepare_anew(running, config) {
                 Ok(()) => {
                     log::warn!("beginning anew on {name}, for the {}. time", again::times() + 1);
                     return false;
                 }
-                Err(error) => log::error!("not beginning anew, since it would fail: {error}"),
+                Err(error) => log::error!("not beginning anew: {error}"),
             },
             _ => {
                 log::info!("stopping on {name}");
@@ -157,10 +156,11 @@ fn wait(running: &Running, signals: &mut Signals, config: Option<&Path>) -> bool
     true
 }
 
-/// Whether what the user may have changed since the start can be used.
-fn startable(config: Option<&Path>) -> Result<(), String> {
-    let (config, _) = load(config)?;
-    Access::load(&config).map(drop).map_err(|error| error.to_string())
+/// Looks whether it could start with what the user may have changed, and saves the swarms: after that there is no way back.
+fn prepare_anew(running: &Running, config: Option<&Path>) -> Result<(), String> {
+    let (config, _) = load(config).map_err(|error| format!("that would fail: {error}"))?;
+    running.check(&config).map_err(|error| format!("that would fail: {error}"))?;
+    running.save().map_err(|error| format!("newer peers would be lost: {error}"))
 }
 
 /// A connection costs two descriptors and a thread: this is what bounds their number.

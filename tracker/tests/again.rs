@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use support::{PROGRAM, Program, config, folder};
 
 const SCRAPE: &str = "/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa";
@@ -208,8 +209,61 @@ fn it_goes_on_if_it_could_not_begin_anew() {
     program.signal(Signal::USR2);
     program.wait_for("not beginning anew");
     assert!(program.get(&announce(1, "&left=0")).contains("8:completei1e"));
+    // What is on the disk may be wrong as well.
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("text"), "neither a folder nor a database").unwrap();
+    std::fs::create_dir(at("folder")).unwrap();
+    mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    for (key, before, wrong) in [
+        ("PEER_FILE", "peers", ["folder", "pipe", "text/below"].as_slice()),
+        ("TORRENT_FILE", "catalogue.db", &["text", "folder", "pipe", "text/below"]),
+        ("TORRENT_DIR", "torrents", &["text", "pipe", "text/below"]),
+    ] {
+        for wrong in wrong {
+            config(folder.path());
+            let text = std::fs::read_to_string(&path).unwrap();
+            let changed = text.replace(&format!("{key} = {before}"), &format!("{key} = {wrong}"));
+            assert_ne!(text, changed);
+            std::fs::write(&path, changed).unwrap();
+            program.signal(Signal::USR2);
+            let line = program.wait_for("beginning anew");
+            let named = wrong.split('/').next().unwrap();
+            assert!(line.contains("not beginning anew") && line.contains(named), "{key} = {wrong}: {line}");
+            assert!(program.get(SCRAPE).contains("8:completei1e"));
+        }
+    }
     config(folder.path());
     program.signal(Signal::USR2);
     program.wait_for("listening on");
     assert!(program.get(SCRAPE).contains("8:completei1e"));
+}
+
+#[test]
+fn it_goes_on_while_its_swarms_cannot_be_saved() {
+    let folder = folder();
+    let program = Program::start(folder.path());
+    let limit_files = |current| {
+        let limit = Rlimit { current, maximum: None };
+        prlimit(Some(Pid::from_child(&program.child)), Resource::Fsize, limit).unwrap();
+    };
+    limit_files(Some(16));
+    assert!(program.get(&announce(1, "&left=0")).contains("8:completei1e"));
+    program.signal(Signal::USR2);
+    let line = program.wait_for("beginning anew");
+    assert!(line.contains("not beginning anew: newer peers would be lost"), "{line}");
+    assert!(program.get(SCRAPE).contains("8:completei1e"));
+    assert!(program.get("/").contains("swarms: "), "{}", program.get("/"));
+    limit_files(None);
+    program.signal(Signal::USR2);
+    program.wait_for("listening on");
+    assert!(program.get(SCRAPE).contains("8:completei1e"));
+}
+
+#[test]
+fn what_a_killed_one_did_not_finish_goes_at_the_start() {
+    let folder = folder();
+    let unfinished = folder.path().join(".peers-aB3xYz");
+    std::fs::write(&unfinished, "TFPEERS").unwrap();
+    let _program = Program::start(folder.path());
+    assert!(!unfinished.exists());
 }

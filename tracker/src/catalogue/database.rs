@@ -8,16 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rustix::fs::Access;
 
 use super::{CatalogueError, files, schema};
-use crate::regular;
+use crate::{aside, regular};
 
 /// Pages of databases have this length unless somebody chose another.
 const PAGE_LEN: u64 = 4096;
 /// What every database begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
-/// Damaged databases that are kept.
-const ASIDE_MAX: u32 = 5;
 /// What belongs to a database: itself, its log, and the index of that.
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
@@ -47,9 +46,7 @@ impl Database {
         if regular::is_other(path) {
             return Err(CatalogueError::NotADatabase(path.to_path_buf()));
         }
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            files::make_folder(parent)?;
-        }
+        files::make_folder(folder_of(path))?;
         let this = Self {
             path: path.to_path_buf(),
             writer: Mutex::new(State::Closed("the database is being opened")),
@@ -59,6 +56,35 @@ impl Database {
             Err(error) if !error.may_pass() => Err(error),
             _ => Ok(this),
         }
+    }
+
+    /// Whether one at `path`, this or another, could be opened, or made. Its folder is made.
+    ///
+    /// # Errors
+    /// What will not pass by itself.
+    pub(super) fn check(&self, path: &Path) -> Result<(), CatalogueError> {
+        if regular::is_other(path) {
+            return Err(CatalogueError::NotADatabase(path.to_path_buf()));
+        }
+        let folder = folder_of(path);
+        files::make_folder(folder)?;
+        let checked = check_writable(folder).and_then(|()| {
+            // A file that is open here was looked at; and to close it once more would take the locks from it.
+            if self.is_of(path) || !path.exists() { Ok(()) } else { schema::check(path) }
+        });
+        match checked {
+            Err(error) if error.is_damage() && was_database(path) => Ok(()),
+            Err(error) if error.is_damage() => Err(CatalogueError::NotADatabase(path.to_path_buf())),
+            Err(error) if !error.may_pass() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the file at `path` is open here.
+    fn is_of(&self, path: &Path) -> bool {
+        let found = identity(path);
+        let is_found = |lock| matches!(*held(lock), State::Open { file, .. } if file == found);
+        found.is_some() && [&self.writer, &self.reader].into_iter().any(is_found)
     }
 
     /// Closes the connections, and opens them again; sets a damaged database aside first.
@@ -130,15 +156,15 @@ impl Database {
 
     /// Its length in bytes, with the log that is not taken over yet; `None` where the system does not say.
     pub(super) fn len_bytes(&self) -> Option<u64> {
-        let log_len = fs::metadata(with_suffix(&self.path, "-wal")).map_or(0, |log| log.len());
+        let log_len = fs::metadata(aside::with_suffix(&self.path, "-wal")).map_or(0, |log| log.len());
         Some(fs::metadata(&self.path).ok()?.len() + log_len)
     }
 
     /// The damaged ones that are kept, the latest first.
     pub(super) fn aside(&self) -> Vec<PathBuf> {
-        let mut found: Vec<_> = (1..=ASIDE_MAX)
+        let mut found: Vec<_> = (1..=aside::MAX)
             .filter_map(|number| {
-                let path = aside(&self.path, number);
+                let path = aside::name(&self.path, number);
                 let written = fs::metadata(&path).and_then(|file| file.modified()).ok()?;
                 Some((written, number, path))
             })
@@ -190,18 +216,10 @@ impl Database {
         if !was_database(&self.path) {
             return Err(CatalogueError::NotADatabase(self.path.clone()));
         }
-        let is_free = |path: &PathBuf| {
-            FILES.iter().all(|suffix| fs::symlink_metadata(with_suffix(path, suffix)).is_err())
-        };
-        let free = (1..=ASIDE_MAX).map(|number| aside(&self.path, number)).find(is_free);
-        // The first ones know most: what was set aside later was made of what they had.
-        let place = free.unwrap_or_else(|| {
-            log::warn!("{ASIDE_MAX} damaged databases are kept already: the last of them is written over");
-            aside(&self.path, ASIDE_MAX)
-        });
+        let place = aside::place(&self.path, &FILES);
         for suffix in FILES {
-            let from = with_suffix(&self.path, suffix);
-            let to = with_suffix(&place, suffix);
+            let from = aside::with_suffix(&self.path, suffix);
+            let to = aside::with_suffix(&place, suffix);
             let done = match fs::rename(&from, &to) {
                 // What is left of an older one would be taken for this one's.
                 Err(error) if error.kind() == ErrorKind::NotFound => match fs::remove_file(&to) {
@@ -234,27 +252,23 @@ fn was_database(path: &Path) -> bool {
     look().unwrap_or(false)
 }
 
-fn is_read_only(path: &Path) -> bool {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    rustix::fs::statvfs(folder).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+/// Whether files can be made there: a database has some beside it.
+fn check_writable(folder: &Path) -> Result<(), CatalogueError> {
+    let allowed = rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK);
+    allowed.map_err(|error| files::failed("write to", folder)(error.into()))
 }
 
-/// The name of a damaged database: `.bad`, then `.bad.2` and so on.
-fn aside(path: &Path, number: u32) -> PathBuf {
-    match number {
-        1 => with_suffix(path, ".bad"),
-        _ => with_suffix(path, &format!(".bad.{number}")),
-    }
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(folder_of(path))
+        .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn held(lock: &Mutex<State>) -> MutexGuard<'_, State> {

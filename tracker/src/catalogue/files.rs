@@ -110,6 +110,12 @@ impl Files {
         i64::try_from(written.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
     }
 
+    /// Whether there could be a catalogue of the torrents in a folder. It is made.
+    pub(super) fn check(folder: &Path) -> Result<(), CatalogueError> {
+        make_folder(folder)?;
+        fs::read_dir(folder).map(drop).map_err(failed("read", folder))
+    }
+
     /// What is in the folder.
     pub(super) fn list(&self) -> Result<Found, CatalogueError> {
         let mut found = Found::default();

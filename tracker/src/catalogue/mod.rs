@@ -170,6 +170,16 @@ impl Catalogue {
         }
     }
 
+    /// Whether a catalogue could be opened at `database`, with its torrent files in `folder`, in place of this one. Both
+    /// folders are made.
+    ///
+    /// # Errors
+    /// What [`Self::open`] would say.
+    pub(crate) fn check(&self, database: &Path, folder: &Path) -> Result<(), CatalogueError> {
+        Files::check(folder)?;
+        self.database.check(database)
+    }
+
     /// Publishes a torrent, durably: when this returns it survives whatever happens. One that is known is only given
     /// its file back if that is gone, and renamed if that is wanted.
     ///

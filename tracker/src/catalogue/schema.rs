@@ -70,6 +70,24 @@ pub(super) fn open(path: &Path) -> std::result::Result<Connection, CatalogueErro
 
 /// Opens a database that nobody can write to, since its disk is read-only, of this version.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
+    let (connection, found) = open_immutable(path)?;
+    if found == KNOWN { Ok(connection) } else { Err(rusqlite::Error::InvalidQuery) }
+}
+
+/// Whether a database that is not open could be opened, as far as its beginning tells. Nothing is written.
+pub(super) fn check(path: &Path) -> std::result::Result<(), CatalogueError> {
+    match open_immutable(path) {
+        Ok((_, found)) if found > KNOWN => {
+            Err(CatalogueError::TooNew { path: path.to_path_buf(), found, known: KNOWN })
+        }
+        // It has a name that cannot be looked at like this.
+        Ok(_) | Err(rusqlite::Error::InvalidPath(_)) => Ok(()),
+        Err(source) => Err(CatalogueError::Database { path: path.to_path_buf(), source }),
+    }
+}
+
+/// Opens a database as if nobody could change it, and tells its version.
+fn open_immutable(path: &Path) -> Result<(Connection, i64)> {
     let mut uri = b"file:".to_vec();
     for &byte in path.as_os_str().as_encoded_bytes() {
         match byte {
@@ -82,8 +100,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
     let uri = String::from_utf8(uri).map_err(|_| rusqlite::Error::InvalidPath(path.to_path_buf()))?;
     let connection =
         Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found == KNOWN { Ok(connection) } else { Err(rusqlite::Error::InvalidQuery) }
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok((connection, found))
 }
 
 fn prepare(connection: &Connection) -> Result<()> {

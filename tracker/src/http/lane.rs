@@ -1,8 +1,9 @@
 //! Bounded queues, each with a few threads, for what may take longer than an announce.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,35 +41,75 @@ const LONG_ANSWER: usize = SEND_BUFFER - (4 << 10);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The end of a queue that requests go into.
-pub(super) struct Lane(Sender<Job>);
+pub(super) struct Lane {
+    jobs: Sender<Job>,
+    places: Arc<Places>,
+}
+
+/// How many requests a lane has of each address.
+#[derive(Default)]
+struct Places(Mutex<HashMap<IpAddr, usize>>);
 
 /// A request on its way through a lane.
 pub(super) struct Job {
     request: Request,
     from: SocketAddr,
+    place: Place,
+}
+
+/// What a request has in a lane, until the lane is done with it.
+struct Place {
+    places: Arc<Places>,
+    ip: IpAddr,
+}
+
+impl Places {
+    /// Takes a place, unless an address has as many as it may.
+    fn take(self: &Arc<Self>, ip: IpAddr, share: usize) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(ip).or_default();
+        if *count >= share {
+            return None;
+        }
+        *count += 1;
+        Some(Place { places: Arc::clone(self), ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = counts.get(&self.ip).copied().unwrap_or(0).saturating_sub(1);
+        if left == 0 {
+            counts.remove(&self.ip);
+        } else {
+            counts.insert(self.ip, left);
+        }
+    }
 }
 
 /// The threads of all lanes.
 pub(super) struct Lanes {
     stop: Sender<()>,
     workers: Vec<Worker>,
-    left: [Receiver<Job>; 3],
+    left: [Receiver<Job>; 4],
 }
 
 impl Lane {
     pub(super) fn new() -> (Self, Receiver<Job>) {
         let (jobs, receiver) = crossbeam_channel::bounded(QUEUE);
-        (Self(jobs), receiver)
+        (Self { jobs, places: Arc::default() }, receiver)
     }
 
     /// Whether requests wait for a thread.
     pub(super) fn has_waiting(&self) -> bool {
-        !self.0.is_empty()
+        !self.jobs.is_empty()
     }
 
-    /// Hands a request over. What comes back was refused: the lane is full.
-    pub(super) fn push(&self, request: Request, from: SocketAddr) -> Option<Request> {
-        match self.0.try_send(Job { request, from }) {
+    /// Hands a request over. What comes back was refused: the lane is full, or has `share` of the address already.
+    pub(super) fn push(&self, request: Request, from: SocketAddr, share: usize) -> Option<Request> {
+        let Some(place) = self.places.take(from.ip(), share) else { return Some(request) };
+        match self.jobs.try_send(Job { request, from, place }) {
             Ok(()) => None,
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Some(job.request),
         }
@@ -78,7 +119,7 @@ impl Lane {
 impl Lanes {
     pub(super) fn start(
         inner: &Arc<Inner>,
-        [pages, catalogue, bodies]: [&Receiver<Job>; 3],
+        [metrics, pages, catalogue, bodies]: [&Receiver<Job>; 4],
         posted: Receiver<Letter>,
     ) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
@@ -88,6 +129,7 @@ impl Lanes {
             workers.push(Worker::spawn(name, move || work(&inner, &jobs, &stopped, may_wait))?);
             Ok(())
         };
+        start("metrics".to_owned(), metrics, true)?;
         for n in 0..PAGE_THREADS {
             start(format!("pages-{n}"), pages, false)?;
         }
@@ -99,7 +141,7 @@ impl Lanes {
         }
         let shared = Arc::clone(inner);
         workers.push(Worker::spawn("answers", move || outbox::run(&shared, &posted))?);
-        Ok(Self { stop, workers, left: [pages.clone(), catalogue.clone(), bodies.clone()] })
+        Ok(Self { stop, workers, left: [metrics, pages, catalogue, bodies].map(Clone::clone) })
     }
 
     /// Ends the threads. Who is in the middle of an upload has a moment to finish it.
@@ -144,9 +186,10 @@ fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>, may_wait: b
         select! {
             recv(stopped) -> _ => return,
             recv(jobs) -> job => {
-                let Ok(Job { request, from }) = job else { return };
+                let Ok(Job { request, from, place }) = job else { return };
                 let mut is_answered = true;
                 inner.contain(|| is_answered = serve(inner, request, from, &mut pen, may_wait));
+                drop(place);
                 if is_answered {
                     inner.go_on(from, &mut pen);
                 }
@@ -282,7 +325,7 @@ fn send_long(inner: &Inner, answer: Answer, found: Route, request: Request, from
 
 /// Gives a request to the lane for long answers. True if that was full, and the client has heard so.
 fn hand_on(inner: &Inner, found: Route, request: Request, from: SocketAddr) -> bool {
-    let refused = inner.catalogue.push(request, from);
+    let refused = inner.catalogue.push(request, from, inner.share(from.ip()));
     let is_answered = refused.is_some();
     if let Some(request) = refused {
         inner.send(Answer::error(503, "too busy, try again later"), found, request, from);

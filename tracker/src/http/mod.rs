@@ -1,8 +1,9 @@
 //! HTTP in front of the tracker: tiny_http, a few threads, and what it takes to keep them free.
 //!
 //! Workers take requests from tiny_http and answer announces and scrapes themselves, from memory. Whatever may take
-//! longer goes through a bounded queue to a lane of its own: pages, which fit into a socket's buffer; the catalogue
-//! (database, files); and requests with a body (uploads, and bodies that nobody asked for). A full lane refuses; so neither a
+//! longer goes through a bounded queue to a lane of its own: numbers (GET /metrics), so that they are there when everything
+//! else is slow; pages, which fit into a socket's buffer; the catalogue (database, files); and requests with a body (uploads, and bodies that nobody asked for). A full lane refuses, and so does one of
+//! which an address has its share; so neither a
 //! slow search nor a hundred uploads that never end hold up an announce. Long answers are sent by one thread to all who read
 //! them: see [`outbox`].
 //!
@@ -76,7 +77,8 @@ const LONE_SEND_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// What a form may have around the torrent file, in bytes.
 const FORM_LEN: u64 = 64 << 10;
-/// Requests in the lanes of one address, beyond which a body is refused: a quarter of what waits at most.
+/// Requests of one address that a lane takes, a quarter of what waits in it at most; and those in all lanes beyond which
+/// a body is refused.
 const MAX_PER_ADDRESS: usize = 16;
 /// Servers kept: see [`Inner::renew`].
 const MAX_GENERATIONS: usize = 16;
@@ -96,6 +98,7 @@ struct Inner {
     stopping: Shutdown,
     guard: Guard,
     turns: Turns,
+    metrics: Lane,
     pages: Lane,
     catalogue: Lane,
     bodies: Lane,
@@ -150,6 +153,7 @@ impl Http {
         let address = listener.local_addr()?;
         let cores = thread::available_parallelism().map_or(2, usize::from);
         let (guard, notices) = Guard::new(address.port(), limits)?;
+        let (metrics, metrics_jobs) = Lane::new();
         let (pages, page_jobs) = Lane::new();
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
@@ -161,6 +165,7 @@ impl Http {
             stopping: Shutdown::new(),
             guard,
             turns: Turns::default(),
+            metrics,
             pages,
             catalogue,
             bodies,
@@ -168,7 +173,7 @@ impl Http {
             workers: if workers == 0 { cores.max(2) } else { workers },
             generations: Mutex::default(),
         });
-        let lanes = Lanes::start(&inner, [&page_jobs, &catalogue_jobs, &body_jobs], posted)?;
+        let lanes = Lanes::start(&inner, [&metrics_jobs, &page_jobs, &catalogue_jobs, &body_jobs], posted)?;
         inner.renew()?;
         let watched = Arc::clone(&inner);
         let nudger = Nudger::start(address)?;
@@ -325,6 +330,11 @@ impl Inner {
         self.shared.trusted_proxies.iter().any(|network| network.contains(ip))
     }
 
+    /// How many requests of an address a lane takes.
+    fn share(&self, ip: IpAddr) -> usize {
+        if self.is_shared(ip) { usize::MAX } else { MAX_PER_ADDRESS }
+    }
+
     /// The longest body that is read, in bytes.
     fn max_body_len(&self) -> u64 {
         self.shared.max_torrent_len as u64 + FORM_LEN
@@ -340,11 +350,11 @@ impl Inner {
             return true;
         }
         let found = route_of(&request);
-        let is_page = matches!(found, Route::List | Route::Entry(_) | Route::Form | Route::Metrics);
+        let is_page = matches!(found, Route::List | Route::Entry(_) | Route::Form);
         let takes_long = match found {
             Route::Torrents | Route::Torrent(_) | Route::Files(_) | Route::Removal(_) | Route::Feed => true,
             // A few of these fill a buffer.
-            Route::Api => true,
+            Route::Api | Route::Metrics => true,
             Route::Scrape => announces::is_full_scrape(&self.shared, Target::new(request.url()).query),
             _ => is_page,
         };
@@ -363,16 +373,17 @@ impl Inner {
                 }
                 return true;
             }
+            Body::None if found == Route::Metrics => &self.metrics,
             Body::None if is_page => &self.pages,
             Body::None => &self.catalogue,
             _ => &self.bodies,
         };
-        let is_one_too_many = body != Body::None && self.guard.count_busy(from.ip()) >= MAX_PER_ADDRESS;
-        let refused = if is_one_too_many && !self.is_shared(from.ip()) {
+        let share = self.share(from.ip());
+        let refused = if body != Body::None && self.guard.count_busy(from.ip()) >= share {
             Some(request)
         } else {
             self.guard.busy(from, body.len_max(self.max_body_len()));
-            lane.push(request, from).inspect(|_| self.guard.free(&from))
+            lane.push(request, from, share).inspect(|_| self.guard.free(&from))
         };
         match refused {
             None => return false,

@@ -269,7 +269,7 @@ fn what_cannot_be_used_is_named() {
     let below = file.join("below");
     let pipe = folder.path().join("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    for bad in [
+    let all_bad = [
         TrackerConfig { torrent_dir: pipe.clone(), ..good.clone() },
         TrackerConfig { torrent_file: pipe.clone(), ..good.clone() },
         TrackerConfig { peer_file: pipe.clone(), ..good.clone() },
@@ -280,14 +280,59 @@ fn what_cannot_be_used_is_named() {
         TrackerConfig { torrent_file: below.clone(), ..good.clone() },
         TrackerConfig { peer_file: below, ..good.clone() },
         TrackerConfig { peer_file: folder.path().to_path_buf(), ..good.clone() },
-    ] {
-        let Err(error) = Tracker::start(&bad) else { panic!("started with {bad:?}") };
+        TrackerConfig { torrent_file: folder.path().to_path_buf(), ..good.clone() },
+    ];
+    for bad in &all_bad {
+        let Err(error) = Tracker::start(bad) else { panic!("started with {bad:?}") };
         let error = error.to_string();
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
     }
+    // Who runs would say the same before it begins anew.
+    let running = Tracker::start(&good).unwrap();
+    for bad in all_bad {
+        let error = running.check(&bad).unwrap_err().to_string();
+        assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+        running.check(&good).unwrap();
+    }
+    running.stop();
     // Neither was waited for, nor changed.
     assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
     Tracker::start(&good).unwrap().stop();
+}
+
+#[test]
+fn what_a_start_can_do_without_is_no_mistake() {
+    let fixture = Fixture::new();
+    let running = fixture.running.as_ref().unwrap();
+    let folder = fixture.folder.path();
+    let good = TrackerConfig {
+        torrent_dir: folder.join("other/torrents"),
+        torrent_file: folder.join("other/db"),
+        peer_file: folder.join("other/below/peers"),
+        ..fixture.config.clone()
+    };
+    running.check(&good).unwrap();
+    assert!(!good.torrent_file.exists() && !good.peer_file.exists(), "only looked at");
+    // A damaged database is set aside, a snapshot too.
+    fs::write(&good.torrent_file, b"SQLite format 3\0 and then something else").unwrap();
+    fs::write(&good.peer_file, "no peers").unwrap();
+    running.check(&good).unwrap();
+    fs::remove_file(&good.torrent_file).unwrap();
+    // Somebody else's.
+    let other = Tracker::start(&good).unwrap();
+    assert!(matches!(running.check(&good), Err(StartError::FolderInUse(_))));
+    other.stop();
+    running.check(&good).unwrap();
+    // Its version, in the header: one that is not known yet.
+    let mut database = fs::read(&good.torrent_file).unwrap();
+    database[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    fs::write(&good.torrent_file, database).unwrap();
+    let error = running.check(&good).unwrap_err().to_string();
+    assert!(error.contains("version 99"), "{error}");
+    // This one has lost nothing by it.
+    let (bytes, hash) = torrent("a", false);
+    assert_eq!(fixture.upload(&[("torrent", &bytes)]).status, 201);
+    assert_eq!(fixture.get(&format!("/torrents/{hash}")).status, 200);
 }
 
 #[test]

@@ -12,20 +12,28 @@
 //!
 //! The time of writing and those seconds let expiry go on over a restart: a peer does not live longer for it.
 
+mod leftovers;
 mod read;
 mod write;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
+use crate::aside;
 use crate::health::disk_trouble;
 use crate::regular;
 use crate::swarm::{PARTS, Retired, Swarms};
+pub(crate) use leftovers::remove_leftovers;
 use write::Writer;
 
 const MAGIC: &[u8; 8] = b"TFPEERS\x03";
 const MAGIC_2: &[u8; 8] = b"TFPEERS\x02";
+
+/// What the name of an unfinished snapshot begins with.
+const PREFIX: &str = ".peers-";
 
 /// Bytes with which a block is written, at the latest before the next peer.
 const BLOCK_LEN: usize = 1 << 16;
@@ -50,6 +58,11 @@ impl SnapshotError {
     pub(crate) fn disk_trouble(&self) -> Option<&'static str> {
         let Self::File { source, .. } = self;
         disk_trouble(source)
+    }
+
+    /// The same in words for strangers, whatever it is.
+    pub(crate) fn trouble(&self) -> &'static str {
+        self.disk_trouble().unwrap_or("they cannot be saved")
     }
 }
 
@@ -81,9 +94,7 @@ pub struct Found {
 /// [`SnapshotError`]; then the snapshot before stays.
 pub fn save(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<(), SnapshotError> {
     let write = || -> io::Result<()> {
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".peers-").tempfile_in(folder)?;
+        let mut file = begin(path)?;
         let mut writer = Writer::new(BufWriter::new(file.as_file_mut()), wall_s)?;
         for part in 0..PARTS {
             let mut result = Ok(());
@@ -103,8 +114,37 @@ pub fn save(swarms: &Swarms, path: &Path, now_s: u32, wall_s: u64) -> Result<(),
     write().map_err(|source| SnapshotError::File { action: "write", path: path.to_path_buf(), source })
 }
 
+/// Whether a snapshot could be read from there, and saved there. The folder is made.
+///
+/// # Errors
+/// [`SnapshotError`], if that will not pass by itself.
+pub(crate) fn check(path: &Path) -> Result<(), SnapshotError> {
+    let failed = |action, source| SnapshotError::File { action, path: path.to_path_buf(), source };
+    let read = match regular::open(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("read", error)),
+        _ => Ok(()),
+    };
+    let checked = read.and_then(|()| begin(path).map(drop).map_err(|error| failed("write", error)));
+    checked.or_else(|error| error.disk_trouble().map(drop).ok_or(error))
+}
+
+/// A new file beside `path`, which is removed if it does not take its place. Nobody takes it for a leftover meanwhile.
+fn begin(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = folder_of(path);
+    fs::create_dir_all(folder)?;
+    let file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder)?;
+    if let Err(error) = File::try_lock(file.as_file()) {
+        log::debug!("{} is not locked: {error}", file.path().display());
+    }
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Reads a snapshot back into `swarms`, and adds what else it tells to `found`. Damage is reported, not fatal: the file is
-/// set aside as `*.bad`.
+/// set aside as `*.bad`, or `*.bad.2` and so on.
 ///
 /// # Errors
 /// [`SnapshotError`] when the file is there but cannot be read.
@@ -127,11 +167,10 @@ pub fn load(
     match read::read(swarms, &mut BufReader::new(file), now_s, wall_s, found) {
         Ok(true) => Ok(Loaded::Whole),
         Ok(false) => {
-            let mut bad = path.as_os_str().to_owned();
-            bad.push(".bad");
+            let bad = aside::place(path, &[""]);
             // Whether anything can be written there is seen when the next one is saved.
             let is_aside = fs::rename(path, &bad);
-            Ok(Loaded::Damaged(is_aside.is_ok().then(|| bad.into())))
+            Ok(Loaded::Damaged(is_aside.is_ok().then_some(bad)))
         }
         Err(error) => Err(failed("read")(error)),
     }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use torrent_common::ids::InfoHash;
 
 use super::read::read;
@@ -118,6 +119,55 @@ fn a_damaged_file_is_set_aside_and_what_was_whole_is_kept() {
     assert!(restored.totals().peers > 100);
     assert_eq!(fs::read(folder.path().join("peers.bad")).unwrap(), bytes);
     assert_eq!(load(&restored, &path, 0, 0, &mut Found::default()).unwrap(), Loaded::None);
+}
+
+#[test]
+fn five_damaged_files_are_kept_and_the_first_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let names = ["", ".2", ".3", ".4", ".5"].map(|end| format!("peers.bad{end}"));
+    for round in 1..=7 {
+        fs::write(&path, format!("damaged {round}")).unwrap();
+        let kept = names[round.min(5) - 1].clone();
+        let loaded = load(&store(), &path, 0, 0, &mut Found::default()).unwrap();
+        assert_eq!(loaded, Loaded::Damaged(Some(folder.path().join(kept))));
+        assert_eq!(leftovers(folder.path()), names[..round.min(5)]);
+    }
+    let text = names.map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
+    assert_eq!(text, [1, 2, 3, 4, 7].map(|round| format!("damaged {round}")));
+}
+
+#[test]
+fn unfinished_snapshots_are_removed_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let at = |name: &str| folder.path().join(name);
+    save(&filled(), &path, 200, 0).unwrap();
+    let begun = fs::read(&path).unwrap();
+    for name in [".peers-aB3xYz", ".peers-000000"] {
+        fs::write(at(name), &begun[..100]).unwrap();
+    }
+    fs::write(at(".peers-empty0"), "").unwrap();
+    let others =
+        ["peers-aB3xYz", ".peers-", ".peers-aB3xY", ".peers-aB3xYzz", ".peers-aB3x.z", ".peers-aB3xYz.old"];
+    for name in others {
+        fs::write(at(name), &begun[..100]).unwrap();
+    }
+    fs::write(at(".peers-letter"), "of somebody").unwrap();
+    fs::create_dir(at(".peers-folder")).unwrap();
+    std::os::unix::fs::symlink(&path, at(".peers-linked")).unwrap();
+    mknodat(CWD, at(".peers-thpipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    // Another tracker is about to finish it.
+    let mut writing = begin(&path).unwrap();
+    std::io::Write::write_all(&mut writing, &begun).unwrap();
+    let writing_name = writing.path().file_name().unwrap().to_str().unwrap().to_owned();
+    remove_leftovers(&path);
+    let stay = [".peers-letter", ".peers-folder", ".peers-linked", ".peers-thpipe", "peers", &writing_name];
+    let mut expected: Vec<_> = others.into_iter().chain(stay).collect();
+    expected.sort_unstable();
+    assert_eq!(leftovers(folder.path()), expected);
+    drop(writing);
+    remove_leftovers(Path::new("/nowhere/peers"));
 }
 
 /// A swarm of so many peers, in which `downloaded` have completed.

@@ -2,7 +2,12 @@
 
 use std::time::Instant;
 
+use socket2::{Domain, Socket, Type};
+
+use super::openapi::fill_lane;
 use super::*;
+
+const SEARCH: &str = "GET /?q=words HTTP/1.0\r\nAccept: text/html\r\n\r\n";
 
 #[test]
 fn bodies_of_unknown_length_end_the_connection() {
@@ -141,6 +146,54 @@ fn who_never_reads_does_not_hold_up_others() {
     }
 }
 
+/// A connection from another address of this machine.
+fn connect_from(fixture: &Fixture, ip: [u8; 4]) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.connect(&fixture.address().into()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.into()
+}
+
+#[test]
+fn one_address_does_not_take_a_lane_from_others() {
+    let fixture = Fixture::new();
+    let shared = &fixture.running.as_ref().unwrap().shared;
+    for (target, head) in [("/?q=words", "Accept: text/html\r\n"), ("/torrents?q=words", "")] {
+        let mut other = connect_from(&fixture, [127, 0, 0, 2]);
+        shared.catalogue.while_busy(|| {
+            let _held = fill_lane(&fixture, target, head);
+            write!(other, "GET {target} HTTP/1.0\r\n{head}\r\n").unwrap();
+            let refused = fixture.raw(format!("GET {target} HTTP/1.0\r\n{head}\r\n").as_bytes());
+            assert!(refused.starts_with("HTTP/1.0 503 "), "{refused}");
+            assert_eq!(fixture.get("/metrics").status, 200, "which is not behind searches");
+        });
+        let mut reply = String::new();
+        other.read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.0 200 "), "{reply}");
+        // Its share is its own again.
+        let until = Instant::now() + Duration::from_secs(20);
+        while fixture.raw(SEARCH.as_bytes()).starts_with("HTTP/1.0 503 ") {
+            assert!(Instant::now() < until, "its places were not given back");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_has_no_share() {
+    let fixture = Fixture::with(|config| config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]);
+    let shared = &fixture.running.as_ref().unwrap().shared;
+    let mut clients: Vec<_> = (0..40).map(|_| fixture.connect()).collect();
+    shared.catalogue.while_busy(|| {
+        clients.iter_mut().for_each(|client| client.write_all(SEARCH.as_bytes()).unwrap());
+    });
+    for mut client in clients {
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).unwrap();
+        assert!(reply.starts_with("HTTP/1.0 200 "), "{reply}");
+    }
+}
+
 /// What is no announce, and not short, is not sent by those who answer announces.
 #[test]
 fn who_does_not_read_the_api_does_not_hold_up_announces() {
@@ -177,8 +230,10 @@ fn who_does_not_read_long_answers_does_not_hold_up_the_catalogue() {
         .iter()
         .cycle()
         .take(50)
-        .map(|target| {
-            let mut stream = fixture.connect();
+        .zip((2..7).cycle())
+        .map(|(target, last)| {
+            // Of several addresses: one has no more than its share of a lane.
+            let mut stream = connect_from(&fixture, [127, 0, 0, last]);
             write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
             stream
         })
