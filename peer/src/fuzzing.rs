@@ -7,6 +7,7 @@ use std::path::Path;
 use torrent_common::ids::InfoHash;
 
 pub use crate::resume::record::{Header, Part, Record};
+use crate::resume::saved::Entered;
 use crate::resume::{ResumeError, Saved, record};
 
 /// The checkpoint in a file of these bytes.
@@ -29,7 +30,7 @@ pub fn journal(bytes: &[u8], info_hash: &InfoHash) -> Option<Part> {
 
 /// Enters what a file of options says. Gives back whether the checkpoint said something else.
 pub fn enter_options(saved: &mut Saved, bytes: &[u8]) -> bool {
-    saved.details.enter_options(bytes, Path::new("options"))
+    saved.details.enter_options(bytes).is_ok_and(|entered| entered == Entered::Other)
 }
 
 /// When the machine was started, as the checkpoint has it, and the stamps of the files then.

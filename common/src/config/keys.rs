@@ -96,6 +96,7 @@ pub(super) const PEER: &[Key<PeerConfig>] = &[
     key("BUFFER_MIB", |c, v| v.scaled("MiB", 1..=65536, 1 << 20, &mut c.buffer_len_bytes)),
     key("DISK_THREADS", |c, v| v.number("threads", 1..=64, &mut c.disk_threads)),
     key("HASH_THREADS", |c, v| v.number("threads", 0..=256, &mut c.hash_threads)),
+    key("CHECKPOINT_INTERVAL", |c, v| v.number("seconds", 1..=3600, &mut c.checkpoint_interval_s)),
     key("CHECK_READS", |c, v| v.check_reads(&mut c.check_reads)),
     key("ANNOUNCE_THREADS", |c, v| v.number("threads", 1..=64, &mut c.announce_threads)),
     key("ANNOUNCE_TIMEOUT", |c, v| v.number("seconds", 1..=600, &mut c.announce_timeout_s)),

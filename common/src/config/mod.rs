@@ -207,6 +207,8 @@ pub struct PeerConfig {
     pub disk_threads: usize,
     /// HASH_THREADS: threads that hash; 0: one per core. Default 0.
     pub hash_threads: usize,
+    /// CHECKPOINT_INTERVAL: seconds between two checkpoints of a torrent that downloads. Default 30.
+    pub checkpoint_interval_s: u32,
     /// CHECK_READS: how files are read to be hashed, when a torrent is made or checked. Default auto.
     pub check_reads: CheckReads,
     /// ANNOUNCE_THREADS: threads that talk to trackers. Default 4.
@@ -308,6 +310,7 @@ impl Default for PeerConfig {
             buffer_len_bytes: 16 << 20,
             disk_threads: 2,
             hash_threads: 0,
+            checkpoint_interval_s: 30,
             check_reads: CheckReads::Auto,
             announce_threads: 4,
             announce_timeout_s: 15,

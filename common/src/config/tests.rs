@@ -101,6 +101,7 @@ fn every_field_has_a_key() {
         BUFFER_MIB = 17
         DISK_THREADS = 18
         HASH_THREADS = 19
+        CHECKPOINT_INTERVAL = 19
         CHECK_READS = sequential
         ANNOUNCE_THREADS = 20
         ANNOUNCE_TIMEOUT = 21
@@ -173,6 +174,7 @@ fn every_field_has_a_key() {
         buffer_len_bytes: 17 << 20,
         disk_threads: 18,
         hash_threads: 19,
+        checkpoint_interval_s: 19,
         check_reads: CheckReads::Sequential,
         announce_threads: 20,
         announce_timeout_s: 21,

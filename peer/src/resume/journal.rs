@@ -1,19 +1,21 @@
 //! The live side: noting what is written, and checkpoints from it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use rustix::fs::OFlags;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
 use torrent_common::ids::InfoHash;
 
 use super::record::{HEADER_LEN, Header, RECORD_LEN, Record};
 use super::{Details, ResumeError, ResumeStore, Saved, nanos};
+use crate::storage::backend::Backend;
 use crate::storage::files::Storage;
 use crate::storage::{Stamp, StorageError};
 
@@ -42,6 +44,8 @@ struct State {
     /// Pieces begun and not written, and when.
     unfinished: BTreeMap<u32, i64>,
     written: Vec<PieceIndex>,
+    /// The latest stamps since the checkpoint; and those that went into it of files that are being written to: who wrote
+    /// before may say so after.
     stamps: HashMap<usize, Stamp>,
     /// Flushing failed: no checkpoint may vouch for anything more.
     doubtful: bool,
@@ -59,13 +63,13 @@ struct Writer {
 }
 
 impl Writer {
-    fn append(&mut self, records: &[Record]) -> io::Result<()> {
+    fn append(&mut self, backend: &Backend, records: &[Record]) -> io::Result<()> {
         if self.torn {
-            self.file.set_len(self.len)?;
+            backend.set_len(&self.file, self.len)?;
         }
         let bytes: Vec<u8> = records.iter().flat_map(|record| record.encode(&self.header)).collect();
         self.torn = true;
-        self.file.write_all(&bytes)?;
+        backend.append(&self.file, &bytes)?;
         self.torn = false;
         self.len += bytes.len() as u64;
         Ok(())
@@ -116,15 +120,17 @@ impl Journal {
         if pieces.is_empty() {
             return Ok(());
         }
-        let stamp = |&(file, stamp): &(usize, Stamp)| {
-            Some(Record::Stamp { file: u32::try_from(file).ok()?, mtime_ns: stamp.mtime_ns })
-        };
-        let of = |&(piece, stamps): &(PieceIndex, &[(usize, Stamp)])| {
-            let records = stamps.iter().filter_map(stamp).collect::<Vec<_>>();
-            records.into_iter().chain([Record::Written { piece: piece.get() }])
-        };
-        let records: Vec<Record> = pieces.iter().flat_map(of).collect();
         let mut state = self.state();
+        let mut records = Vec::new();
+        for &(piece, stamps) in pieces {
+            for &(file, stamp) in stamps {
+                let Ok(number) = u32::try_from(file) else { continue };
+                let later = state.stamps.get(&file).filter(|known| known.mtime_ns > stamp.mtime_ns);
+                let noted = later.into_iter().chain([&stamp]).map(|stamp| stamp.mtime_ns);
+                records.extend(noted.map(|mtime_ns| Record::Stamp { file: number, mtime_ns }));
+            }
+            records.push(Record::Written { piece: piece.get() });
+        }
         self.append(&mut state, &records)?;
         for (piece, _) in pieces {
             state.unfinished.remove(&piece.get());
@@ -183,6 +189,7 @@ impl Journal {
             state.doubtful = true;
             if let Err(error) = self.append(&mut state, &[Record::Doubt]) {
                 log::error!("{error}");
+                self.store.doubtful.lock().unwrap_or_else(PoisonError::into_inner).insert(self.info_hash);
             }
             return Err(error.into());
         }
@@ -252,11 +259,15 @@ impl Journal {
         for piece in std::mem::take(&mut state.written) {
             had.insert(piece);
         }
-        for (file, stamp) in std::mem::take(&mut state.stamps) {
+        for (&file, &stamp) in &state.stamps {
             if let Some(slot) = saved.stamps.get_mut(file) {
                 *slot = Some(stamp);
             }
         }
+        let begun = state.unfinished.keys().filter_map(|&piece| geometry.piece(piece));
+        let files = begun.flat_map(|piece| storage.layout().piece_segments(piece));
+        let written_to: HashSet<usize> = files.filter_map(|segment| segment.file).collect();
+        state.stamps.retain(|file, _| written_to.contains(file));
         saved.had = had.as_bytes().into();
         saved.generation = state.generation;
         saved.boot = self.store.boot;
@@ -267,7 +278,10 @@ impl Journal {
     fn append(&self, state: &mut State, records: &[Record]) -> Result<(), StorageError> {
         let generation = state.generation;
         let (path, result) = match &mut state.file {
-            Some(writer) => (self.store.journal_path(&self.info_hash, generation), writer.append(records)),
+            Some(writer) => (
+                self.store.journal_path(&self.info_hash, generation),
+                writer.append(&self.store.backend, records),
+            ),
             file @ None => {
                 let (path, result) = self.create(generation, records);
                 (path, result.map(|writer| *file = Some(writer)))
@@ -283,11 +297,12 @@ impl Journal {
         let path = self.store.journal_path(&self.info_hash, generation);
         let header = Header { info_hash: self.info_hash, boot: self.store.boot, generation }.encode();
         let create = || {
-            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
-            file.set_len(0)?;
-            file.write_all(&header)?;
+            let backend = &self.store.backend;
+            let file = backend.create(&path, OFlags::APPEND)?;
+            backend.set_len(&file, 0)?;
+            backend.append(&file, &header)?;
             let mut writer = Writer { file, header, len: header.len() as u64, torn: false };
-            writer.append(records)?;
+            writer.append(backend, records)?;
             Ok(writer)
         };
         let result = create();

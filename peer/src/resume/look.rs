@@ -1,12 +1,12 @@
 //! The way back to work after a restart: look, hash what is suspect, settle.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::Geometry;
 
-use super::reconcile::reconcile;
+use super::reconcile::{latest_ns, reconcile};
 use super::{Journal, ResumeError, ResumeStore, Saved, nanos};
 use crate::options::Preallocation;
 use crate::storage::files::Storage;
@@ -26,6 +26,8 @@ pub struct Look {
     saved: Saved,
     /// The journals have records, so they are of use until the next checkpoint.
     journalled: bool,
+    /// The latest time in them, in nanoseconds since 1970.
+    latest_ns: Option<i64>,
 }
 
 impl Look {
@@ -40,7 +42,8 @@ impl Look {
         saved.part(storage, &stamps);
         let verdict = reconcile(&saved, &parts, &stamps, storage.layout(), store.boot);
         let journalled = parts.iter().any(|part| !part.records.is_empty());
-        Ok(Self { had: verdict.had, suspect: verdict.suspect, stamps, saved, journalled })
+        let latest_ns = latest_ns(&parts);
+        Ok(Self { had: verdict.had, suspect: verdict.suspect, stamps, saved, journalled, latest_ns })
     }
 
     /// There were files, with something in them, and now there is none: a disk was taken out, perhaps.
@@ -55,6 +58,17 @@ impl Look {
         for piece in good.iter(geometry).filter(|&piece| self.suspect.contains(piece)) {
             self.had.insert(piece);
         }
+    }
+
+    /// All that is wanted is had. If it became so after the checkpoint, and a kill came before the next, gives back when:
+    /// in seconds since 1970; and keeps that.
+    pub fn complete(&mut self) -> Option<u64> {
+        if self.saved.details.completed_s.is_some() {
+            return None;
+        }
+        let completed_s = u64::try_from(self.latest_ns? / 1_000_000_000).ok();
+        self.saved.details.completed_s = completed_s;
+        completed_s
     }
 
     /// Makes ready for work: makes or extends the wanted files if wanted pieces are missing, and puts a checkpoint on disk if anything is different from the last. Gives back what is had.
@@ -87,6 +101,7 @@ impl Look {
             saved.stamps = self.stamps;
             store.save(&saved)?;
         }
+        store.doubtful.lock().unwrap_or_else(PoisonError::into_inner).remove(&saved.info_hash);
         if part_is_left && let Err(error) = storage.remove_part() {
             log::warn!("{error}");
         }

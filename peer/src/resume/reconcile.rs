@@ -22,8 +22,11 @@ use crate::storage::layout::Layout;
 
 /// The clock that files' times come from ticks a few ms behind the one we read; some file systems round to 2 s.
 const CLOCK_SLACK_NS: i64 = 2_000_000_000;
-/// A piece is written within this time, or the end of a journal reaches the device.
-const WRITE_TIME_NS: i64 = 60_000_000_000;
+/// A write is over so long after it was noted, or noted again: a disk that takes longer costs hashing the file again.
+/// Somebody else's write to the file within this time after a kill is taken for ours: the less the better.
+const WRITE_TIME_NS: i64 = 10_000_000_000;
+/// The end of a journal reaches the device within this time.
+const JOURNAL_TIME_NS: i64 = 60_000_000_000;
 
 /// What is known without hashing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,14 +105,15 @@ pub fn reconcile(
     };
     // Of a torrent that was complete, nothing was written since.
     let lost = (power_cut && !saved.is_complete()).then(|| {
-        let until_ns = journalled.latest_ns.max(saved.saved_ns).saturating_add(WRITE_TIME_NS);
+        let until_ns = journalled.latest_ns.max(saved.saved_ns).saturating_add(JOURNAL_TIME_NS);
         saved.saved_ns.saturating_sub(CLOCK_SLACK_NS)..=until_ns
     });
     let believed = |index: usize, then: Stamp, now: Stamp| {
         let touched = journalled.files.get(&index);
         let unchanged = then == now && (power_cut || touched.is_none_or(|touched| touched.last_ns.is_none()));
         let explained = touched.is_some_and(|touched| touched.explains(now.mtime_ns))
-            || lost.as_ref().is_some_and(|lost| lost.contains(&now.mtime_ns));
+            // The length may have reached the device, and the time not.
+            || lost.as_ref().is_some_and(|lost| now.mtime_ns == then.mtime_ns || lost.contains(&now.mtime_ns));
         unchanged || (then.len..=layout.max_len(index)).contains(&now.len) && explained
     };
     for (index, (&then, now)) in saved.stamps.iter().zip(stamps).enumerate() {
@@ -129,6 +133,17 @@ pub fn reconcile(
         }
     }
     verdict.without_missing(stamps, layout)
+}
+
+/// The latest time in any record, in nanoseconds since 1970.
+pub(super) fn latest_ns(parts: &[Part]) -> Option<i64> {
+    let records = parts.iter().flat_map(|part| &part.records);
+    let times = records.filter_map(|record| match *record {
+        Record::Begin { at_ns, .. } => Some(at_ns),
+        Record::Stamp { mtime_ns, .. } => Some(mtime_ns),
+        Record::Written { .. } | Record::Doubt => None,
+    });
+    times.max()
 }
 
 impl Verdict {
@@ -298,12 +313,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_piece_explains_a_minute() {
+    fn an_unfinished_piece_explains_ten_seconds() {
         for (records, gone_on) in [(&[BEGIN] as &[Record], false), (&[STAMP, BEGIN], true)] {
-            for mtime_ns in [T_NS - SECOND_NS, T_NS, T_NS + 59 * SECOND_NS] {
+            for mtime_ns in [T_NS - SECOND_NS, T_NS, T_NS + 9 * SECOND_NS] {
                 assert_eq!(judge(&[(BOOT, records)], mtime_ns, BOOT), had(&[0, 4]), "{mtime_ns}");
             }
-            for mtime_ns in [T_NS - 3 * SECOND_NS, T_NS + 61 * SECOND_NS] {
+            for mtime_ns in [T_NS - 3 * SECOND_NS, T_NS + 11 * SECOND_NS] {
                 assert_eq!(judge(&[(BOOT, records)], mtime_ns, BOOT), tainted(), "{mtime_ns}");
             }
             assert_eq!(judge(&[(BOOT, records)], OLD_NS, BOOT) == had(&[0, 4]), !gone_on);

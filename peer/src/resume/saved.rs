@@ -335,25 +335,27 @@ impl Details {
         serde_json::to_vec(options)
     }
 
-    /// Enters what such a file at `path` says, if it is understood: it is newer than the checkpoint, or as old. Gives back
-    /// whether the checkpoint says something else.
-    pub(crate) fn enter_options(&mut self, bytes: &[u8], path: &Path) -> bool {
-        let options: TorrentOptions = match serde_json::from_slice(bytes) {
-            Ok(options) => options,
-            Err(error) => {
-                log::warn!("{}: not understood: {error}; what was set before holds", path.display());
-                return false;
-            }
-        };
+    /// Enters what such a file says, if it is understood: it is newer than the checkpoint, or as old.
+    pub(crate) fn enter_options(&mut self, bytes: &[u8]) -> Result<Entered, serde_json::Error> {
+        let options: TorrentOptions = serde_json::from_slice(bytes)?;
         if options.priorities != self.options.priorities {
             // The counts are of another selection: whether this one is complete is not known before somebody looks.
             let (wanted_len, lacking) = self.wanted.unwrap_or((self.total_len, 0));
             self.wanted = Some((wanted_len, lacking.max(1)));
         }
-        let differ = options != self.options;
+        let entered = if options == self.options { Entered::Same } else { Entered::Other };
         self.options = options;
-        differ
+        Ok(entered)
     }
+}
+
+/// What a file of options says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// What the checkpoint says: it is of no use any more.
+    Same,
+    /// Something else, or nobody knows what.
+    Other,
 }
 
 /// Nothing for a torrent of which nothing is set.

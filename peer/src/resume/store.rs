@@ -2,15 +2,19 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::OFlags;
 use torrent_common::ids::InfoHash;
 
-use super::record::{self, Part};
+use super::record::{self, Part, Record};
+use super::saved::Entered;
 use super::{BootId, Details, ResumeError, Saved};
 use crate::options::TorrentOptions;
+use crate::storage::backend::Backend;
 
 /// The longest checkpoint read: a million files with their stamps are 16 MB.
 const MAX_CHECKPOINT_LEN: u64 = 256 << 20;
@@ -20,12 +24,19 @@ const MAX_JOURNAL_LEN: u64 = 256 << 20;
 /// The longest file of options read: priorities of a million files are 10 MB.
 const MAX_OPTIONS_LEN: u64 = 64 << 20;
 
+/// Damaged files of one name that are kept.
+const MAX_BAD: usize = 100;
+
 /// STATE_DIR, locked for this process.
 #[derive(Debug)]
 pub struct ResumeStore {
+    /// How it is reached.
+    pub(crate) backend: Backend,
     folder: PathBuf,
     /// This start of the machine.
     pub(super) boot: Option<BootId>,
+    /// Torrents of which a flush failed, and that could not be noted in their journals.
+    pub(super) doubtful: Mutex<HashSet<InfoHash>>,
     /// Holds the lock as long as it is open; a killed process lets go of it.
     _lock: File,
 }
@@ -41,12 +52,27 @@ impl ResumeStore {
 
     /// The same as if in this start of the machine.
     pub(super) fn open_in(state_dir: &Path, boot: Option<BootId>) -> Result<Arc<Self>, ResumeError> {
-        fs::create_dir_all(state_dir).map_err(ResumeError::io(state_dir))?;
+        Self::open_on(Backend::default(), state_dir, boot)
+    }
+
+    /// The same on such a disk.
+    pub(crate) fn open_on(
+        backend: Backend,
+        state_dir: &Path,
+        boot: Option<BootId>,
+    ) -> Result<Arc<Self>, ResumeError> {
+        backend.make_folders(state_dir).map_err(ResumeError::io(state_dir))?;
         let path = state_dir.join("lock");
         let options = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let lock = options.map_err(ResumeError::io(&path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Arc::new(Self { folder: state_dir.into(), boot, _lock: lock })),
+            Ok(()) => Ok(Arc::new(Self {
+                backend,
+                folder: state_dir.into(),
+                boot,
+                doubtful: Mutex::default(),
+                _lock: lock,
+            })),
             Err(fs::TryLockError::WouldBlock) => Err(ResumeError::InUse { path: state_dir.into() }),
             Err(fs::TryLockError::Error(source)) => Err(ResumeError::Io { path, source }),
         }
@@ -77,25 +103,22 @@ impl ResumeStore {
                     continue;
                 }
                 "resume.tmp" | "torrent.tmp" | "options.tmp" => {
-                    drop(fs::remove_file(&path));
+                    drop(self.backend.remove_file(&path));
                     continue;
                 }
                 _ => continue,
             }
             let read = read_at_most(&path, MAX_CHECKPOINT_LEN)
                 .and_then(|bytes| Saved::decode(&bytes, info_hash, &path));
-            if let Err(ResumeError::Damaged { .. } | ResumeError::TooLong { .. }) = &read
-                && let Err(error) = fs::rename(&path, path.with_extension("resume.bad"))
-            {
-                log::warn!("{}: {error}", path.display());
+            if let Err(ResumeError::Damaged { .. } | ResumeError::TooLong { .. }) = &read {
+                self.set_aside(&path);
             }
             all.push(read.map_err(|error| (path, error)));
         }
         for saved in all.iter_mut().flatten() {
             saved.no_journals = !journalled.contains(&saved.info_hash);
-            if set.contains(&saved.info_hash) && !self.enter_options(saved) {
-                // The checkpoint says the same.
-                drop(fs::remove_file(self.path(&saved.info_hash, "options")));
+            if set.contains(&saved.info_hash) && self.enter_options(saved) == Entered::Same {
+                drop(self.backend.remove_file(&self.path(&saved.info_hash, "options")));
             }
         }
         Ok(all)
@@ -147,16 +170,53 @@ impl ResumeStore {
         self.remove_kind(info_hash, "options")
     }
 
-    /// Puts what is set for a torrent in place of what its checkpoint says. Gives back whether that is something else.
-    fn enter_options(&self, saved: &mut Saved) -> bool {
+    /// Puts what is set for a torrent in place of what its checkpoint says. What is damaged is set aside.
+    fn enter_options(&self, saved: &mut Saved) -> Entered {
         let path = self.path(&saved.info_hash, "options");
-        match read_at_most(&path, MAX_OPTIONS_LEN) {
-            Ok(bytes) => saved.details.enter_options(&bytes, &path),
-            Err(ResumeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => false,
+        let error = match read_at_most(&path, MAX_OPTIONS_LEN) {
+            Ok(bytes) => match saved.details.enter_options(&bytes) {
+                Ok(entered) => return entered,
+                Err(error) => format!("{}: not understood: {error}", path.display()),
+            },
+            Err(ResumeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Entered::Same;
+            }
+            Err(error @ ResumeError::TooLong { .. }) => error.to_string(),
             Err(error) => {
                 log::warn!("{error}; what was set before holds");
-                true
+                return Entered::Other;
             }
+        };
+        log::warn!("{error}; it is set aside, and what was set before holds");
+        self.set_aside(&path);
+        Entered::Other
+    }
+
+    /// Gives a file that nobody can make sense of another name, which no file has: nothing is deleted.
+    fn set_aside(&self, path: &Path) {
+        let beside = |number: usize| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".bad");
+            if number > 1 {
+                name.push(format!(".{number}"));
+            }
+            PathBuf::from(name)
+        };
+        let free = (1..=MAX_BAD).map(beside).find(|name| name.symlink_metadata().is_err());
+        let moved = match &free {
+            Some(free) => self.backend.rename(path, free).map_err(Into::into),
+            None => Err(io::Error::other("too many damaged files of this name are kept: delete some")),
+        };
+        if let Err(error) = moved {
+            log::warn!("{}: {error}", path.display());
+        }
+    }
+
+    /// Sets aside the checkpoint of a torrent that is new, although there is one: nobody could read it.
+    pub fn set_aside_unread(&self, info_hash: &InfoHash) {
+        let path = self.path(info_hash, "resume");
+        if path.symlink_metadata().is_ok() {
+            self.set_aside(&path);
         }
     }
 
@@ -188,12 +248,13 @@ impl ResumeStore {
     pub fn remove(&self, info_hash: &InfoHash) -> Result<(), ResumeError> {
         // The checkpoint first: without it the others mean nothing.
         let mut kinds = ["resume", "journal0", "journal1", "options", "torrent"].into_iter();
-        kinds.try_for_each(|kind| self.remove_kind(info_hash, kind))
+        kinds.try_for_each(|kind| self.remove_kind(info_hash, kind))?;
+        self.sync_folder().map_err(ResumeError::io(&self.folder))
     }
 
     fn remove_kind(&self, info_hash: &InfoHash, kind: &str) -> Result<(), ResumeError> {
         let path = self.path(info_hash, kind);
-        match fs::remove_file(&path) {
+        match self.backend.remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ResumeError::io(path)(error)),
             _ => Ok(()),
         }
@@ -217,7 +278,17 @@ impl ResumeStore {
             let part = record::decode(&bytes, &saved.info_hash);
             parts.extend(part.filter(|part| part.header.generation == generation));
         }
+        if self.is_doubtful(&saved.info_hash)
+            && let Some(part) = parts.last_mut()
+        {
+            part.records.push(Record::Doubt);
+        }
         Ok(parts)
+    }
+
+    /// Whether a flush failed since the torrent's last checkpoint, as far as this process knows.
+    fn is_doubtful(&self, info_hash: &InfoHash) -> bool {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).contains(info_hash)
     }
 
     /// The journal file of a generation: two take turns.
@@ -237,13 +308,19 @@ impl ResumeStore {
             PathBuf::from(name)
         };
         let write = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&beside, path)?;
-            File::open(&self.folder)?.sync_all()
+            let file = self.backend.create(&beside, OFlags::empty())?;
+            self.backend.set_len(&file, 0)?;
+            self.backend.append(&file, bytes)?;
+            self.backend.sync_data(&file)?;
+            self.backend.rename(&beside, path)?;
+            self.sync_folder()
         };
         write().map_err(ResumeError::io(path))
+    }
+
+    /// Flushes which files there are.
+    fn sync_folder(&self) -> io::Result<()> {
+        Ok(self.backend.sync_folder(File::open(&self.folder)?.as_fd())?)
     }
 }
 

@@ -364,7 +364,8 @@ impl Shared {
                 Some(gate)
             }
             Err(error) => {
-                self.end_thread(info_hash);
+                // Without a thread it may have been announced.
+                self.halt(info_hash);
                 self.failed(info_hash, &error.to_string());
                 self.try_again_later(info_hash);
                 None

@@ -88,6 +88,7 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
     enter_as_made(&new, &mut saved);
+    shared.store.set_aside_unread(&metainfo.info_hash);
     shared.store.forget_options(&metainfo.info_hash).map_err(internal)?;
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
     shared.store.save(&saved).map_err(internal)?;

@@ -150,7 +150,7 @@ impl RunningSession {
         let settings = SessionSettings::configured(&parts.config);
         let places = Places::new(Limits::of(&settings));
         let shared = Arc::new(Shared {
-            cache: FileCache::new(parts.config.open_files),
+            cache: FileCache::on(parts.store.backend.clone(), parts.config.open_files),
             config: parts.config,
             room: parts.room,
             store: parts.store,

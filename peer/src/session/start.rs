@@ -311,7 +311,7 @@ impl Start {
         // What is asked for from now on reaches the torrent's queue.
         let asked = stats.asked();
         let saved = shared.store.load(&self.info_hash)?;
-        let details = saved.details.clone();
+        let mut details = saved.details.clone();
         let storage = shared.storage(&saved)?;
         let metainfo = Arc::clone(storage.metainfo());
         let mut look = Look::take(&shared.store, saved, &storage)?;
@@ -326,6 +326,14 @@ impl Start {
         if details.made && !lost.is_empty() {
             let (count, missing) = (metainfo.geometry.piece_count(), look.suspect.is_empty());
             return Err(StartupError::Changed { path: path(), lost: lost.count(), count, missing });
+        }
+        if lost.is_empty()
+            && let Some(completed_s) = look.complete()
+        {
+            details.completed_s = Some(completed_s);
+            if let Some(entry) = shared.table().entries.get_mut(&self.info_hash) {
+                entry.complete_since_s = completed_s;
+            }
         }
         let preallocation = details.options.preallocation.unwrap_or(shared.config.preallocation);
         let (journal, had) = look.settle(&shared.store, &storage, preallocation, SystemTime::now())?;
@@ -413,6 +421,7 @@ impl Start {
             core_config,
             options: Arc::new(details.options.clone()),
             preallocation: config.preallocation,
+            checkpoint_every: Duration::from_secs(config.checkpoint_interval_s.into()),
             stats: Arc::clone(stats),
             record: Arc::new(Record { journal, storage, details }),
             room: Arc::clone(&shared.room),

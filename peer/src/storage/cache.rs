@@ -5,10 +5,13 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::backend::Backend;
+
 /// Open payload files of all torrents: at most so many, the least recently used closed first. A file that somebody
 /// still uses stays open until they are done with it.
 #[derive(Debug)]
 pub struct FileCache {
+    backend: Backend,
     max_open: usize,
     next_id: AtomicU64,
     open: Mutex<Open>,
@@ -34,7 +37,18 @@ struct Entry {
 impl FileCache {
     /// A cache of at most `max_open` files (at least 1).
     pub fn new(max_open: usize) -> Arc<Self> {
-        Arc::new(Self { max_open: max_open.max(1), next_id: AtomicU64::new(0), open: Mutex::default() })
+        Self::on(Backend::default(), max_open)
+    }
+
+    /// The same of files on such a disk.
+    pub fn on(backend: Backend, max_open: usize) -> Arc<Self> {
+        let (max_open, next_id) = (max_open.max(1), AtomicU64::new(0));
+        Arc::new(Self { backend, max_open, next_id, open: Mutex::default() })
+    }
+
+    /// How the files are reached.
+    pub(super) const fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     /// A number for a torrent that nobody else has.

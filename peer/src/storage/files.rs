@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::IoSlice;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,18 +15,17 @@ use rustix::io::Errno;
 use torrent_common::geometry::{PieceIndex, Span};
 use torrent_common::metainfo::Metainfo;
 
+use super::backend::Backend;
 use super::blocks::BlockBuf;
 use super::cache::FileCache;
 use super::layout::{Layout, Segment};
-use super::tree::{Access, Tree, Walker, stamp_of};
+use super::tree::{Access, MAX_SYNCED_SINGLY, Tree, Walker, stamp_of};
 use super::watch::Watch;
 
 pub use super::{Stamp, StorageError};
 
 /// Slices handed to one system call: below every system's limit (Linux: 1024).
 const MAX_SLICES: usize = 256;
-/// More files than this are flushed by flushing their file system: one call instead of one open and one flush each.
-const MAX_SYNCED_SINGLY: usize = 256;
 
 /// One torrent's payload below a folder. Shared by its connections (reads), the disk threads (writes) and checking.
 #[derive(Debug)]
@@ -43,6 +43,10 @@ pub struct Storage {
     wrote_part: AtomicBool,
     /// Whether others write to the files.
     pub(super) watch: Watch,
+    /// A file was opened to be written to.
+    wrote: AtomicBool,
+    /// Files may be in folders that do not have their names on the device: made by us, or by a process that was killed.
+    pub(super) new_names: AtomicBool,
 }
 
 /// A source for sendfile: the open file, kept open as long as this lives, and where.
@@ -77,7 +81,7 @@ impl Storage {
         root: Option<&OsStr>,
         cache: Arc<FileCache>,
     ) -> Result<Arc<Self>, StorageError> {
-        let tree = Tree::new(Arc::clone(&metainfo), folder, root)?;
+        let tree = Tree::new(Arc::clone(&metainfo), folder, root, cache.backend().clone())?;
         let id = cache.new_id();
         let layout = Layout::new(metainfo);
         Ok(Arc::new(Self {
@@ -89,6 +93,8 @@ impl Storage {
             dirty: Mutex::default(),
             growing: AtomicBool::new(false),
             wrote_part: AtomicBool::new(false),
+            wrote: AtomicBool::new(false),
+            new_names: AtomicBool::new(false),
         }))
     }
 
@@ -142,7 +148,7 @@ impl Storage {
             };
             let file = self.file(index, true)?;
             let error = |errno| StorageError::io(self.path(index), errno);
-            let outcome = write_all_at(&file, &mut bytes, segment);
+            let outcome = write_all_at(&self.tree.backend, &file, &mut bytes, segment);
             // After the write: entered before, a sync in between would take the entry and miss the bytes.
             self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
             outcome.map_err(error)?;
@@ -166,7 +172,7 @@ impl Storage {
                 continue;
             };
             let file = self.file(index, false)?;
-            let got = read_at(&file, part, segment.offset)
+            let got = read_at(&self.tree.backend, &file, part, segment.offset)
                 .map_err(|errno| StorageError::io(self.path(index), errno))?;
             if got < len {
                 return Err(StorageError::Short { path: self.path(index) });
@@ -227,6 +233,7 @@ impl Storage {
         let with_bytes = files.filter(|(_, file)| !file.padding && file.len > 0).map(|(index, _)| index);
         let with_bytes = with_bytes.chain([self.layout.part()]);
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner).extend(with_bytes);
+        self.new_names.store(true, Ordering::Relaxed);
     }
 
     /// Flushes to the device what was written since the last call. After an error the system may have thrown away what
@@ -235,12 +242,20 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] names the path.
     pub fn sync(&self) -> Result<(), StorageError> {
+        if self.new_names.swap(false, Ordering::Relaxed) {
+            let files = self.layout.files().iter().enumerate();
+            let ours = files.filter(|&(index, file)| !file.padding && !self.layout.is_parted(index));
+            let all = ours.map(|(index, _)| index).chain([self.layout.part()]);
+            Walker::new(&self.tree, false)?.sync_folders(all).inspect_err(|_| {
+                self.new_names.store(true, Ordering::Relaxed);
+            })?;
+        }
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
         if dirty.len() > MAX_SYNCED_SINGLY {
             let error = |errno: Errno| StorageError::io(self.tree.folder().into(), errno);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = rustix::fs::open(self.tree.folder(), flags, Mode::empty()).map_err(error)?;
-            return rustix::fs::syncfs(folder).map_err(error);
+            return self.tree.backend.sync_all(folder.as_fd()).map_err(error);
         }
         for index in dirty {
             let file = match self.cache.get((self.id, index), false) {
@@ -250,7 +265,7 @@ impl Storage {
                     None => continue,
                 },
             };
-            rustix::fs::fdatasync(&file).map_err(|errno| StorageError::io(self.path(index), errno))?;
+            self.tree.backend.sync_data(&file).map_err(|errno| StorageError::io(self.path(index), errno))?;
         }
         Ok(())
     }
@@ -274,6 +289,9 @@ impl Storage {
         let is_part = index == self.layout.part();
         if is_part && writable {
             self.wrote_part.store(true, Ordering::Relaxed);
+        }
+        if writable && !self.wrote.swap(true, Ordering::Relaxed) {
+            self.new_names.store(true, Ordering::Relaxed);
         }
         let access = match writable {
             true if is_part => Access::Create,
@@ -346,10 +364,15 @@ impl Cursor<'_> {
     }
 }
 
-fn write_all_at(file: &File, bytes: &mut Cursor<'_>, segment: Segment) -> Result<(), Errno> {
+fn write_all_at(
+    backend: &Backend,
+    file: &File,
+    bytes: &mut Cursor<'_>,
+    segment: Segment,
+) -> Result<(), Errno> {
     let Segment { mut offset, mut len, .. } = segment;
     while len > 0 {
-        match rustix::io::pwritev(file, &bytes.slices(len), offset) {
+        match backend.write(file, &bytes.slices(len), offset) {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => {
                 let written = (written as u64).min(len);
@@ -365,10 +388,15 @@ fn write_all_at(file: &File, bytes: &mut Cursor<'_>, segment: Segment) -> Result
 }
 
 /// Reads until the buffer is full or the file ends; gives back how many bytes there were.
-pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+pub(super) fn read_at(
+    backend: &Backend,
+    file: &File,
+    buffer: &mut [u8],
+    offset: u64,
+) -> Result<usize, Errno> {
     let mut done = 0;
     while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match rustix::io::pread(file, rest, offset + done as u64) {
+        match backend.read(file, rest, offset + done as u64) {
             Ok(0) => break,
             Ok(read) => done += read,
             Err(Errno::INTR) => {}

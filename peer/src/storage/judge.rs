@@ -144,7 +144,7 @@ impl<'a> Pieces<'a> {
                 Some(index) => {
                     let storage = self.storage;
                     let Some(opened) = self.open(index)? else { return Ok(None) };
-                    let read = read_at(&opened.file, part, segment.offset);
+                    let read = read_at(&storage.tree.backend, &opened.file, part, segment.offset);
                     let read = read.map_err(|errno| StorageError::io(storage.path(index), errno))?;
                     if read < len {
                         return Ok(None);

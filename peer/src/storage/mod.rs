@@ -3,6 +3,7 @@
 //! The download folder itself is the user's choice and links in it are followed; below it none is (promise 4). What is
 //! on disk is never trusted: a file that is missing, short, a link or not a file at all is a [`StorageError`].
 
+pub mod backend;
 pub mod blocks;
 pub mod cache;
 pub mod check;
@@ -12,6 +13,9 @@ mod error;
 pub mod files;
 mod judge;
 pub mod layout;
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
+pub(crate) mod lossy;
 mod prepare;
 mod remove;
 pub mod room;

@@ -1,14 +1,16 @@
 //! Making the files: room for them on disk, and the bytes that waited for them in the part file.
 
 use std::fs::File;
+use std::io::IoSlice;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
 
+use super::backend::Backend;
 use super::files::{Storage, read_at};
 use super::tree::{Access, Walker, stamp_of};
 use super::{Stamp, StorageError};
@@ -51,6 +53,9 @@ impl Storage {
             self.check_room(lacking.iter().map(|&(_, len, there)| len - there).sum())?;
         }
         let mut changed = Vec::new();
+        if !lacking.is_empty() {
+            self.new_names.store(true, Ordering::Relaxed);
+        }
         for (index, len, _) in lacking {
             let error = |errno: Errno| StorageError::io(self.path(index), errno);
             let (opened, _) = walker.open(index, Access::Create)?.ok_or_else(|| self.missing(index))?;
@@ -86,7 +91,7 @@ impl Storage {
             Preallocation::None => return Ok(()),
             // The system refuses to take no room at all.
             Preallocation::Full if len > 0 => {
-                match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+                match self.tree.backend.allocate(file, len) {
                     Ok(()) => return Ok(()),
                     Err(Errno::OPNOTSUPP | Errno::NOSYS) => log::info!(
                         "{}: this file system cannot take room beforehand: the file is sparse",
@@ -94,14 +99,14 @@ impl Storage {
                     ),
                     Err(errno) => {
                         // What was taken of it is given back: a full disk stops others too.
-                        let _ = rustix::fs::ftruncate(file, 0);
+                        let _ = self.tree.backend.set_len(file, 0);
                         return Err(error(errno));
                     }
                 }
             }
             Preallocation::Full | Preallocation::Sparse => {}
         }
-        rustix::fs::ftruncate(file, len).map_err(error)
+        self.tree.backend.set_len(file, len).map_err(error)
     }
 
     /// Makes `files`, which are parted, and copies to them what is `had` of them. They stay parted until
@@ -151,12 +156,12 @@ impl Storage {
         while at < end {
             let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
             let bytes = buffer.get_mut(..len).unwrap_or_default();
-            let got = read_at(part, bytes, at)
+            let got = read_at(&self.tree.backend, part, bytes, at)
                 .map_err(|errno| StorageError::io(self.path(self.layout().part()), errno))?;
             if got < len {
                 return Err(StorageError::Short { path: self.path(self.layout().part()) });
             }
-            write_all(file, bytes, at - own.offset)
+            write_all(&self.tree.backend, file, bytes, at - own.offset)
                 .map_err(|errno| StorageError::io(self.path(index), errno))?;
             at += len as u64;
         }
@@ -181,9 +186,9 @@ impl Storage {
     }
 }
 
-fn write_all(file: &File, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
+fn write_all(backend: &Backend, file: &File, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        match rustix::io::pwrite(file, bytes, offset) {
+        match backend.write(file, &[IoSlice::new(bytes)], offset) {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => {
                 bytes = bytes.get(written..).unwrap_or_default();

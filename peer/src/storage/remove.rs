@@ -7,6 +7,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::StorageError;
+use super::backend::Backend;
 use super::files::Storage;
 use super::tree::Walker;
 
@@ -26,10 +27,10 @@ impl Storage {
             }
         };
         let mut folders: BTreeSet<Vec<&OsStr>> = BTreeSet::new();
-        note(remove_file(&mut walker, self.layout().part()));
+        note(remove_file(&self.tree.backend, &mut walker, self.layout().part()));
         let files = self.layout().files().iter().enumerate();
         for (index, _) in files.filter(|&(index, file)| !file.padding && !self.layout().is_parted(index)) {
-            note(remove_file(&mut walker, index));
+            note(remove_file(&self.tree.backend, &mut walker, index));
             let mut above = self.tree.components(index);
             while above.pop().is_some() && !above.is_empty() && !folders.contains(&above) {
                 folders.insert(above.clone());
@@ -50,18 +51,18 @@ impl Storage {
     /// [`StorageError`] when it is there and cannot be deleted.
     pub fn remove_part(&self) -> Result<(), StorageError> {
         self.close_file(self.layout().part());
-        remove_file(&mut Walker::new(&self.tree, false)?, self.layout().part())
+        remove_file(&self.tree.backend, &mut Walker::new(&self.tree, false)?, self.layout().part())
     }
 }
 
-fn remove_file(walker: &mut Walker<'_>, index: usize) -> Result<(), StorageError> {
+fn remove_file(backend: &Backend, walker: &mut Walker<'_>, index: usize) -> Result<(), StorageError> {
     match walker.stamp(index) {
         Ok(Some(_)) => {}
         Ok(None) | Err(StorageError::Link { .. } | StorageError::Kind { .. }) => return Ok(()),
         Err(error) => return Err(error),
     }
     let Some(place) = walker.place(index, false)? else { return Ok(()) };
-    match rustix::fs::unlinkat(place.folder, place.name, AtFlags::empty()) {
+    match backend.remove(place.folder, place.name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(StorageError::io(walker.path(index), errno)),
     }

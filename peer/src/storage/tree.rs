@@ -1,7 +1,7 @@
 //! From a file's index to an open file, one component at a time and never through a link (promise 4): each folder is
 //! opened relative to the one above it with `O_NOFOLLOW`, so that nobody can swap a link in between look and use.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use torrent_common::metainfo::{Metainfo, TorrentPath};
 
 use super::StorageError;
+use super::backend::Backend;
 
 /// What a file on disk was when last looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub struct Stamp {
 /// Where a torrent's files are on this disk.
 #[derive(Debug)]
 pub(super) struct Tree {
+    pub(super) backend: Backend,
     metainfo: Arc<Metainfo>,
     folder: PathBuf,
     root: Option<OsString>,
@@ -63,11 +65,20 @@ pub(super) struct Place<'w, 'a> {
     pub name: &'a OsStr,
 }
 
+/// More files or folders than this are flushed by flushing their file system: one call instead of one open and one flush
+/// each.
+pub(super) const MAX_SYNCED_SINGLY: usize = 256;
+
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Tree {
     /// `root` replaces the first component of every path.
-    pub fn new(metainfo: Arc<Metainfo>, folder: &Path, root: Option<&OsStr>) -> Result<Self, StorageError> {
+    pub fn new(
+        metainfo: Arc<Metainfo>,
+        folder: &Path,
+        root: Option<&OsStr>,
+        backend: Backend,
+    ) -> Result<Self, StorageError> {
         if let Some(root) = root {
             let bytes = root.as_encoded_bytes();
             let bad = bytes.contains(&b'/') || bytes.contains(&0) || bytes.len() > 255;
@@ -77,7 +88,8 @@ impl Tree {
         }
         let root = root.map(Into::into);
         let part = format!(".{}.parts", metainfo.info_hash).into();
-        let mut tree = Self { metainfo, folder: folder.into(), root, part, as_given: HashSet::new() };
+        let as_given = HashSet::new();
+        let mut tree = Self { backend, metainfo, folder: folder.into(), root, part, as_given };
         tree.as_given = tree.find_as_given();
         Ok(tree)
     }
@@ -132,7 +144,7 @@ impl<'a> Walker<'a> {
     pub fn new(tree: &'a Tree, create: bool) -> Result<Self, StorageError> {
         let error = |source| StorageError::io(tree.folder.clone(), source);
         if create {
-            std::fs::create_dir_all(&tree.folder).map_err(error)?;
+            tree.backend.make_folders(&tree.folder).map_err(error)?;
         }
         let base = match rustix::fs::open(&tree.folder, FOLDER, Mode::empty()) {
             Ok(base) => Some(base),
@@ -172,7 +184,7 @@ impl<'a> Walker<'a> {
             path.push(name);
             let above = inner.as_ref().unwrap_or(base).as_fd();
             if create {
-                match rustix::fs::mkdirat(above, *name, Mode::from_raw_mode(0o777)) {
+                match self.tree.backend.make_folder(above, name) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(StorageError::io(path, errno)),
                 }
@@ -197,7 +209,7 @@ impl<'a> Walker<'a> {
         let Some(place) = self.place(file, access == Access::Create)? else { return Ok(None) };
         // O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing for regular files.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let opened = match rustix::fs::openat(place.folder, place.name, flags, Mode::from_raw_mode(0o666)) {
+        let opened = match tree.backend.open(place.folder, place.name, flags) {
             Ok(opened) => File::from(opened),
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(explain(place.folder, place.name, tree.path(file), errno, "file")),
@@ -225,6 +237,33 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Flushes which names there are in the folders above these files, the download folder among them: every folder once.
+    pub fn sync_folders(&mut self, files: impl Iterator<Item = usize>) -> Result<(), StorageError> {
+        let mut folders = BTreeSet::new();
+        for file in files {
+            let mut above = self.tree.components(file);
+            while above.pop().is_some() && folders.insert(above.clone()) {}
+        }
+        let backend = &self.tree.backend;
+        let Some(base) = &self.base else { return Ok(()) };
+        let error = |errno| StorageError::io(self.tree.folder.clone(), errno);
+        if folders.len() > MAX_SYNCED_SINGLY {
+            return backend.sync_all(base.as_fd()).map_err(error);
+        }
+        for folder in folders {
+            // What is in the way of a folder is none of ours, and no file of ours is behind it.
+            let inner = match self.descend(&folder, false) {
+                Err(StorageError::Link { .. } | StorageError::Kind { .. }) => continue,
+                inner => inner?,
+            };
+            let opened = if folder.is_empty() { Some(base) } else { inner.as_ref() };
+            if let Some(opened) = opened {
+                backend.sync_folder(opened.as_fd()).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a folder below the download folder if it is empty.
     pub fn remove_folder(&mut self, folder: &[&'a OsStr]) -> Result<(), StorageError> {
         let Some((name, above)) = folder.split_last() else { return Ok(()) };
@@ -235,7 +274,7 @@ impl<'a> Walker<'a> {
         };
         let folder_fd = if above.is_empty() { &self.base } else { &inner };
         let Some(folder_fd) = folder_fd else { return Ok(()) };
-        match rustix::fs::unlinkat(folder_fd, *name, AtFlags::REMOVEDIR) {
+        match self.tree.backend.remove(folder_fd.as_fd(), name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => Ok(()),
             Err(errno) => {
                 let mut path = self.tree.folder.clone();
@@ -298,7 +337,8 @@ mod tests {
         std::fs::write(folder.path().join("own/12:30.log"), "x").unwrap();
         symlink("12:30.log", folder.path().join("own/b?")).unwrap();
         let paths = |root: Option<&str>| -> Vec<PathBuf> {
-            let tree = Tree::new(metainfo.clone(), folder.path(), root.map(OsStr::new)).unwrap();
+            let tree =
+                Tree::new(metainfo.clone(), folder.path(), root.map(OsStr::new), Backend::default()).unwrap();
             (0..4).map(|file| tree.path(file).strip_prefix(folder.path()).unwrap().to_owned()).collect()
         };
         let expected = ["own/12:30.log", "own/a_/x", "own/b_", "own/plain"].map(PathBuf::from);

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Receiver;
 use torrent_common::geometry::PieceIndex;
@@ -13,6 +13,8 @@ use super::{Stamp, StorageError};
 
 /// Jobs are taken together until they have so many bytes: a kill forgets no more than these.
 const TOGETHER_LEN: usize = 1 << 20;
+/// A piece that is written so long after it was noted is noted again.
+const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A piece, and the stamps that it left on its files; or why it was not written.
 type Outcome = Result<Vec<(usize, Stamp)>, StorageError>;
@@ -63,9 +65,10 @@ fn outcomes(group: &mut [WriteJob]) -> Vec<Result<(), StorageError>> {
     let pieces: Vec<PieceIndex> = group.iter().map(|job| job.piece).collect();
     let noted = journal.begin(&pieces, now).is_ok();
     let write = |job: &mut WriteJob| -> Outcome {
-        if !noted {
-            // Alone, for an error of its own.
-            journal.begin(&[job.piece], now)?;
+        // Alone: for an error of its own; and when those before took long, since a note explains what is written soon.
+        let late = now.elapsed().is_ok_and(|since| since > NOTE_AGAIN);
+        if !noted || late {
+            journal.begin(&[job.piece], SystemTime::now())?;
         }
         let stamps = job.storage.write_piece(job.piece, &job.blocks)?;
         job.blocks.clear();

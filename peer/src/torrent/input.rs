@@ -10,6 +10,7 @@ use super::event::{PeerEvent, PeerInfo, PeerKey};
 use super::hashing::Judged;
 use crate::connection::link::ConnectionHandle;
 use crate::options::TorrentOptions;
+use crate::resume::ResumeError;
 use crate::storage::StorageError;
 use crate::storage::blocks::BlockBuf;
 
@@ -33,7 +34,7 @@ pub enum Input {
     /// A piece was written, or not.
     Written(PieceIndex, Result<(), StorageError>),
     /// A checkpoint is on disk, or not.
-    Checkpointed(Result<(), String>),
+    Checkpointed(Result<(), ResumeError>),
     /// Whether the disk that was full has room.
     Room(bool),
     /// Payload could not be read for an upload.

@@ -71,6 +71,9 @@ pub struct Active {
     pub options: Arc<TorrentOptions>,
     /// How files are made unless the options say otherwise.
     pub preallocation: Preallocation,
+    /// Between two checkpoints while pieces come in: a power cut takes no more than came in this time, and while the
+    /// last was made.
+    pub checkpoint_every: Duration,
     /// What it shows of itself.
     pub stats: Arc<Stats>,
     /// Where it notes what it has.

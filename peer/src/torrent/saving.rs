@@ -10,13 +10,11 @@ use torrent_common::geometry::PieceIndex;
 use super::Active;
 use super::input::Input;
 use crate::options::TorrentOptions;
-use crate::resume::{Details, Journal};
+use crate::resume::{Details, Journal, ResumeError};
 use crate::storage::blocks::BlockBuf;
 use crate::storage::disk::{CheckpointJob, DiskJob, Place, WriteJob};
 use crate::storage::files::Storage;
 
-/// Between two checkpoints while pieces come in: what a power cut makes us hash again at the most.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 /// A journal of this size is worth a checkpoint, in bytes.
 const LONG_JOURNAL_LEN: u64 = 1 << 20;
 /// When the disk's queue was full.
@@ -42,7 +40,7 @@ pub struct Saving {
     to_place: Vec<usize>,
     /// That is under way, with the checkpoint.
     placing: bool,
-    /// It failed: nobody knows where what is written now would be looked for.
+    /// That failed, so nobody knows where what is written now would be looked for; or flushing did.
     broken: bool,
     /// Pieces that wait for it. Bounded as the backlog is.
     held: Vec<(PieceIndex, Vec<BlockBuf>)>,
@@ -72,7 +70,7 @@ impl Saving {
             checkpointing: false,
             urgent: false,
             failed: false,
-            due: now + CHECKPOINT_EVERY,
+            due: now + active.checkpoint_every,
             details: active.record.details.clone(),
         }
     }
@@ -90,7 +88,7 @@ impl Saving {
         self.writing += 1;
         if !self.dirty {
             self.dirty = true;
-            self.due = now + CHECKPOINT_EVERY;
+            self.due = now + active.checkpoint_every;
         }
         self.submit(
             active,
@@ -138,9 +136,9 @@ impl Saving {
         self.details.completed_s = None;
     }
 
-    /// A checkpoint is over. Gives back whether files got their own bytes with it, or why they did not: nothing more may be
-    /// written then.
-    pub fn done(&mut self, active: &Active, outcome: Result<(), String>) -> Result<bool, String> {
+    /// A checkpoint is over. Gives back whether files got their own bytes with it; or that they did not, or that what was
+    /// written could not be flushed: nothing more may be written then.
+    pub fn done(&mut self, active: &Active, outcome: Result<(), ResumeError>) -> Result<bool, ResumeError> {
         self.checkpointing = false;
         self.failed = outcome.is_err();
         if std::mem::take(&mut self.placing) {
@@ -153,6 +151,11 @@ impl Saving {
             // This checkpoint says that they have not.
             self.dirty = true;
             return Ok(true);
+        }
+        if let Err(error @ (ResumeError::Storage(_) | ResumeError::Doubtful)) = outcome {
+            // Nobody knows what the device has of what was written: no more of it until somebody has looked.
+            self.broken = true;
+            return Err(error);
         }
         if let Err(error) = outcome {
             // Tried again when it is due; the journal holds what was written meanwhile.
@@ -215,7 +218,7 @@ impl Saving {
     pub fn begin_last(&mut self, active: &Active) -> bool {
         let moved = self.details.uploaded != active.stats.uploaded.load(Ordering::Relaxed)
             || self.details.downloaded != active.stats.downloaded.load(Ordering::Relaxed);
-        if !self.dirty && !moved {
+        if self.broken || !self.dirty && !moved {
             return false;
         }
         self.begin_checkpoint(active, None, Instant::now());
@@ -239,7 +242,7 @@ impl Saving {
 
     fn begin_checkpoint(&mut self, active: &Active, place: Option<Place>, now: Instant) {
         (self.dirty, self.urgent, self.checkpointing) = (false, false, true);
-        self.due = now + CHECKPOINT_EVERY;
+        self.due = now + active.checkpoint_every;
         self.details.uploaded = active.stats.uploaded.load(Ordering::Relaxed);
         self.details.downloaded = active.stats.downloaded.load(Ordering::Relaxed);
         self.details.wanted = active.stats.wanted_if_not_all();
@@ -252,7 +255,7 @@ impl Saving {
                 details: Box::new(self.details.clone()),
                 place,
                 reply: Box::new(move |outcome| {
-                    let _ = inputs.send(Input::Checkpointed(outcome.map_err(|error| error.to_string())));
+                    let _ = inputs.send(Input::Checkpointed(outcome));
                 }),
             }),
         );
@@ -272,6 +275,8 @@ impl Saving {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
     #[test]
     fn a_checkpoint_that_fails_is_not_tried_again_at_once() {

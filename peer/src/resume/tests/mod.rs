@@ -1,5 +1,7 @@
 //! Kills and power cuts at every step, on real files.
 
+mod cuts;
+mod folder;
 mod model;
 mod options;
 mod part;
@@ -16,9 +18,10 @@ use torrent_common::geometry::{Geometry, PieceIndex};
 use torrent_common::hash::ReadOrder;
 use torrent_common::metainfo::Metainfo;
 
-use super::{BootId, Details, Journal, Look, ResumeStore, Saved};
+use super::{BootId, Details, Journal, Look, ResumeError, ResumeStore, Saved};
 use crate::options::{Preallocation, Priority};
 use crate::storage::Stamp;
+use crate::storage::backend::Backend;
 use crate::storage::cache::FileCache;
 use crate::storage::check::{CheckProgress, check};
 use crate::storage::files::Storage;
@@ -32,6 +35,10 @@ struct Disk {
     bytes: Vec<u8>,
     /// What is wanted when the torrent is new.
     priorities: Vec<Priority>,
+    /// How it is reached.
+    backend: Backend,
+    /// STATE_DIR, while one process goes on with it.
+    store: Option<Arc<ResumeStore>>,
 }
 
 /// One run of the daemon, from start to kill (drop).
@@ -58,7 +65,17 @@ impl Disk {
             metainfo: torrent("t", files, piece_len, None),
             bytes: payload(files),
             priorities: vec![],
+            backend: Backend::default(),
+            store: None,
         }
+    }
+
+    /// Another disk, empty, of the same torrent.
+    fn another(&self) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (metainfo, bytes) = (Arc::clone(&self.metainfo), self.bytes.clone());
+        let (priorities, backend) = (self.priorities.clone(), Backend::default());
+        Self { folder, metainfo, bytes, priorities, backend, store: None }
     }
 
     fn geometry(&self) -> Geometry {
@@ -82,7 +99,13 @@ impl Disk {
     }
 
     fn storage(&self) -> Arc<Storage> {
-        Storage::new(Arc::clone(&self.metainfo), self.folder.path(), None, FileCache::new(9)).unwrap()
+        Storage::new(
+            Arc::clone(&self.metainfo),
+            self.folder.path(),
+            None,
+            FileCache::on(self.backend.clone(), 9),
+        )
+        .unwrap()
     }
 
     /// Starts the daemon: looks, hashes what is suspect, settles.
@@ -91,22 +114,29 @@ impl Disk {
     }
 
     fn start_with(&self, boot: u64, preallocation: Preallocation) -> Process {
-        let store = ResumeStore::open_in(&self.folder.path().join("state"), Some(BootId::new(boot))).unwrap();
-        let mut all = store.load_all().unwrap();
+        self.try_start(boot, preallocation).unwrap()
+    }
+
+    fn try_start(&self, boot: u64, preallocation: Preallocation) -> Result<Process, ResumeError> {
+        let (state, boot) = (self.folder.path().join("state"), Some(BootId::new(boot)));
+        let store = match &self.store {
+            Some(store) => Arc::clone(store),
+            None => ResumeStore::open_on(self.backend.clone(), &state, boot)?,
+        };
+        let mut all = store.load_all()?;
         let saved = match all.pop() {
             Some(saved) => saved.unwrap(),
             None => Saved::new(self.metainfo.info_hash, details(&self.priorities), SystemTime::now()),
         };
         let priorities = RefCell::new(saved.details.options.priorities.clone());
         let storage = self.storage();
-        let mut look = Look::take(&store, saved, &storage).unwrap();
+        let mut look = Look::take(&store, saved, &storage)?;
         let (had, suspect) = (self.list(&look.had), self.list(&look.suspect));
         assert!(had.iter().all(|piece| !suspect.contains(piece)));
-        let good =
-            check(&storage, &look.suspect, ReadOrder::Parallel, &CheckProgress::default()).unwrap().unwrap();
+        let good = check(&storage, &look.suspect, ReadOrder::Parallel, &CheckProgress::default())?.unwrap();
         look.accept(&good, &self.metainfo.geometry);
-        let (journal, settled) = look.settle(&store, &storage, preallocation, SystemTime::now()).unwrap();
-        Process { store, storage, journal, had, suspect, settled: self.list(&settled), priorities }
+        let (journal, settled) = look.settle(&store, &storage, preallocation, SystemTime::now())?;
+        Ok(Process { store, storage, journal, had, suspect, settled: self.list(&settled), priorities })
     }
 
     /// Somebody else writes to a file, and its mtime becomes `later` than it was.

@@ -105,7 +105,7 @@ fn meddle(disk: &Disk, meddle: Option<(usize, usize)>, later: Duration) -> BTree
 }
 
 /// Every piece that is had has the right bytes.
-fn vouch_for(disk: &Disk, process: &Process, pieces: &[u32]) {
+pub(super) fn vouch_for(disk: &Disk, process: &Process, pieces: &[u32]) {
     for &index in pieces {
         let piece = disk.piece(index);
         let len = disk.geometry().piece_len(piece);

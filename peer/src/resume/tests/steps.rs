@@ -228,6 +228,47 @@ fn after_a_failed_flush_there_is_no_checkpoint_and_a_restart_hashes() {
 }
 
 #[test]
+fn the_end_that_only_a_journal_has_keeps_its_time() {
+    let disk = disk();
+    let process = disk.start(1);
+    all().iter().for_each(|&piece| process.write(&disk, piece));
+    drop(process);
+    let state = disk.folder.path().join("state");
+    let store = ResumeStore::open_in(&state, Some(BootId::new(1))).unwrap();
+    let look = || Look::take(&store, store.load(&disk.metainfo.info_hash).unwrap(), &disk.storage()).unwrap();
+    let mut first = look();
+    let written_s = fs::metadata(disk.path(2)).unwrap().modified().unwrap();
+    let written_s = u64::try_from(super::super::nanos(written_s)).unwrap() / 1_000_000_000;
+    let completed_s = first.complete();
+    assert!(completed_s.is_some_and(|at| at.abs_diff(written_s) <= 1), "{completed_s:?}, not {written_s}");
+    first.settle(&store, &disk.storage(), Preallocation::Sparse, SystemTime::now()).unwrap();
+    assert_eq!(store.load(&disk.metainfo.info_hash).unwrap().details.completed_s, completed_s);
+    assert_eq!(look().complete(), None, "known");
+}
+
+#[test]
+fn a_stamp_that_is_noted_after_a_checkpoint_and_is_older_does_no_harm() {
+    let disk = disk();
+    let process = disk.start(1);
+    let write = |piece: u32| {
+        let blocks = blocks(&disk.metainfo, piece, &disk.bytes);
+        process.storage.write_piece(disk.piece(piece), &blocks).unwrap()
+    };
+    process.begin(&disk, 0);
+    process.begin(&disk, 1);
+    let early = write(0);
+    // The clock of files ticks every few milliseconds.
+    let late = std::iter::repeat_with(|| write(1)).find(|late| *late != early).unwrap();
+    process.journal.written(&[(disk.piece(1), late.as_slice())]).unwrap();
+    process.checkpoint();
+    process.journal.written(&[(disk.piece(0), early.as_slice())]).unwrap();
+    drop(process);
+    let process = disk.start(1);
+    assert_eq!((&process.had, &process.suspect), (&vec![0, 1], &vec![]));
+    drop(process);
+}
+
+#[test]
 fn one_state_folder_serves_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let store = ResumeStore::open(folder.path()).unwrap();

@@ -3,6 +3,7 @@
 use super::Runner;
 use crate::control::api::TorrentState;
 use crate::options::{Priority, TorrentOptions};
+use crate::resume::ResumeError;
 use crate::torrent::Notice;
 use crate::torrent::event::Event;
 use crate::torrent::selection::{Selection, by_file};
@@ -51,7 +52,7 @@ impl Runner {
     }
 
     /// A checkpoint is over; perhaps files got their own bytes with it.
-    pub(super) fn checkpointed(&mut self, outcome: Result<(), String>) {
+    pub(super) fn checkpointed(&mut self, outcome: Result<(), ResumeError>) {
         match self.saving.done(&self.active, outcome) {
             Ok(true) if !self.saving.is_placing() => self.selected(),
             Ok(_) => {}

@@ -18,19 +18,29 @@ use crate::connection::registry::Connections;
 use crate::control::api::TorrentState;
 use crate::options::{Preallocation, TorrentOptions};
 use crate::resume::{Details, Look, ResumeStore, Saved};
+use crate::storage::backend::Backend;
 use crate::storage::blocks::BlockPool;
 use crate::storage::cache::FileCache;
 use crate::storage::disk::DiskThreads;
 use crate::storage::files::Storage;
+use crate::storage::lossy::{Fault, LossyDisk};
 use crate::storage::testing::{BLOCK_LEN, TestFile, blocks, torrent};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Ten pieces of 100 bytes in `folder`, all or none of them had; what the thread is sent, and what it tells the session.
 fn ten_pieces(folder: &Path, complete: bool) -> (Active, Receiver<Input>, Receiver<Notice>) {
+    ten_pieces_on(Backend::default(), folder, complete)
+}
+
+fn ten_pieces_on(
+    backend: Backend,
+    folder: &Path,
+    complete: bool,
+) -> (Active, Receiver<Input>, Receiver<Notice>) {
     let metainfo = torrent("t", &TestFile::list(&[("", 1000)]), 100, None);
     let store = ResumeStore::open(&folder.join("state")).unwrap();
-    let storage = Storage::new(Arc::clone(&metainfo), folder, None, FileCache::new(2)).unwrap();
+    let storage = Storage::new(Arc::clone(&metainfo), folder, None, FileCache::on(backend, 2)).unwrap();
     let details = Details {
         name: "t".into(),
         total_len: 1000,
@@ -76,6 +86,7 @@ fn ten_pieces(folder: &Path, complete: bool) -> (Active, Receiver<Input>, Receiv
         core_config: CoreConfig::new(own_peer_id),
         options: Arc::default(),
         preallocation: Preallocation::Sparse,
+        checkpoint_every: PATIENCE,
         stats: Arc::new(Stats::new(1000, state, had.count(), bytes_had)),
         record: Arc::new(Record { journal, storage, details }),
         room: Arc::new(Room {
@@ -118,4 +129,57 @@ fn what_gets_to_disk_at_the_end_is_not_lacking_any_more() {
     let stats = &runner.active.stats;
     assert_eq!((stats.transfer.left.load(Ordering::Relaxed), stats.lacking()), (900, 900));
     assert_eq!(stats.wanted_if_not_all(), None, "the last checkpoint says that everything is wanted");
+}
+
+/// Begins on a disk that fails at the given call after the start. Gives back what the torrent says, and what a start on the
+/// mended disk finds without hashing, and with.
+fn on_a_failing_disk(calls: u64) -> (String, u32, u32) {
+    let folder = tempfile::tempdir().unwrap();
+    let lossy = LossyDisk::new(folder.path());
+    let (active, receiver, _told) = ten_pieces_on(lossy.backend(), folder.path(), false);
+    let piece = active.link.geometry.piece(3).unwrap();
+    let bytes = torrent_payload();
+    let bytes = blocks(&active.metainfo, 3, &bytes);
+    let (metainfo, hash) = (Arc::clone(&active.metainfo), active.link.info_hash);
+    let mut runner = Runner::new(active);
+    lossy.fail(Some(Fault { from: lossy.calls() + calls, errno: rustix::io::Errno::IO }));
+    runner.saving.write(&runner.active, piece, bytes, Instant::now());
+    let input = receiver.recv_timeout(PATIENCE).unwrap();
+    let written = matches!(&input, Input::Written(_, Ok(())));
+    if written {
+        runner.saving.written();
+        assert!(runner.saving.begin_last(&runner.active));
+        let input = receiver.recv_timeout(PATIENCE).unwrap();
+        runner.take(input);
+    } else {
+        let Input::Written(_, Err(error)) = input else { panic!("{input:?}") };
+        runner.fail(&error, error.may_pass());
+    }
+    assert_eq!(runner.active.stats.state(), TorrentState::Error);
+    assert!(matches!(runner.unsaid.front(), Some(Notice::Failed(of, _)) if *of == hash));
+    let said = runner.active.stats.error().unwrap();
+    // Nothing more is written, and no checkpoint is tried.
+    runner.wind_down(&receiver, PATIENCE);
+    drop(runner);
+    lossy.fail(None);
+    let store = ResumeStore::open(&folder.path().join("state")).unwrap();
+    let saved = store.load(&hash).unwrap();
+    let storage = Storage::new(metainfo, folder.path(), None, FileCache::new(2)).unwrap();
+    let look = Look::take(&store, saved, &storage).unwrap();
+    (said, look.had.count(), look.suspect.count())
+}
+
+fn torrent_payload() -> Vec<u8> {
+    crate::storage::testing::payload(&TestFile::list(&[("", 1000)]))
+}
+
+#[test]
+fn a_disk_that_fails_stops_the_torrent_with_a_word_and_what_it_wrote_is_hashed_again() {
+    // The write itself, and then the flush of the checkpoint.
+    let (said, had, _) = on_a_failing_disk(1);
+    assert!(said.contains("/t: ") && said.contains("rror"), "{said}");
+    assert_eq!(had, 0);
+    let (said, had, suspect) = on_a_failing_disk(2);
+    assert!(said.contains("rror"), "{said}");
+    assert_eq!((had, suspect), (0, 1), "written, and nobody knows whether it is on the device");
 }
