@@ -13,6 +13,8 @@ pub mod fuzzing;
 pub mod http;
 pub mod limits;
 pub mod listen;
+#[cfg(test)]
+mod model;
 pub mod options;
 pub mod resume;
 pub mod session;

@@ -1,21 +1,25 @@
 //! The wake-up descriptor: lets a thread that sleeps in poll(2) on a socket also hear of its channel.
 
+pub mod bell;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use self::bell::{Bell, Descriptor};
+
 /// Rings the thread that waits on it. Cheap to clone; ringing twice before the thread looks costs one system call.
 #[derive(Debug, Clone)]
-pub struct Waker(Arc<Inner>);
+pub struct Waker(Arc<Bell<AtomicBool, OwnedFd>>);
 
-#[derive(Debug)]
-struct Inner {
-    descriptor: OwnedFd,
-    rung: AtomicBool,
+/// Wakes a thread, now or when it waits next.
+pub trait Ring {
+    /// Call it after the thing to look at is in place.
+    fn ring(&self);
 }
 
 /// What ended a wait.
@@ -36,15 +40,12 @@ impl Waker {
     /// The system's, when it has no descriptor left.
     pub fn new() -> io::Result<Self> {
         let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self(Arc::new(Inner { descriptor, rung: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Bell { flag: AtomicBool::new(false), descriptor })))
     }
 
     /// Wakes the waiting thread, now or when it waits next. Call it after the thing to look at is in place.
     pub fn ring(&self) {
-        if !self.0.rung.swap(true, Ordering::AcqRel) {
-            // It can only fail with EAGAIN, when the counter is full: then the waiter will wake in any case.
-            let _ = rustix::io::write(&self.0.descriptor, &1u64.to_ne_bytes());
-        }
+        self.0.ring();
     }
 
     /// Sleeps until `socket` is ready for what `interest` names, the waker is rung, or `deadline` has passed (then
@@ -64,7 +65,7 @@ impl Waker {
         let [socket, waker] = &descriptors;
         let (got, rung) = (socket.revents(), !waker.revents().is_empty());
         if rung {
-            self.clear();
+            self.0.clear();
         }
         let broken = got.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
         Ok(Ready {
@@ -73,12 +74,22 @@ impl Waker {
             rung,
         })
     }
+}
 
-    /// First the descriptor, then the flag: in the other order a ring between the two would leave the flag set with an
-    /// empty descriptor, and no later ring would be heard.
-    fn clear(&self) {
-        let _ = rustix::io::read(&self.0.descriptor, &mut [0; 8]);
-        self.0.rung.swap(false, Ordering::AcqRel);
+impl Ring for Waker {
+    fn ring(&self) {
+        self.0.ring();
+    }
+}
+
+impl Descriptor for OwnedFd {
+    fn fill(&self) {
+        // It can only fail with EAGAIN, when the counter is full: then the waiter will wake in any case.
+        let _ = rustix::io::write(self, &1u64.to_ne_bytes());
+    }
+
+    fn drain(&self) {
+        let _ = rustix::io::read(self, &mut [0; 8]);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::storage::files::Storage;
 use crate::torrent::event::Command;
 use crate::torrent::have::Have;
 use crate::torrent::input::Input;
-use crate::wake::Waker;
+use crate::wake::{Ring, Waker};
 
 /// Commands that may wait for a connection. They come in batches and a connection looks often. What finds no room waits
 /// with the torrent ([`Late`](crate::torrent::late::Late)).
@@ -51,21 +51,39 @@ pub struct Timeouts {
     pub silence: Duration,
 }
 
-/// How the torrent's thread reaches a connection.
+/// How the torrent's thread reaches a connection. The queue and the waker are parameters for the sake of
+/// [`model`](crate::model) alone.
 #[derive(Debug)]
-pub struct ConnectionHandle {
+pub struct ConnectionHandle<Q = Sender<Command>, W: Ring = Waker> {
     /// `None` only while it is being dropped.
-    commands: Option<Sender<Command>>,
-    waker: Waker,
+    commands: Option<Q>,
+    waker: W,
+}
+
+/// A queue of commands that is never waited for.
+pub trait CommandQueue {
+    /// Puts a command behind the others.
+    ///
+    /// # Errors
+    /// Gives it back when there is no room, or nobody listens.
+    fn try_send(&self, command: Command) -> Result<(), TrySendError<Command>>;
+}
+
+impl CommandQueue for Sender<Command> {
+    fn try_send(&self, command: Command) -> Result<(), TrySendError<Command>> {
+        Self::try_send(self, command)
+    }
 }
 
 impl ConnectionHandle {
     /// A handle, and the connection's end of it.
     pub fn new(waker: Waker) -> (Self, Receiver<Command>) {
         let (commands, receiver) = bounded(COMMAND_QUEUE_LEN);
-        (Self { commands: Some(commands), waker }, receiver)
+        (Self::over(commands, waker), receiver)
     }
+}
 
+impl<Q: CommandQueue, W: Ring> ConnectionHandle<Q, W> {
     /// Never waits. False when the connection has no room or is gone.
     pub fn send(&self, command: Command) -> bool {
         self.offer(command).is_ok()
@@ -83,6 +101,13 @@ impl ConnectionHandle {
         self.waker.ring();
         Ok(())
     }
+}
+
+impl<Q, W: Ring> ConnectionHandle<Q, W> {
+    /// A handle on a queue, and the waker of who reads that.
+    pub(crate) const fn over(commands: Q, waker: W) -> Self {
+        Self { commands: Some(commands), waker }
+    }
 
     /// Makes the connection look at what is new in [`Have`].
     pub fn ring(&self) {
@@ -91,7 +116,7 @@ impl ConnectionHandle {
 }
 
 /// A connection without a handle ends: so a torrent need only drop one that does not keep up.
-impl Drop for ConnectionHandle {
+impl<Q, W: Ring> Drop for ConnectionHandle<Q, W> {
     fn drop(&mut self) {
         self.commands = None;
         self.waker.ring();

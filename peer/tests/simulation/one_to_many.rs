@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use torrent_common::geometry::{DEFAULT_BLOCK_LEN, Geometry};
 
-use super::world::{Nature, Node, World};
-use super::{KIB, for_seeds, plain};
+use super::nature::Nature;
+use super::world::{Node, World};
+use super::{KIB, for_seeds};
 
 /// Bytes per second of everybody's upload: 20 Mbit/s.
 const RATE: u64 = 2_500_000;
@@ -54,7 +55,7 @@ impl Outcome {
 /// A seeder and leechers alike, that come one after the other.
 fn alike(leechers: u64, apart_ms: u64, slots: usize) -> Vec<Nature> {
     let joins = |index| Duration::from_millis(apart_ms * index);
-    let nature = |index| Nature { upload: RATE, slots, joins: joins(index), ..plain(index == 0) };
+    let nature = |index| Nature { upload: RATE, slots, joins: joins(index), ..Nature::plain(index == 0) };
     (0..=leechers).map(nature).collect()
 }
 

@@ -1,77 +1,27 @@
 //! A swarm on a virtual clock: many cores, links in memory, one seed. What the torrent's thread, the connections,
-//! the disk and the tracker do is imitated here as simply as can be; what the cores decide is theirs.
+//! the disk and the tracker do is imitated here and in its neighbours as simply as can be; what the cores decide is theirs.
 
-use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{BlockRef, Geometry, PieceIndex};
 use torrent_common::ids::PeerId;
-use torrent_peer::torrent::core::{Budget, Core, CoreConfig};
-use torrent_peer::torrent::event::{Command, Direction, Effect, Event, PeerEvent, PeerInfo, PeerKey};
+use torrent_peer::torrent::core::{Core, CoreConfig};
+use torrent_peer::torrent::event::{BanReason, Command, Effect, Event, PeerEvent, PeerKey};
+use torrent_peer::torrent::suspects::Identity;
+
+use super::links::Link;
+use super::nature::{Nature, Restart, TestBudget};
+use super::trouble::Seen;
 
 /// How long hashing or writing a piece takes.
 const DISK: Duration = Duration::from_millis(3);
-
-/// Bytes reserved, and how many may be.
-pub struct TestBudget {
-    pub reserved: Cell<u64>,
-    pub limit: u64,
-}
-
-impl Budget for TestBudget {
-    fn try_reserve(&self, len: u64) -> bool {
-        let fits = self.reserved.get() + len <= self.limit;
-        if fits {
-            self.reserve_first(len);
-        }
-        fits
-    }
-
-    fn has_room(&self, len: u64) -> bool {
-        self.reserved.get() + len <= self.limit
-    }
-
-    fn reserve_first(&self, len: u64) {
-        self.reserved.set(self.reserved.get() + len);
-    }
-
-    fn release(&self, len: u64) {
-        self.reserved.set(self.reserved.get().checked_sub(len).expect("released more than was reserved"));
-    }
-}
-
-/// What a node is like.
-#[derive(Clone)]
-pub struct Nature {
-    pub seeder: bool,
-    /// Bytes per second up.
-    pub upload: u64,
-    pub slots: usize,
-    /// Fetches in order.
-    pub sequential: bool,
-    /// Shows its pieces one after the other if it is the only seeder.
-    pub super_seeding: bool,
-    pub fast: bool,
-    /// One in so many blocks it sends is corrupt; 0: none.
-    pub corrupts: u32,
-    /// Sends nothing in this time, and then goes on as if nothing had been.
-    pub stalls: Option<(Duration, Duration)>,
-    /// One in so many writes fails; 0: none.
-    pub write_errors: u32,
-    pub budget: u64,
-    pub joins: Duration,
-    pub leaves: Option<Duration>,
-    /// Bytes per second down.
-    pub download: u64,
-    /// Takes and never gives: nobody hears that it unchokes them.
-    pub free_rides: bool,
-    /// Leaves when it has sent so many bytes.
-    pub leaves_after: Option<u64>,
-}
+/// Trackers are asked at least so often.
+const ANNOUNCE: Duration = Duration::from_secs(600);
 
 pub struct Node {
     pub nature: Nature,
@@ -80,58 +30,104 @@ pub struct Node {
     pub had: Bitfield,
     pub completed: Option<Duration>,
     pub uploaded: u64,
-    id: PeerId,
-    present: bool,
-    /// Blocks of begun pieces, and whether they are corrupt.
-    store: BTreeMap<PieceIndex, BTreeMap<BlockRef, bool>>,
-    hashing: BTreeSet<PieceIndex>,
+    pub id: PeerId,
+    pub present: bool,
+    /// Which run this is: what was meant for an earlier one comes to nothing.
+    pub life: u32,
+    /// Blocks of begun pieces: whether they are corrupt, and who sent them.
+    pub store: BTreeMap<PieceIndex, BTreeMap<BlockRef, (bool, usize)>>,
+    pub hashing: BTreeSet<PieceIndex>,
+    /// Good pieces that are being written.
+    pub writing: BTreeSet<PieceIndex>,
+    /// What was written, and when: a power cut may take the last of it back.
+    pub written: Vec<(Duration, PieceIndex)>,
+    /// Sent a corrupt block of a piece that failed.
+    pub guilty: BTreeSet<usize>,
     /// What is to be uploaded, per link, and whom it was the turn of.
-    queues: BTreeMap<PeerKey, VecDeque<BlockRef>>,
-    last_served: PeerKey,
+    pub queues: BTreeMap<PeerKey, VecDeque<BlockRef>>,
+    pub last_served: PeerKey,
     /// Its links that are open.
-    links: BTreeSet<PeerKey>,
-    busy: bool,
+    pub links: BTreeSet<PeerKey>,
+    pub busy: bool,
     /// When the last block that is under way will have come down.
-    down_until: Duration,
-    wake: Option<Instant>,
+    pub down_until: Duration,
+    pub wake: Option<Instant>,
 }
 
-/// A connection between two nodes. Both know it by the same key.
-struct Link {
-    ends: [usize; 2],
-    open: bool,
-    fast: bool,
-    unchoked: [bool; 2],
-    asked: [BTreeSet<BlockRef>; 2],
+impl Node {
+    /// An honest leecher that stays, and has not everything.
+    fn is_awaited(&self) -> bool {
+        self.nature.leaves.is_none()
+            && self.completed.is_none()
+            && !self.nature.seeder
+            && self.nature.is_honest()
+    }
 }
 
-enum What {
-    Join(usize),
-    Leave(usize),
-    Event(usize, Event),
-    Dial(usize, SocketAddr),
+pub enum What {
+    Join,
+    Leave,
+    Restart(Restart),
+    Announce,
+    Event(Event),
+    Dial(SocketAddr),
+    /// It is asked for blocks.
+    Request(PeerKey, Vec<BlockRef>),
+    /// It is told that these are not wanted any more.
+    Cancel(PeerKey, Vec<BlockRef>),
     /// A block leaves the uplink of this node.
-    Sent(usize, PeerKey, BlockRef),
+    Sent(PeerKey, BlockRef),
     /// A block arrives at this node; whether it is corrupt.
-    Block(usize, PeerKey, BlockRef, bool),
+    Block(PeerKey, BlockRef, bool),
+    /// Time for this node to say any thing.
+    Rave,
+    /// Something happens to a link.
+    Trouble,
+    /// Nothing was heard on this link for too long.
+    Silent(PeerKey),
+}
+
+/// Something that will happen to a node, in that life of it or in any.
+struct Planned {
+    node: usize,
+    life: Option<u32>,
+    what: What,
 }
 
 pub struct World {
     pub geometry: Geometry,
     pub nodes: Vec<Node>,
     pub now: Duration,
-    start: Instant,
-    latency: Duration,
-    links: Vec<Link>,
+    /// Events that cores were given.
+    pub events: u64,
+    pub seen: Seen,
+    /// Each message takes up to so much longer; on one link none overtakes another.
+    pub jitter: Duration,
+    pub(super) start: Instant,
+    pub(super) latency: Duration,
+    pub(super) links: Vec<Link>,
+    pub(super) random: fastrand::Rng,
+    /// Links are troubled so often.
+    pub(super) troubles: Option<Duration>,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    pending: BTreeMap<u64, What>,
+    pending: BTreeMap<u64, Planned>,
     sequence: u64,
-    random: fastrand::Rng,
     check: bool,
 }
 
-fn address(node: usize) -> SocketAddr {
+pub fn address(node: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 6881))
+}
+
+/// A core as a process begins it.
+pub fn fresh_core(geometry: Geometry, nature: &Nature, had: &Bitfield, id: PeerId, now: Instant) -> Core {
+    let config = CoreConfig {
+        upload_slots: nature.slots,
+        sequential: nature.sequential,
+        super_seeding: nature.super_seeding,
+        ..CoreConfig::new(id)
+    };
+    Core::new(geometry, had.clone(), config, now)
 }
 
 impl World {
@@ -142,39 +138,38 @@ impl World {
             geometry,
             nodes: Vec::new(),
             now: Duration::ZERO,
+            events: 0,
+            seen: Seen::default(),
+            jitter: Duration::ZERO,
             start,
             latency,
             links: Vec::new(),
+            random: random.fork(),
+            troubles: None,
             queue: BinaryHeap::new(),
             pending: BTreeMap::new(),
             sequence: 0,
-            random: random.fork(),
             check,
         };
         for (index, nature) in natures.into_iter().enumerate() {
             let had = if nature.seeder { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
             let id = PeerId::generate(&mut random);
-            let config = CoreConfig {
-                upload_slots: nature.slots,
-                sequential: nature.sequential,
-                super_seeding: nature.super_seeding,
-                ..CoreConfig::new(id)
-            };
-            this.at(nature.joins, What::Join(index));
-            if let Some(leaves) = nature.leaves {
-                this.at(leaves, What::Leave(index));
-            }
+            let (joins, leaves, restarts) = (nature.joins, nature.leaves, nature.restarts.clone());
             this.nodes.push(Node {
-                core: Core::new(geometry, had.clone(), config, start),
-                budget: TestBudget { reserved: Cell::new(0), limit: nature.budget },
+                core: fresh_core(geometry, &nature, &had, id, start),
+                budget: TestBudget::new(nature.budget),
                 nature,
                 had,
                 completed: None,
                 uploaded: 0,
                 id,
                 present: false,
+                life: 0,
                 store: BTreeMap::new(),
                 hashing: BTreeSet::new(),
+                writing: BTreeSet::new(),
+                written: Vec::new(),
+                guilty: BTreeSet::new(),
                 queues: BTreeMap::new(),
                 last_served: PeerKey(0),
                 links: BTreeSet::new(),
@@ -182,66 +177,113 @@ impl World {
                 down_until: Duration::ZERO,
                 wake: None,
             });
+            this.at(joins, index, What::Join);
+            if let Some(leaves) = leaves {
+                this.at(leaves, index, What::Leave);
+            }
+            restarts.into_iter().for_each(|restart| this.at(restart.at, index, What::Restart(restart)));
         }
         this
     }
 
-    /// Runs until every leecher that stays is complete. False if that is not so at `deadline`.
+    /// Runs until every honest leecher that stays is complete. False if that is not so at `deadline`.
     pub fn run(&mut self, deadline: Duration) -> bool {
-        let waited_for =
-            |node: &Node| node.nature.leaves.is_none() && node.completed.is_none() && !node.nature.seeder;
-        while self.now < deadline && self.nodes.iter().any(waited_for) {
+        while self.now < deadline && self.nodes.iter().any(Node::is_awaited) {
             let Some(Reverse((at, sequence))) = self.queue.pop() else { return false };
             self.now = at;
-            match self.pending.remove(&sequence).unwrap() {
-                What::Join(node) => {
-                    self.nodes[node].present = true;
-                    self.announce(node);
-                }
-                What::Leave(node) => self.leave(node),
-                What::Event(node, event) => self.event(node, event),
-                What::Dial(node, to) => self.dial(node, to),
-                What::Sent(node, key, block) => self.sent(node, key, block),
-                What::Block(node, key, block, corrupt) => self.block(node, key, block, corrupt),
+            let Planned { node, life, what } = self.pending.remove(&sequence).unwrap();
+            if life.is_none_or(|life| life == self.nodes[node].life) {
+                self.happen(node, what);
             }
         }
-        !self.nodes.iter().any(waited_for)
+        !self.nodes.iter().any(Node::is_awaited)
     }
 
-    fn at(&mut self, when: Duration, what: What) {
+    fn happen(&mut self, node: usize, what: What) {
+        match what {
+            What::Join => self.join(node),
+            What::Leave => self.leave(node),
+            What::Restart(restart) => self.restart(node, restart),
+            What::Announce => self.announce(node),
+            What::Event(event) => self.event(node, event),
+            What::Dial(to) => self.dial(node, to),
+            What::Request(key, blocks) => {
+                blocks.into_iter().for_each(|block| self.requested(node, key, block));
+            }
+            What::Cancel(key, blocks) => self.cancelled(node, key, &blocks),
+            What::Sent(key, block) => self.sent(node, key, block),
+            What::Block(key, block, corrupt) => self.block(node, key, block, corrupt),
+            What::Rave => self.rave(node),
+            What::Trouble => self.trouble(),
+            What::Silent(key) => self.close(key),
+        }
+    }
+
+    /// The state of whoever is not complete.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let others: Vec<_> = node.links.iter().map(|&key| self.other(index, key)).collect();
+            let stats = node.core.stats(self.start + self.now);
+            writeln!(
+                text,
+                "{index}: completed {:?}, present {}, links with {others:?}, {stats:?}, {:?}",
+                node.completed, node.present, node.nature
+            )
+            .unwrap();
+        }
+        text
+    }
+
+    pub(super) fn at(&mut self, when: Duration, node: usize, what: What) {
+        let outlives =
+            matches!(what, What::Join | What::Leave | What::Restart(_) | What::Trouble | What::Silent(_));
+        let life = (!outlives).then(|| self.nodes[node].life);
         self.sequence += 1;
         self.queue.push(Reverse((when, self.sequence)));
-        self.pending.insert(self.sequence, what);
+        self.pending.insert(self.sequence, Planned { node, life, what });
     }
 
-    fn after(&mut self, wait: Duration, what: What) {
-        self.at(self.now + wait, what);
+    pub(super) fn after(&mut self, wait: Duration, node: usize, what: What) {
+        self.at(self.now + wait, node, what);
     }
 
-    fn tell(&mut self, node: usize, key: PeerKey, event: PeerEvent) {
-        self.after(self.latency, What::Event(node, Event::Peer(key, event)));
+    fn join(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.present = true;
+        if let Some(every) = node.nature.raves {
+            self.after(every, index, What::Rave);
+        }
+        self.announce(index);
     }
 
     fn announce(&mut self, node: usize) {
+        self.ask_tracker(node);
+        self.after(ANNOUNCE, node, What::Announce);
+    }
+
+    fn ask_tracker(&mut self, node: usize) {
         let others =
             (0..self.nodes.len()).filter(|&other| other != node && self.nodes[other].present).map(address);
         let found = Event::Found(others.collect());
-        self.after(self.latency, What::Event(node, found));
+        self.after(self.latency, node, What::Event(found));
     }
 
     /// One event into one core, and its effects out into the world.
-    fn event(&mut self, index: usize, event: Event) {
+    pub(super) fn event(&mut self, index: usize, event: Event) {
         let now = self.start + self.now;
         let node = &mut self.nodes[index];
         let ticks = matches!(event, Event::Tick);
         if ticks && node.wake != Some(now) || !node.present {
             return;
         }
-        if let Event::Peer(key, _) = &event
-            && !self.links[key.0 as usize].open
+        if let Event::Peer(key, event) = &event
+            && !self.hears(index, *key, event)
         {
             return;
         }
+        let node = &mut self.nodes[index];
+        self.events += 1;
         let mut effects = Vec::new();
         node.core.handle(event, now, &mut self.random, &node.budget, &mut effects);
         if self.check {
@@ -252,7 +294,7 @@ impl World {
         if wake != node.wake {
             node.wake = wake;
             if let Some(wake) = wake {
-                self.at(wake - self.start, What::Event(index, Event::Tick));
+                self.at(wake - self.start, index, What::Event(Event::Tick));
             }
         }
         for effect in effects {
@@ -261,245 +303,87 @@ impl World {
     }
 
     fn effect(&mut self, index: usize, effect: Effect) {
-        let node = &mut self.nodes[index];
         match effect {
-            Effect::Send(key, Command::Close(_)) | Effect::Ban(key, _) => self.close(key),
+            Effect::Send(key, Command::Close(_)) => self.close(key),
+            Effect::Ban(key, reason) => {
+                self.banned(index, self.other(index, key), reason);
+                self.close(key);
+            }
+            Effect::BanAbsent(who, reason) => {
+                let is_it = |node: &usize| Identity::Address(address(*node).ip()) == who;
+                let other = (0..self.nodes.len()).find(is_it).expect("a node");
+                self.banned(index, other, reason);
+            }
             Effect::Send(key, command) => self.command(index, key, command),
-            Effect::Dial(to) => self.after(self.latency * 2, What::Dial(index, to)),
-            Effect::Hash(piece) => {
-                let blocks = &node.store[&piece];
-                assert_eq!(
-                    blocks.len(),
-                    self.geometry.block_count(piece) as usize,
-                    "{piece:?} hashed with holes"
-                );
-                assert!(node.hashing.insert(piece), "{piece:?} hashed twice");
-                let good = blocks.values().all(|corrupt| !corrupt);
-                if !good || node.core.compares(piece) {
-                    let digests = blocks.values().map(|&corrupt| [u8::from(corrupt); 8]).collect();
-                    self.after(DISK, What::Event(index, Event::Digests(piece, digests)));
-                }
-                self.after(DISK, What::Event(index, Event::Hashed(piece, good)));
-            }
-            Effect::Write(piece) => {
-                assert!(
-                    node.store[&piece].values().all(|corrupt| !corrupt),
-                    "{piece:?} is corrupt and written"
-                );
-                let errors = node.nature.write_errors;
-                let ok = errors == 0 || self.random.u32(..errors) > 0;
-                self.after(DISK, What::Event(index, Event::Written(piece, ok)));
-            }
+            Effect::Dial(to) => self.after(self.latency * 2, index, What::Dial(to)),
+            Effect::Hash(piece) => self.hash(index, piece),
+            Effect::Write(piece) => self.write(index, piece),
             Effect::Discard(piece) => {
+                let node = &mut self.nodes[index];
                 assert!(node.store.remove(&piece).is_some(), "{piece:?} discarded and not begun");
                 node.hashing.remove(&piece);
+                node.writing.remove(&piece);
             }
-            Effect::Had(piece) => {
-                assert!(node.store.remove(&piece).is_some() && node.hashing.remove(&piece));
-                assert!(node.had.insert(piece), "{piece:?} had twice");
-                for key in self.links_of(index) {
-                    let other = self.other(index, key);
-                    self.tell(other, key, PeerEvent::Have(piece));
-                }
-            }
-            Effect::Completed => {
-                assert!(node.had.is_full() && node.completed.is_none() && node.core.is_complete());
-                assert_eq!(node.budget.reserved.get(), 0, "complete, and something is reserved");
-                node.completed = Some(self.now);
-            }
+            Effect::Had(piece) => self.had(index, piece),
+            Effect::Completed => self.completed(index),
             Effect::Incomplete => panic!("nobody wants more than before"),
-            Effect::BanAbsent(..) => {}
-            Effect::WantPeers => self.announce(index),
+            Effect::WantPeers => self.ask_tracker(index),
         }
     }
 
-    fn command(&mut self, index: usize, key: PeerKey, command: Command) {
-        let (other, end) = (self.other(index, key), self.end(index, key));
+    fn banned(&mut self, by: usize, who: usize, reason: BanReason) {
+        assert!(self.nodes[who].nature.poisons(), "{by} banned {who}, which sent no wrong byte: {reason}");
+        self.seen.bans += 1;
+    }
+
+    fn hash(&mut self, index: usize, piece: PieceIndex) {
+        let count = self.geometry.block_count(piece) as usize;
         let node = &mut self.nodes[index];
-        let link = &mut self.links[key.0 as usize];
-        if !link.open {
-            return;
+        let blocks = &node.store[&piece];
+        assert_eq!(blocks.len(), count, "{piece:?} hashed with holes");
+        assert!(node.hashing.insert(piece), "{piece:?} hashed twice");
+        let guilty: Vec<_> =
+            blocks.values().filter(|(corrupt, _)| *corrupt).map(|&(_, sender)| sender).collect();
+        self.seen.bad_pieces += u64::from(!guilty.is_empty());
+        if !guilty.is_empty() || node.core.compares(piece) {
+            let digests = blocks.values().map(|&(corrupt, _)| [u8::from(corrupt); 8]).collect();
+            self.after(DISK, index, What::Event(Event::Digests(piece, digests)));
         }
-        match command {
-            Command::Choke => {
-                link.unchoked[end] = false;
-                let dropped = node.queues.remove(&key).unwrap_or_default();
-                let fast = link.fast;
-                self.tell(other, key, PeerEvent::Choked);
-                for block in dropped.into_iter().filter(|_| fast) {
-                    self.tell(other, key, PeerEvent::Rejected(block));
-                }
-            }
-            Command::Unchoke if node.nature.free_rides => {}
-            Command::Unchoke => {
-                link.unchoked[end] = true;
-                self.tell(other, key, PeerEvent::Unchoked);
-            }
-            Command::Interested => self.tell(other, key, PeerEvent::Interested),
-            Command::NotInterested => self.tell(other, key, PeerEvent::NotInterested),
-            Command::Request(blocks) => {
-                assert!(!blocks.is_empty() && blocks.len() <= 256);
-                for &block in &blocks {
-                    node.store.entry(block.piece()).or_default();
-                    link.asked[end].insert(block);
-                    assert!(!node.had.contains(block.piece()), "{block:?} asked for and had");
-                }
-                blocks.into_iter().for_each(|block| self.requested(other, key, block));
-            }
-            Command::Show(pieces) => {
-                pieces.into_iter().for_each(|piece| self.tell(other, key, PeerEvent::Have(piece)));
-            }
-            Command::ShowAll => {
-                let all = node.had.iter(&self.geometry).collect::<Vec<_>>();
-                all.into_iter().for_each(|piece| self.tell(other, key, PeerEvent::Have(piece)));
-            }
-            // Not sent: the worst case of a cancel that comes too late.
-            Command::Cancel(_) if key.0.is_multiple_of(2) => {}
-            Command::Cancel(blocks) => {
-                if let Some(queue) = self.nodes[other].queues.get_mut(&key) {
-                    queue.retain(|block| !blocks.contains(block));
-                }
-            }
-            Command::Close(_) => unreachable!("handled by the caller"),
-        }
+        self.after(DISK, index, What::Event(Event::Hashed(piece, guilty.is_empty())));
+        self.nodes[index].guilty.extend(guilty);
     }
 
-    fn requested(&mut self, uploader: usize, key: PeerKey, block: BlockRef) {
-        let end = self.end(uploader, key);
-        let link = &self.links[key.0 as usize];
-        if link.unchoked[end] {
-            assert!(self.nodes[uploader].had.contains(block.piece()), "asked for what it has not");
-            self.nodes[uploader].queues.entry(key).or_default().push_back(block);
-            self.upload(uploader);
-        } else if link.fast {
-            let other = self.other(uploader, key);
-            self.tell(other, key, PeerEvent::Rejected(block));
-        }
+    fn write(&mut self, index: usize, piece: PieceIndex) {
+        let node = &mut self.nodes[index];
+        assert!(node.store[&piece].values().all(|(corrupt, _)| !corrupt), "{piece:?} is corrupt and written");
+        assert!(node.writing.insert(piece), "{piece:?} written twice");
+        let errors = node.nature.write_errors;
+        let ok = errors == 0 || self.random.u32(..errors) > 0;
+        self.seen.write_errors += u64::from(!ok);
+        self.after(DISK, index, What::Event(Event::Written(piece, ok)));
     }
 
-    /// Begins to send the next block, if the uplink is free: the links take turns.
-    fn upload(&mut self, index: usize) {
+    fn had(&mut self, index: usize, piece: PieceIndex) {
         let now = self.now;
         let node = &mut self.nodes[index];
-        if node.busy || !node.present {
-            return;
-        }
-        let waiting = |from: PeerKey| {
-            node.queues.range(from..).find(|(_, queue)| !queue.is_empty()).map(|(&key, _)| key)
-        };
-        let Some(key) = waiting(PeerKey(node.last_served.0 + 1)).or_else(|| waiting(PeerKey(0))) else {
-            return;
-        };
-        let block = node.queues.get_mut(&key).and_then(VecDeque::pop_front).unwrap();
-        node.busy = true;
-        node.last_served = key;
-        let mut time = Duration::from_micros(u64::from(block.len()) * 1_000_000 / node.nature.upload);
-        if let Some((from, to)) = node.nature.stalls
-            && (from..to).contains(&now)
-        {
-            time += to - now;
-        }
-        self.after(time, What::Sent(index, key, block));
-    }
-
-    fn sent(&mut self, index: usize, key: PeerKey, block: BlockRef) {
-        let node = &mut self.nodes[index];
-        node.busy = false;
-        if self.links[key.0 as usize].open {
-            node.uploaded += u64::from(block.len());
-            let corrupt = node.nature.corrupts > 0 && self.random.u32(..node.nature.corrupts) == 0;
-            let other = self.other(index, key);
-            let taker = &mut self.nodes[other];
-            let time = Duration::from_nanos(u64::from(block.len()) * 1_000_000_000 / taker.nature.download);
-            taker.down_until = taker.down_until.max(self.now) + time;
-            let arrives = taker.down_until + self.latency;
-            self.at(arrives, What::Block(other, key, block, corrupt));
-            self.event(index, Event::Peer(key, PeerEvent::Uploaded(block.len().into())));
-        }
-        let node = &self.nodes[index];
-        if node.present && node.nature.leaves_after.is_some_and(|bytes| node.uploaded >= bytes) {
-            self.leave(index);
-        }
-        self.upload(index);
-    }
-
-    fn block(&mut self, index: usize, key: PeerKey, block: BlockRef, corrupt: bool) {
-        let end = self.end(index, key);
-        let link = &mut self.links[key.0 as usize];
-        if !link.open || !link.asked[end].remove(&block) {
-            return;
-        }
-        let node = &mut self.nodes[index];
-        if node.core.wants(block) {
-            node.store.entry(block.piece()).or_default().insert(block, corrupt);
-        }
-        self.event(index, Event::Peer(key, PeerEvent::Blocks(vec![block])));
-    }
-
-    fn dial(&mut self, from: usize, to: SocketAddr) {
-        let Some(target) =
-            (0..self.nodes.len()).find(|&node| address(node) == to && self.nodes[node].present)
-        else {
-            self.event(from, Event::DialFailed(to));
-            return;
-        };
-        let key = PeerKey(self.links.len() as u64);
-        let fast = self.nodes[from].nature.fast && self.nodes[target].nature.fast;
-        let now = self.start + self.now;
-        let (unchoked, asked) = ([false; 2], [BTreeSet::new(), BTreeSet::new()]);
-        self.links.push(Link { ends: [from, target], open: true, fast, unchoked, asked });
-        self.nodes[from].links.insert(key);
-        self.nodes[target].links.insert(key);
-        for (me, other, direction) in
-            [(from, target, Direction::Outgoing), (target, from, Direction::Incoming)]
-        {
-            let mut address = address(other);
-            if direction == Direction::Incoming {
-                address.set_port(40_000);
-            }
-            let hidden = fast && self.nodes[me].core.hides(now);
-            let bits = if hidden { Bitfield::empty(&self.geometry) } else { self.nodes[me].had.clone() };
-            let info = PeerInfo { address, peer_id: self.nodes[other].id, direction, fast, hidden };
-            self.tell(other, key, PeerEvent::Bitfield(bits));
-            self.event(me, Event::Connected(key, info));
-        }
-    }
-
-    fn close(&mut self, key: PeerKey) {
-        let link = &mut self.links[key.0 as usize];
-        if !std::mem::replace(&mut link.open, false) {
-            return;
-        }
-        for node in link.ends {
-            self.nodes[node].queues.remove(&key);
-            self.nodes[node].links.remove(&key);
-            self.after(self.latency, What::Event(node, Event::Gone(key)));
-        }
-    }
-
-    fn leave(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let mut effects = Vec::new();
-        for piece in node.core.shutdown(&node.budget, &mut effects) {
-            node.budget.release(self.geometry.piece_len(piece).into());
-        }
-        assert_eq!(node.budget.reserved.get(), 0, "gone, and something is reserved");
-        assert_eq!(node.core.next_wake(), None);
+        assert!(node.store.remove(&piece).is_some() && node.hashing.remove(&piece));
+        assert!(node.writing.remove(&piece), "{piece:?} had and not written");
+        assert!(node.had.insert(piece), "{piece:?} had twice");
+        node.written.push((now, piece));
         for key in self.links_of(index) {
-            self.close(key);
+            let other = self.other(index, key);
+            self.tell(other, key, PeerEvent::Have(piece));
         }
-        self.nodes[index].present = false;
     }
 
-    fn links_of(&self, node: usize) -> Vec<PeerKey> {
-        self.nodes[node].links.iter().copied().collect()
-    }
-
-    fn end(&self, node: usize, key: PeerKey) -> usize {
-        usize::from(self.links[key.0 as usize].ends[0] != node)
-    }
-
-    fn other(&self, node: usize, key: PeerKey) -> usize {
-        self.links[key.0 as usize].ends[1 - self.end(node, key)]
+    fn completed(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        assert!(node.had.is_full() && node.completed.is_none() && node.core.is_complete());
+        assert_eq!(node.budget.reserved.get(), 0, "complete, and something is reserved");
+        node.completed = Some(self.now);
+        let (guilty, now) = (node.guilty.clone(), self.now);
+        let kept = self.links_of(index).into_iter().map(|key| self.other(index, key));
+        let kept: Vec<_> = kept.filter(|other| guilty.contains(other)).collect();
+        assert!(kept.is_empty(), "{index} is complete at {now:?}, and {kept:?} sent it wrong bytes");
     }
 }

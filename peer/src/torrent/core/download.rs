@@ -124,10 +124,12 @@ impl Core {
         }
         // Others have enough, and are looked at when their own blocks come.
         let hungry = self.peers.iter().filter(|(_, peer)| peer.starved || peer.outstanding.is_empty());
-        let hungry: Vec<_> = hungry.map(|(&key, _)| key).collect();
+        let mut hungry: Vec<_> = hungry.map(|(&key, peer)| (peer.snubbed, key)).collect();
+        // Who kept a piece until it was given up would else be the first to have it again, while others wait.
+        hungry.sort_unstable();
         // The same for all of them: with a thousand, each looking at all others would take a million steps.
         let (most, mut owed) = (self.most_requests(), None);
-        for key in hungry {
+        for (_, key) in hungry {
             if self.pieces.is_spent(cx.budget) {
                 // What frees blocks or budget brings us here again.
                 return;

@@ -105,6 +105,20 @@ fn alone_but_too_slow_goes_to_another() {
     assert_eq!(cancelled(&taken, 2).len(), 2);
 }
 
+/// The simulation found it: the first to look was the one that had kept it, again and again, while others had nothing to do.
+#[test]
+fn alone_and_silent_is_not_given_it_again_while_another_waits() {
+    let mut t = torrent(1);
+    let effects = shared_bad_piece(&mut t);
+    assert_eq!(asked(&effects, 2).len(), 4);
+    // By now it is asked for a block at a time, and for each again after a while.
+    t.pass(100);
+    assert!(t.giver(3, &[0]).is_empty(), "nobody helps");
+    let effects = t.pass(60);
+    assert!(effects.contains(&Effect::Discard(t.piece(0))));
+    assert_eq!(asked(&effects, 3).len(), 4);
+}
+
 #[test]
 fn the_last_peer_on_parole_finishes_what_others_began() {
     let mut t = torrent(2);
