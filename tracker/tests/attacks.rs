@@ -359,12 +359,21 @@ fn who_says_nothing_or_drips_is_not_waited_for() {
 fn an_idle_tracker_is_not_woken() {
     let (program, _folder) = tracker("UDP = no\nSNAPSHOT_INTERVAL = 86400\nINTERVAL = 120");
     assert_served(&program);
-    let naps = || {
+    // The system's list may leave threads out while others end.
+    let find = || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", program.child.id())).unwrap();
-        let guard = tasks.map(|task| task.unwrap().path()).find(|task| {
+        tasks.map_while(|task| Some(task.ok()?.path())).find(|task| {
             std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "http-guard")
-        });
-        let status = std::fs::read_to_string(guard.unwrap().join("status")).unwrap();
+        })
+    };
+    let mut guard = None;
+    until("the guard is there", PATIENCE, || {
+        guard = find();
+        guard.is_some()
+    });
+    let guard = guard.unwrap();
+    let naps = || {
+        let status = std::fs::read_to_string(guard.join("status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.unwrap().trim().parse::<u64>().unwrap()
     };
