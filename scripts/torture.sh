@@ -111,7 +111,8 @@ for step in "${steps[@]}"; do
         disks) tests disks -p torrent-tests --test torture -- disks:: changed_files:: ;;
         storage)
             TORRENT_TORTURE_CUTS=$(count 1000)
-            export TORRENT_TORTURE_CUTS
+            PROPTEST_CASES=$(count 100000)
+            export TORRENT_TORTURE_CUTS PROPTEST_CASES
             tests storage -p torrent-peer --lib -- resume:: storage::
             ;;
         strangers)

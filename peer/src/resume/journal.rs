@@ -13,6 +13,7 @@ use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
 use torrent_common::ids::InfoHash;
 
+use super::reconcile::may_be_of;
 use super::record::{HEADER_LEN, Header, RECORD_LEN, Record};
 use super::{Details, ResumeError, ResumeStore, Saved, nanos};
 use crate::storage::backend::Backend;
@@ -181,6 +182,9 @@ impl Journal {
     ) -> Result<(), ResumeError> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = saved.clone();
+        if !placed.is_empty() {
+            self.note_unfinished_in_part(storage)?;
+        }
         self.rotate(&mut next, storage)?;
         next.details = details;
         next.saved_ns = nanos(now);
@@ -208,6 +212,22 @@ impl Journal {
             *saved = with_placed;
         }
         self.state().settled = true;
+        Ok(())
+    }
+
+    /// Notes the part file's stamp, if a write that was not finished may have left its time. Once files have their own bytes,
+    /// the record that such a piece was begun tells of them, and of the part file no more.
+    fn note_unfinished_in_part(&self, storage: &Storage) -> Result<(), StorageError> {
+        let mut state = self.state();
+        if state.unfinished.is_empty() {
+            return Ok(());
+        }
+        let (part, Some(stamp)) = (storage.layout().part(), storage.part_stamp()?) else { return Ok(()) };
+        let explained = state.unfinished.values().any(|&begun_ns| may_be_of(begun_ns, stamp.mtime_ns));
+        if let (true, Ok(file)) = (explained, u32::try_from(part)) {
+            self.append(&mut state, &[Record::Stamp { file, mtime_ns: stamp.mtime_ns }])?;
+            state.stamps.insert(part, stamp);
+        }
         Ok(())
     }
 

@@ -202,11 +202,14 @@ impl Journalled {
 impl Touched {
     /// Whether a write of ours may have left this mtime.
     fn explains(&self, mtime_ns: i64) -> bool {
-        let unfinished = |at: &i64| {
-            (at.saturating_sub(CLOCK_SLACK_NS)..=at.saturating_add(WRITE_TIME_NS)).contains(&mtime_ns)
-        };
-        [self.last_ns, self.latest_ns].contains(&Some(mtime_ns)) || self.begun_ns.iter().any(unfinished)
+        [self.last_ns, self.latest_ns].contains(&Some(mtime_ns))
+            || self.begun_ns.iter().any(|&begun_ns| may_be_of(begun_ns, mtime_ns))
     }
+}
+
+/// Whether the write of a piece that was begun then, and of which no more is known, may have left this mtime.
+pub(super) fn may_be_of(begun_ns: i64, mtime_ns: i64) -> bool {
+    (begun_ns.saturating_sub(CLOCK_SLACK_NS)..=begun_ns.saturating_add(WRITE_TIME_NS)).contains(&mtime_ns)
 }
 
 #[cfg(test)]

@@ -222,6 +222,14 @@ impl Storage {
         files.map(|(index, padding)| if padding { Ok(None) } else { walker.stamp(index) }).collect()
     }
 
+    /// What the part file is now; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StorageError`] names the path.
+    pub fn part_stamp(&self) -> Result<Option<Stamp>, StorageError> {
+        Ok(self.open_as_is(self.layout.part())?.map(|(_, stamp)| stamp))
+    }
+
     /// Opens a file as it is, around the cache: for checking. `None` if it is not there.
     pub(super) fn open_as_is(&self, file: usize) -> Result<Option<(File, Stamp)>, StorageError> {
         self.tree.open(file, Access::Read)
