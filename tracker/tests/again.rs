@@ -73,6 +73,17 @@ fn wear_out(address: &str, requests: usize) {
     }
 }
 
+/// It still knows who completed, as soon as it answers: it may be about to begin anew once more.
+fn assert_swarm_is_kept(program: &Program) {
+    let until = Instant::now() + GAP;
+    let mut kept = program.get(SCRAPE);
+    while kept.is_empty() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+        kept = program.get(SCRAPE);
+    }
+    assert!(kept.contains("8:completei1e10:downloadedi1e"), "{kept}");
+}
+
 /// Waits until there are no more descriptors and threads than so many. Gives what there is of both if that never comes.
 fn left_when_settled(program: &Program, descriptors: usize, threads: usize) -> Option<(usize, usize)> {
     let until = Instant::now() + Duration::from_secs(30);
@@ -117,14 +128,7 @@ fn requests_with_absurd_lengths_do_not_wear_it_out() {
     });
     program.wait_for("beginning anew");
     assert!(program.child.try_wait().unwrap().is_none(), "it is the same process");
-    // It may be about to begin anew once more.
-    let until = Instant::now() + GAP;
-    let mut kept = program.get(SCRAPE);
-    while kept.is_empty() && Instant::now() < until {
-        thread::sleep(Duration::from_millis(10));
-        kept = program.get(SCRAPE);
-    }
-    assert!(kept.contains("8:completei1e10:downloadedi1e"), "{kept}");
+    assert_swarm_is_kept(&program);
 }
 
 /// tiny_http never lets go of a request of HTTP/2, which is what clients send that do not ask first.
@@ -153,13 +157,7 @@ fn requests_of_http_2_do_not_wear_it_out() {
     let left = left_when_settled(&program, descriptors + 32, threads + 16);
     assert!(left.is_none(), "{descriptors} descriptors and {threads} threads became {left:?}");
     assert!(program.child.try_wait().unwrap().is_none(), "it is the same process");
-    let until = Instant::now() + GAP;
-    let mut kept = program.get(SCRAPE);
-    while kept.is_empty() && Instant::now() < until {
-        thread::sleep(Duration::from_millis(10));
-        kept = program.get(SCRAPE);
-    }
-    assert!(kept.contains("8:completei1e10:downloadedi1e"), "{kept}");
+    assert_swarm_is_kept(&program);
 }
 
 #[test]

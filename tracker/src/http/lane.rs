@@ -13,12 +13,13 @@ use torrent_common::worker::Worker;
 
 use super::answer::Answer;
 use super::body::{Body, BodyError};
+use super::listening::SEND_BUFFER;
 use super::outbox::{self, Letter, Step, Then};
 use super::pages::{self, Site, Visit};
 use super::pen::Pen;
 use super::routes::{Route, route_of};
 use super::upload::Refused;
-use super::{FORM_LEN, Inner, SEND_BUFFER, bearer, forwarded, origin, upload};
+use super::{FORM_LEN, Inner, bearer, forwarded, origin, upload};
 use crate::catalogue::Published;
 use crate::metrics::labels::Closed;
 

@@ -13,12 +13,12 @@
 mod announces;
 mod answer;
 mod body;
-mod defer;
 mod entries;
 mod forwarded;
 mod full_scrape;
 mod guard;
 mod lane;
+mod listening;
 pub(crate) mod multipart;
 mod origin;
 mod outbox;
@@ -38,14 +38,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tiny_http::{Request, Server};
 use torrent_common::config::MetricsFor;
 use torrent_common::worker::{Shutdown, Worker};
 
-use crate::StartError;
 use crate::metrics;
 use crate::metrics::labels::{self, Closed, Failure};
 use crate::shared::Shared;
@@ -54,6 +52,7 @@ use body::Body;
 pub(crate) use guard::Limits;
 use guard::{Guard, Nudger};
 use lane::{Lane, Lanes};
+pub(crate) use listening::listen;
 use outbox::Outbox;
 use pen::Pen;
 pub(crate) use quota::Quota;
@@ -62,19 +61,6 @@ use routes::{Target, route_of};
 use source::{BATCH, Source};
 use turns::{Turn, Turns};
 
-/// Connections that the system holds until they are accepted.
-const BACKLOG: i32 = 512;
-/// What a connection's buffer for answers holds, in bytes: every answer to an announce fits.
-const SEND_BUFFER: usize = 64 << 10;
-/// What a connection's buffer for requests holds, in bytes. Left to itself the system makes it grow to megabytes.
-const RECEIVE_BUFFER: usize = 16 << 10;
-/// How long an answer waits when that buffer is full. Only who asks again and again without reading fills it, and the
-/// worker is to be free for others. Long answers have more time: see [`Guard::watch`].
-const SEND_TIMEOUT: Duration = Duration::from_millis(50);
-/// The same where they cannot be given more time.
-const LONE_SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that is silent for longer is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 /// What a form may have around the torrent file, in bytes.
 const FORM_LEN: u64 = 64 << 10;
 /// Requests of one address that a lane takes, a quarter of what waits in it at most; and those in all lanes beyond which
@@ -115,33 +101,6 @@ struct Generation {
     listening: RawFd,
 }
 
-/// Listens. The options set here are inherited by every connection.
-pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => StartError::InUse(address),
-        _ => StartError::Listen { address, source },
-    };
-    let open = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if address.ip() == IpAddr::from([0; 16]) {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_tcp_nodelay(true)?;
-        socket.set_send_buffer_size(SEND_BUFFER)?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.set_write_timeout(Some(guard::send_timeout()))?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
-        if let Err(error) = defer::defer_accept(&socket) {
-            log::debug!("connections are accepted before their first bytes: {error}");
-        }
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(failed)
-}
-
 impl Http {
     /// Begins to answer on `listener` with so many workers (0: one per core, at least 2).
     pub(crate) fn start(
@@ -157,7 +116,7 @@ impl Http {
         let (pages, page_jobs) = Lane::new();
         let (catalogue, catalogue_jobs) = Lane::new();
         let (bodies, body_jobs) = Lane::new();
-        let (outbox, posted) = Outbox::new(&limits)?;
+        let (outbox, posted) = Outbox::new(guard.limits())?;
         let inner = Arc::new(Inner {
             shared,
             listener,

@@ -1,7 +1,7 @@
 //! Whether connections are accepted, and what is done when they are not.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use rustix::net::sockopt::socket_cookie;
 use torrent_common::nudge::nudge;
 use torrent_common::worker::Worker;
 
+use super::sockets::Cookie;
 use super::{SPARE_DESCRIPTORS, spare_descriptors};
 use crate::http::{Generation, Inner, loopback};
 
@@ -25,8 +26,10 @@ const MAX_RETIRED: usize = 8;
 const RENEW_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is known of accepting.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Acceptance {
+    /// The listening socket; none where that is not told.
+    listener: Option<Cookie>,
     /// Since when connections wait: known only where the socket of the accept thread cannot be seen.
     waiting: Option<Instant>,
     /// When a new server is to be started.
@@ -34,6 +37,11 @@ pub(super) struct Acceptance {
 }
 
 impl Acceptance {
+    /// Connections to this socket are accepted, as far as is known.
+    pub(super) fn of(listener: &TcpListener) -> Self {
+        Self { listener: socket_cookie(listener).ok(), waiting: None, due: None }
+    }
+
     /// A server has ended.
     pub(super) fn ended(&mut self, now: Instant) {
         self.due = self.due.or(Some(now + RENEW_PAUSE));
@@ -55,8 +63,8 @@ impl Acceptance {
             return;
         }
         let is_accepting = match &inner.guard.sockets {
-            Some(sockets) => match (inner.listening(), socket_cookie(&inner.listener)) {
-                (Some(number), Ok(cookie)) => sockets.is_socket(number, cookie),
+            Some(sockets) => match (inner.listening(), self.listener) {
+                (Some(number), Some(cookie)) => sockets.is_socket(number, cookie),
                 // Nobody began yet, or it cannot be told.
                 _ => true,
             },
@@ -139,6 +147,8 @@ impl Nudger {
                     }
                 }
             }
+            // Which of the two queues is looked at first when both end is left to chance.
+            old.try_iter().for_each(Generation::stop);
         })?;
         Ok(Self { orders, retired, worker })
     }

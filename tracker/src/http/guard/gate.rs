@@ -7,8 +7,9 @@
 //! tries again after a second.
 //!
 //! It is a filter on the listening socket (SO_ATTACH_FILTER, socket(7)), a program of the classic BPF that the system runs
-//! for each packet to it. Connections that are accepted meanwhile inherit it, which does not matter: it lets their own
-//! packets through.
+//! for each packet to it. Connections that are accepted meanwhile inherit it: it lets their own packets through. Not those of
+//! one that comes in at the very moment when everybody, or its address, begins to be kept out: nothing more is heard of it,
+//! and it is cut off as silent ones are.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -6,7 +6,8 @@
 //!   may take long is watched: at its deadline its connection is shut down, and the thread that waits for it is free.
 //! - Requests that must not be dropped in the ordinary way: [`Guard::discard`]. They wear this process out: [`wear`].
 //! - Accepting: tiny_http's accept thread ends at the first error, and panics when it is out of descriptors. Errors
-//!   are told by the workers; that a thread is just gone is seen from its socket. Either way a new server is started on the same listening socket.
+//!   are told by the workers; that a thread is just gone is seen from its socket. Either way a new server is started on
+//!   the same listening socket.
 //! - Who comes back when he is cut off: the system keeps him out until what he left behind is gone: see [`gate`].
 //! - Connections that are accepted and then forgotten: see [`torrent_common::nudge`].
 //! - Descriptors: when they have run out, half of the connections are shut down, chosen at random. Who is served that
@@ -40,7 +41,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tiny_http::Request;
 
 use super::body::Body;
-use super::{LONE_SEND_TIMEOUT, SEND_TIMEOUT};
+use super::listening::{LONE_SEND_TIMEOUT, SEND_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::metrics::labels::Closed;
 pub(super) use accepting::Nudger;
@@ -50,7 +51,8 @@ pub(super) use thread::run;
 
 /// Notices that wait at most: one for each thread of a lane, and some.
 const NOTICES: usize = 256;
-/// Connections that wait to be cut off at most. What is not cut off on demand goes at the guard's next look.
+/// Connections that wait to be cut off at most. Who finds no place there goes when its request or its silence has lasted
+/// for too long, as others do.
 const MAX_DOOMED: usize = 1 << 9;
 /// Descriptors kept back for the time when there are no others.
 const SPARE_DESCRIPTORS: usize = 8;
@@ -125,6 +127,11 @@ impl Guard {
             doomed: crossbeam_channel::bounded(MAX_DOOMED),
         };
         Ok((guard, noticed))
+    }
+
+    /// What connections may take, as far as there are descriptors for it.
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Gives a connection so much time from now, until the watch is dropped. Within it, answers may take pauses.

@@ -88,7 +88,7 @@ pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudge
         count: 0,
         gate: Gate::new(),
         census: Census::with_room(room),
-        acceptance: Acceptance::default(),
+        acceptance: Acceptance::of(&inner.listener),
         watched: Vec::new(),
         readings: Vec::new(),
         next_look: Some(now + SOON),
