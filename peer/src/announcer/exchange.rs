@@ -5,14 +5,16 @@ use std::time::Duration;
 use torrent_common::announce::http::{
     MAX_RESPONSE_LEN, ResponseError, announce_query, decode_response, with_query,
 };
-use torrent_common::announce::{AnnounceRequest, Event};
+use torrent_common::announce::{AnnounceRequest, AnnouncedPeer, Event};
 
 use super::AnnouncerConfig;
 use super::queue::Task;
 use super::udp::{UdpClient, UdpError, is_udp};
 use super::words::{Failure, Result};
+use crate::http::area::Area;
 use crate::http::{HttpClient, Once};
 use crate::text::escape_for_log;
+use crate::torrent::dial::dialable;
 
 /// Peers taken from an answer.
 const MAX_PEERS: usize = 500;
@@ -102,9 +104,19 @@ fn over_http(
         _ if answer.status != 200 => {
             Err(failure(&format!("answered with HTTP status {}", answer.status), false))
         }
-        Ok(response) => Ok(response),
+        Ok(mut response) => {
+            keep_believable(&mut response.peers, answer.area);
+            Ok(response)
+        }
         Err(error) => Err(failure(&error.to_string(), false)),
     }
+}
+
+/// Drops peers at addresses that are none, and those on this machine unless the tracker is here as well: to others such
+/// an address means themselves, and ours has services that expect no strangers' orders.
+pub(super) fn keep_believable(peers: &mut Vec<AnnouncedPeer>, tracker: Area) {
+    let is_here = |peer: &AnnouncedPeer| Area::of(peer.address.ip()) == Area::Here;
+    peers.retain(|peer| dialable(peer.address) && (tracker == Area::Here || !is_here(peer)));
 }
 
 fn failure(reason: &str, refused: bool) -> Failure {

@@ -157,8 +157,7 @@ impl Announcer {
     }
 
     /// Announces `stopped` for every torrent, in parallel, for as long as `patience`; then hangs up and joins every
-    /// thread; torrents added later are not announced. A thread that was just connecting may take [`CONNECT_TIMEOUT`](crate::http::CONNECT_TIMEOUT) to end. An
-    /// [`Answer`] that is being told is waited for; no other is told.
+    /// thread; torrents added later are not announced. An [`Answer`] that is being told is waited for; no other is told.
     pub fn stop(&self, patience: Duration) {
         self.pool.stop(patience);
     }

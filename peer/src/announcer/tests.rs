@@ -1,3 +1,5 @@
+mod hostile;
+
 use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -13,7 +15,7 @@ const AGES: Duration = Duration::from_secs(60);
 /// Short enough to wait for.
 const SOON: Duration = Duration::from_millis(200);
 
-fn start(timeout: Duration, threads: usize) -> (Announcer, Receiver<Answer>) {
+pub(super) fn start(timeout: Duration, threads: usize) -> (Announcer, Receiver<Answer>) {
     let (tell, told) = unbounded();
     let config = AnnouncerConfig {
         peer_id: PeerId::new(*b"-TF0100-abcdefghijkl"),
@@ -28,11 +30,11 @@ fn start(timeout: Duration, threads: usize) -> (Announcer, Receiver<Answer>) {
     (announcer, told)
 }
 
-fn hash(number: u8) -> InfoHash {
+pub(super) fn hash(number: u8) -> InfoHash {
     InfoHash::new([number; 20])
 }
 
-fn target(number: u8, tiers: &[String]) -> AnnounceTarget {
+pub(super) fn target(number: u8, tiers: &[String]) -> AnnounceTarget {
     let tiers = tiers.iter().map(|url| vec![url.clone()]).collect();
     AnnounceTarget { info_hash: hash(number), tiers, transfer: Arc::new(Transfer::new(1000)) }
 }
@@ -68,7 +70,7 @@ fn event(request: &Request) -> &str {
     request.query("event").unwrap_or("none")
 }
 
-fn failure(told: &Receiver<Answer>) -> String {
+pub(super) fn failure(told: &Receiver<Answer>) -> String {
     match told.recv_timeout(AGES).unwrap() {
         Answer::Failed { reason, .. } => reason,
         other => panic!("{other:?}"),

@@ -12,7 +12,7 @@
 //! the request.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +27,8 @@ use torrent_common::announce::udp::{
 use torrent_common::announce::{AnnounceRequest, AnnounceResponse};
 use torrent_common::config::is_tracker_url;
 
+use super::exchange::keep_believable;
+use crate::http::area::Area;
 use crate::http::{HttpClient, HttpError};
 use crate::wake::poll_until;
 
@@ -131,7 +133,10 @@ impl UdpClient {
             let others = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried);
             let talk = Talk::begin(self, *address, rest / others.max(1), max_peers);
             match talk.and_then(|mut talk| talk.announce(request, target.url_data)) {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    keep_believable(&mut response.peers, Area::of(address.ip()));
+                    return Ok(response);
+                }
                 // A tracker has spoken: its other address would say the same.
                 Err(answer @ (UdpError::Refused(_) | UdpError::HungUp)) => return Err(answer),
                 Err(other) => error = other,
@@ -252,10 +257,11 @@ impl<'a> Talk<'a> {
         Err(UdpError::Timeout)
     }
 
-    /// The next answer to this request before `until`.
+    /// The next answer to this request before `until`. Of packets that are none, or not the right ones, there may be no end:
+    /// so the time is looked at, and whether we are to end, before each.
     fn hear(&self, transaction: TransactionId, until: Instant) -> Result<Option<UdpAnswer>, UdpError> {
         let mut packet = [0; READ_LEN];
-        loop {
+        while Instant::now() < until && self.wait(until)? {
             match self.socket.recv(&mut packet) {
                 Ok(len) => {
                     let packet = packet.get(..len).unwrap_or_default();
@@ -265,19 +271,12 @@ impl<'a> Talk<'a> {
                     {
                         return Ok(Some(answer));
                     }
-                    if Instant::now() >= until {
-                        return Ok(None);
-                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !self.wait(until)? {
-                        return Ok(None);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(None)
     }
 
     /// Waits for a packet: false if none came.

@@ -1,20 +1,34 @@
 //! Requests over HTTP, bounded in every way: time, redirects, length of header and body, idle connections. For trackers,
 //! the catalogue, and the commands' talk with the daemon. No proxy from the environment, no cookies.
 
+pub mod area;
+mod dial;
+mod names;
+mod trip;
+
+use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::{Response, Uri};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use crossbeam_channel::Sender;
+use rustls::CertificateError;
+use ureq::http::Response;
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
 use ureq::{Agent, Body, Error, Timeout};
+
+use area::Area;
+use dial::Dial;
+use names::{Lookup, Names, Refused};
+use trip::Trip;
 
 /// What we call ourselves.
 pub const USER_AGENT: &str = concat!("torrent-daemon/", env!("CARGO_PKG_VERSION"));
 
-/// Looking up a name, and connecting, may take so long each, even when more is left of the whole time: neither can be
-/// interrupted by [`HttpClient::hang_up`].
+/// Looking up a name, and connecting, may take so long each, even when more is left of the whole time.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The header of an answer, in bytes.
@@ -56,6 +70,12 @@ pub enum HttpError {
     /// See [`HttpOptions::guard_loopback`].
     #[error("refused: the address of a tracker on this machine must end in /announce")]
     Loopback,
+    /// A redirect from farther away than where it leads: see [`trip`].
+    #[error("refused: it redirects into a network of our own")]
+    Inward,
+    /// The server cannot show that it is who it is said to be; why.
+    #[error("refused: its certificate {0}")]
+    Certificate(String),
     /// The answer is too long.
     #[error("the answer is longer than {0} bytes")]
     TooLarge(u64),
@@ -77,6 +97,8 @@ pub struct HttpAnswer {
     pub status: u16,
     /// Decompressed.
     pub body: Vec<u8>,
+    /// Where the server is.
+    pub area: Area,
 }
 
 /// How one request differs from the client's options.
@@ -92,12 +114,21 @@ pub struct Once {
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     agent: Agent,
+    /// For those who speak another protocol.
+    names: Arc<Names>,
+    /// While it is there, names are waited for.
+    hold: Arc<Mutex<Option<Sender<Infallible>>>>,
 }
 
 impl HttpClient {
     /// A client that has opened no connection yet.
     pub fn new(options: &HttpOptions) -> Self {
+        Self::with_parts(options, Arc::new(names::system), TlsConfig::default())
+    }
+
+    fn with_parts(options: &HttpOptions, lookup: Lookup, tls: TlsConfig) -> Self {
         let config = Agent::config_builder()
+            .tls_config(tls)
             .proxy(None)
             .http_status_as_error(false)
             .user_agent(USER_AGENT)
@@ -112,8 +143,11 @@ impl HttpClient {
             .max_idle_connections_per_host(options.max_idle)
             .max_idle_age(MAX_IDLE)
             .build();
-        let names = Names { inner: DefaultResolver::default(), guard_loopback: options.guard_loopback };
-        Self { agent: Agent::with_parts(config, DefaultConnector::default(), names) }
+        let (hold, hung_up) = crossbeam_channel::bounded(0);
+        let names = Names::new(lookup, hung_up, options.guard_loopback);
+        let unguarded = Arc::new(names.unguarded());
+        let agent = Agent::with_parts(config, Dial.chain(RustlsConnector::default()), names);
+        Self { agent, names: unguarded, hold: Arc::new(Mutex::new(Some(hold))) }
     }
 
     /// GET; an answer of more than `max_len` bytes (decompressed) is an error.
@@ -121,6 +155,7 @@ impl HttpClient {
     /// # Errors
     /// [`HttpError`]; an answer of any status is none.
     pub fn get(&self, url: &str, max_len: u64, once: Once) -> Result<HttpAnswer, HttpError> {
+        let trip = Trip::begin(max_len);
         let mut request = self.agent.get(url);
         if once.close {
             request = request.header("connection", "close");
@@ -129,7 +164,8 @@ impl HttpClient {
             Some(timeout) => request.config().timeout_global(Some(timeout)).build().call(),
             None => request.call(),
         };
-        read(response.map_err(classify)?, max_len)
+        let answer = response.map_err(classify).and_then(|response| read(response, max_len, &trip));
+        answer.map_err(|error| sized(error, max_len))
     }
 
     /// POST; else as [`HttpClient::get`].
@@ -143,8 +179,10 @@ impl HttpClient {
         body: &[u8],
         max_len: u64,
     ) -> Result<HttpAnswer, HttpError> {
-        let response = self.agent.post(url).content_type(content_type).send(body).map_err(classify)?;
-        read(response, max_len)
+        let trip = Trip::begin(max_len);
+        let response = self.agent.post(url).content_type(content_type).send(body).map_err(classify);
+        let answer = response.and_then(|response| read(response, max_len, &trip));
+        answer.map_err(|error| sized(error, max_len))
     }
 
     /// The addresses of a host, for whoever speaks another protocol. An IPv6 address stands in brackets. Takes no longer
@@ -154,32 +192,38 @@ impl HttpClient {
     /// [`HttpError`]; not knowing the name is the usual one.
     pub fn resolve(&self, host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>, HttpError> {
         let uri = format!("http://{host}:{port}/").parse().map_err(|_| HttpError::BadUrl)?;
-        let names = Names { inner: DefaultResolver::default(), guard_loopback: false };
         let timeout = NextTimeout {
             after: timeout.min(CONNECT_TIMEOUT).into(),
             reason: Timeout::Resolve,
             ..NextTimeout::default()
         };
-        let addresses = names.resolve(&uri, self.agent.config(), timeout).map_err(classify)?;
+        let addresses = self.names.resolve(&uri, self.agent.config(), timeout).map_err(classify)?;
         Ok(addresses.to_vec())
     }
 
-    /// Breaks every connection of this client and its clones, those in use too, and lets no new one be made.
+    /// Breaks every connection of this client and its clones, those in use too, and lets no new one be made. Nobody waits
+    /// for a name or for a connection any more.
     pub fn hang_up(&self) {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.agent.clone().shutdown();
     }
 }
 
-fn read(mut response: Response<Body>, max_len: u64) -> Result<HttpAnswer, HttpError> {
+fn read(mut response: Response<Body>, max_len: u64, trip: &Trip) -> Result<HttpAnswer, HttpError> {
     let status = response.status().as_u16();
     // The limit is one more than allowed: ureq's reader fails at the limit itself, even when nothing follows.
     let limit = max_len.saturating_add(1);
     let body = response.body_mut().with_config().limit(limit).read_to_vec().map_err(classify)?;
     if u64::try_from(body.len()).is_ok_and(|len| len <= max_len) {
-        Ok(HttpAnswer { status, body })
+        Ok(HttpAnswer { status, body, area: trip.area() })
     } else {
         Err(HttpError::TooLarge(max_len))
     }
+}
+
+/// With the limit that was told to us, not to ureq.
+fn sized(error: HttpError, max_len: u64) -> HttpError {
+    if matches!(error, HttpError::TooLarge(_)) { HttpError::TooLarge(max_len) } else { error }
 }
 
 fn classify(error: Error) -> HttpError {
@@ -188,18 +232,52 @@ fn classify(error: Error) -> HttpError {
         Error::Timeout(_) => HttpError::Timeout,
         Error::HostNotFound => HttpError::NameNotFound("it has no address".into()),
         Error::TooManyRedirects => HttpError::Redirects,
-        Error::BodyExceedsLimit(limit) => HttpError::TooLarge(limit.saturating_sub(1)),
-        Error::Io(error) if is_connect(error.kind()) => HttpError::Connect(error),
-        Error::Io(error) => HttpError::Io(error),
+        Error::BodyExceedsLimit(limit) => HttpError::TooLarge(limit),
+        Error::Rustls(error) => untrusted(&error),
+        Error::Io(error) => classify_io(error),
         Error::Other(inner) => match inner.downcast::<Refused>() {
             Ok(refused) => match *refused {
                 Refused::Loopback => HttpError::Loopback,
+                Refused::Inward => HttpError::Inward,
                 Refused::Name(reason) => HttpError::NameNotFound(reason),
+                Refused::Flood => HttpError::TooLarge(0),
             },
             Err(other) => HttpError::Protocol(other.to_string()),
         },
         other => HttpError::Protocol(other.to_string()),
     }
+}
+
+/// What broke the connection may have been put into an error of the system's: by ureq, which reads bodies as streams, and
+/// by rustls.
+fn classify_io(error: io::Error) -> HttpError {
+    if is_connect(error.kind()) {
+        return HttpError::Connect(error);
+    }
+    match error.downcast::<Error>() {
+        Ok(inner) => classify(inner),
+        Err(error) => match error.downcast::<rustls::Error>() {
+            Ok(inner) => untrusted(&inner),
+            Err(error) => HttpError::Io(error),
+        },
+    }
+}
+
+fn untrusted(error: &rustls::Error) -> HttpError {
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return HttpError::Protocol(error.to_string());
+    };
+    HttpError::Certificate(match reason {
+        CertificateError::UnknownIssuer => "is signed by nobody whom the world knows".into(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet: is the clock right?".into()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "is another host's".into()
+        }
+        other => format!("is not valid: {other}"),
+    })
 }
 
 fn is_connect(kind: io::ErrorKind) -> bool {
@@ -212,74 +290,6 @@ fn is_connect(kind: io::ErrorKind) -> bool {
             | K::AddrNotAvailable
             | K::PermissionDenied
     )
-}
-
-/// Why [`Names`] gave no address.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("loopback")]
-    Loopback,
-    #[error("{0}")]
-    Name(String),
-}
-
-/// Looks names up with ureq's own resolver, which takes a thread for it; an address needs none.
-#[derive(Debug)]
-struct Names {
-    inner: DefaultResolver,
-    guard_loopback: bool,
-}
-
-impl Resolver for Names {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        if has_bad_port(uri) {
-            return Err(Error::BadUri("port".into()));
-        }
-        let addresses = match literal(uri) {
-            Some(address) => {
-                let mut one = self.empty();
-                one.push(address);
-                one
-            }
-            None => self.inner.resolve(uri, config, timeout).map_err(|error| match error {
-                Error::Io(error) => Error::Other(Box::new(Refused::Name(error.to_string()))),
-                other => other,
-            })?,
-        };
-        let is_local =
-            |address: &SocketAddr| address.ip().to_canonical().is_loopback() || address.ip().is_unspecified();
-        if self.guard_loopback && addresses.iter().any(is_local) && !uri.path().ends_with("/announce") {
-            return Err(Error::Other(Box::new(Refused::Loopback)));
-        }
-        Ok(addresses)
-    }
-}
-
-/// Whether a URL names a port that is none: it would be taken for the default one.
-fn has_bad_port(uri: &Uri) -> bool {
-    let Some(authority) = uri.authority() else { return false };
-    let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
-    let after_host = after_user.strip_prefix(authority.host()).unwrap_or_default();
-    after_host.len() > 1 && authority.port_u16().is_none()
-}
-
-/// The address of a URL that names its host by address.
-fn literal(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host()?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let address: IpAddr = host.parse().ok()?;
-    let port = match (uri.port_u16(), uri.scheme_str()) {
-        (Some(port), Some("http" | "https")) => port,
-        (None, Some("http")) => 80,
-        (None, Some("https")) => 443,
-        _ => return None,
-    };
-    Some(SocketAddr::new(address, port))
 }
 
 #[cfg(test)]

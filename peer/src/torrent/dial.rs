@@ -221,10 +221,15 @@ impl Dialler {
 }
 
 /// Whether a connection to this address can be meant seriously.
-fn dialable(address: SocketAddr) -> bool {
-    let ip = address.ip();
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+pub fn dialable(address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let is_host = match ip {
+        // All of 0.0.0.0/8 is "this network".
+        IpAddr::V4(v4) => !v4.is_broadcast() && v4.octets()[0] != 0,
+        // An address of one link is none without the link's name.
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_unicast_link_local(),
+    };
+    address.port() != 0 && is_host && !ip.is_multicast()
 }
 
 #[cfg(test)]
@@ -261,11 +266,14 @@ mod tests {
         let mut world = World::new();
         let odd = [
             "0.0.0.0:1",
+            "0.1.2.3:1",
             "10.0.0.1:0",
             "224.0.0.1:9",
             "255.255.255.255:9",
             "[::]:9",
             "[ff02::1]:9",
+            "[fe80::1]:9",
+            "[::ffff:224.0.0.1]:9",
             "[::ffff:0.0.0.0]:9",
         ];
         for text in odd {

@@ -1,5 +1,7 @@
 //! Against trackers played by the test, over loopback.
 
+mod hostile;
+
 use std::net::UdpSocket;
 
 use crossbeam_channel::{Receiver, unbounded};
