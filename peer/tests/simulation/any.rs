@@ -49,6 +49,8 @@ fn any_honest(piece_len: u64, random: &mut fastrand::Rng) -> Nature {
         fast: random.bool(),
         budget: random.u64(0..12) * piece_len,
         joins: Duration::from_millis(random.u64(0..20_000)),
+        // The last is slower than a stop is patient.
+        writing: Duration::from_millis(random.choice([1, 3, 50, 400, 3_000]).unwrap_or(3)),
         ..Nature::plain(false)
     };
     match random.u32(..10) {

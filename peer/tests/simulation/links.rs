@@ -20,6 +20,8 @@ pub struct Link {
     pub asked: [BTreeSet<BlockRef>; 2],
     /// When what is under way to each end will have arrived: nothing overtakes it.
     pub arrives: [Duration; 2],
+    /// Number of the last message that each end heard.
+    pub heard: [u64; 2],
 }
 
 impl World {
@@ -203,8 +205,12 @@ impl World {
             return;
         }
         let node = &mut self.nodes[index];
+        assert!(!node.banned.contains(&other), "{index} listens to {other}, whom it banned");
+        self.seen.corrupt_blocks += u64::from(corrupt);
         if node.core.wants(block) {
             node.store.entry(block.piece()).or_default().insert(block, (corrupt, other));
+        } else {
+            self.seen.late_blocks += 1;
         }
         self.event(index, Event::Peer(key, PeerEvent::Blocks(vec![block])));
     }
@@ -221,7 +227,8 @@ impl World {
         let now = self.start + self.now;
         let (unchoked, asked) = ([false; 2], [BTreeSet::new(), BTreeSet::new()]);
         let arrives = [Duration::ZERO; 2];
-        self.links.push(Link { ends: [from, target], open: true, fast, unchoked, asked, arrives });
+        let ends = [from, target];
+        self.links.push(Link { ends, open: true, fast, unchoked, asked, arrives, heard: [0; 2] });
         self.nodes[from].links.insert(key);
         self.nodes[target].links.insert(key);
         for (me, other, direction) in

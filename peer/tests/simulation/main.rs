@@ -1,7 +1,7 @@
 //! Whole swarms on a virtual clock, from a seed: every leecher that stays completes, with the right pieces, whatever
 //! links, churn, restarts, stalls, disk errors, liars and corrupting peers do. One seed: `SIMULATION_SEED=17 cargo test -p
 //! torrent-peer --test simulation everybody`. More, and faster: `SIMULATION_SEEDS=10000 cargo test --config
-//! profile.dev.package.torrent-peer.opt-level=2 -p torrent-peer ...`.
+//! profile.dev.package.torrent-peer.opt-level=2 -p torrent-peer ...`, with `SIMULATION_FIRST` to begin elsewhere than with 0.
 
 #![allow(
     clippy::indexing_slicing,
@@ -16,9 +16,12 @@ mod any;
 mod links;
 mod nature;
 mod one_to_many;
+mod runs;
+mod seen;
 mod trouble;
 mod world;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,29 +29,32 @@ use std::time::Duration;
 
 use any::any_world;
 use nature::Nature;
+use seen::Seen;
 use torrent_common::geometry::{DEFAULT_BLOCK_LEN, Geometry};
-use trouble::Seen;
 use world::World;
 
 const KIB: u64 = 1024;
 const BLOCK: u64 = DEFAULT_BLOCK_LEN as u64;
 
-/// Runs `one` for each seed asked for, on all processors. A seed that fails is named with the command that repeats it.
+/// After so many seeds have failed a run ends: there is enough to look at.
+const ENOUGH: usize = 10;
+
+/// Runs `one` for each seed asked for, on all processors. Seeds that fail are named with the commands that repeat them.
 fn for_seeds(test: &str, default: u64, one: impl Fn(u64) + Sync) -> u64 {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (first, end) = match number("SIMULATION_SEED") {
-        Some(seed) => (seed, seed + 1),
-        None => (0, number("SIMULATION_SEEDS").unwrap_or(default)),
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let (first, count) = match number("SIMULATION_SEED") {
+        Some(seed) => (seed, 1),
+        None => (number("SIMULATION_FIRST").unwrap_or(0), number("SIMULATION_SEEDS").unwrap_or(default)),
     };
-    let (next, failed) = (AtomicU64::new(first), Mutex::new(None::<u64>));
+    let (next, failed) = (AtomicU64::new(first), Mutex::new(BTreeSet::new()));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end || failed.lock().unwrap().is_some() {
+            if seed >= first + count || failed.lock().unwrap().len() >= ENOUGH {
                 return;
             }
             if catch_unwind(AssertUnwindSafe(|| one(seed))).is_err() {
-                failed.lock().unwrap().get_or_insert(seed);
+                failed.lock().unwrap().insert(seed);
             }
         }
     };
@@ -57,10 +63,12 @@ fn for_seeds(test: &str, default: u64, one: impl Fn(u64) + Sync) -> u64 {
         (1..threads).for_each(|_| _ = scope.spawn(work));
         work();
     });
-    if let Some(seed) = *failed.lock().unwrap() {
-        panic!("again: SIMULATION_SEED={seed} cargo test -p torrent-peer --test simulation {test}");
-    }
-    end - first
+    let failed = failed.into_inner().unwrap();
+    let again =
+        |seed| format!("again: SIMULATION_SEED={seed} cargo test -p torrent-peer --test simulation {test}");
+    let again = failed.into_iter().map(again).collect::<Vec<_>>();
+    assert!(again.is_empty(), "{}", again.join("\n"));
+    count
 }
 
 #[test]

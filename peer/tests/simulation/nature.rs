@@ -9,11 +9,13 @@ use torrent_peer::torrent::core::Budget;
 pub struct TestBudget {
     pub reserved: Cell<u64>,
     pub limit: u64,
+    /// How often there was no room.
+    pub refusals: Cell<u64>,
 }
 
 impl TestBudget {
     pub const fn new(limit: u64) -> Self {
-        Self { reserved: Cell::new(0), limit }
+        Self { reserved: Cell::new(0), limit, refusals: Cell::new(0) }
     }
 }
 
@@ -22,6 +24,8 @@ impl Budget for TestBudget {
         let fits = self.reserved.get() + len <= self.limit;
         if fits {
             self.reserve_first(len);
+        } else {
+            self.refusals.set(self.refusals.get() + 1);
         }
         fits
     }
@@ -93,6 +97,8 @@ pub struct Nature {
     pub stalls: Option<(Duration, Duration)>,
     /// One in so many writes fails; 0: none.
     pub write_errors: u32,
+    /// Writing a piece takes so long.
+    pub writing: Duration,
     pub budget: u64,
     pub joins: Duration,
     pub leaves: Option<Duration>,
@@ -120,6 +126,7 @@ impl Nature {
             raves: None,
             stalls: None,
             write_errors: 0,
+            writing: Duration::from_millis(3),
             budget: u64::MAX,
             joins: Duration::ZERO,
             leaves: None,

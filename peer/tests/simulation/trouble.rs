@@ -1,90 +1,19 @@
-//! What befalls a swarm: nodes leave and come back, links are cut and freeze, strangers lie and rave.
+//! What befalls the links of a swarm, and what strangers make up: links are cut, freeze and vanish, pieces that nobody has
+//! are offered, any message is said at any time.
 
 use std::time::Duration;
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
-use torrent_common::ids::PeerId;
-use torrent_peer::torrent::core::Budget as _;
 use torrent_peer::torrent::event::{PeerEvent, PeerKey};
 
-use super::nature::{Ending, Lie, Restart, TestBudget};
-use super::world::{What, World, fresh_core};
+use super::nature::Lie;
+use super::world::{What, World};
 
-/// What was written within so long before a power cut may be lost.
-const SYNC: Duration = Duration::from_secs(5);
 /// A link on which nothing is heard for so long is closed.
 const SILENCE: Duration = Duration::from_secs(150);
 /// From then on links are left alone, so that an end comes in sight.
 const CALM: Duration = Duration::from_secs(1_200);
-
-/// How often what happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
-    pub bans: u64,
-    pub bad_pieces: u64,
-    pub write_errors: u64,
-    pub stalls: u64,
-    pub left: u64,
-    pub stopped: u64,
-    pub killed: u64,
-    pub power_cuts: u64,
-    pub lost_pieces: u64,
-    pub cut: u64,
-    pub frozen: u64,
-    pub vanished: u64,
-    pub silent_lies: u64,
-    pub rejections: u64,
-    pub garbage: u64,
-    pub raved: u64,
-}
-
-impl Seen {
-    const fn all(&self) -> [(&'static str, u64); 16] {
-        [
-            ("bans", self.bans),
-            ("bad pieces", self.bad_pieces),
-            ("write errors", self.write_errors),
-            ("stalls", self.stalls),
-            ("left", self.left),
-            ("stopped", self.stopped),
-            ("killed", self.killed),
-            ("power cuts", self.power_cuts),
-            ("lost pieces", self.lost_pieces),
-            ("cut", self.cut),
-            ("frozen", self.frozen),
-            ("vanished", self.vanished),
-            ("silent lies", self.silent_lies),
-            ("rejections", self.rejections),
-            ("garbage", self.garbage),
-            ("raved", self.raved),
-        ]
-    }
-
-    /// What never happened.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.all().into_iter().filter(|&(_, count)| count == 0).map(|(name, _)| name).collect()
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        self.bans += other.bans;
-        self.bad_pieces += other.bad_pieces;
-        self.write_errors += other.write_errors;
-        self.stalls += other.stalls;
-        self.left += other.left;
-        self.stopped += other.stopped;
-        self.killed += other.killed;
-        self.power_cuts += other.power_cuts;
-        self.lost_pieces += other.lost_pieces;
-        self.cut += other.cut;
-        self.frozen += other.frozen;
-        self.vanished += other.vanished;
-        self.silent_lies += other.silent_lies;
-        self.rejections += other.rejections;
-        self.garbage += other.garbage;
-        self.raved += other.raved;
-    }
-}
 
 impl World {
     /// Links are cut, freeze or vanish, about so often.
@@ -129,85 +58,10 @@ impl World {
     }
 
     /// The network forgets a link, and nobody is told.
-    fn vanish(&mut self, key: PeerKey) {
+    pub(super) fn vanish(&mut self, key: PeerKey) {
         self.seen.vanished += 1;
         self.freeze(key, SILENCE * 100);
         self.after(SILENCE, 0, What::Silent(key));
-    }
-
-    pub(super) fn leave(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        if !node.present {
-            return;
-        }
-        let mut effects = Vec::new();
-        for piece in node.core.shutdown(&node.budget, &mut effects) {
-            node.budget.release(self.geometry.piece_len(piece).into());
-        }
-        assert_eq!(node.budget.reserved.get(), 0, "gone, and something is reserved");
-        assert_eq!(node.core.next_wake(), None);
-        for key in self.links_of(index) {
-            self.close(key);
-        }
-        self.nodes[index].present = false;
-        self.seen.left += 1;
-    }
-
-    pub(super) fn restart(&mut self, index: usize, restart: Restart) {
-        if !self.nodes[index].present {
-            return;
-        }
-        match restart.ending {
-            Ending::Stopped => {
-                self.seen.stopped += 1;
-                self.leave(index);
-            }
-            Ending::Killed => {
-                self.seen.killed += 1;
-                self.links_of(index).into_iter().for_each(|key| self.close(key));
-            }
-            Ending::PowerCut => {
-                self.seen.power_cuts += 1;
-                self.links_of(index).into_iter().for_each(|key| self.vanish_from(index, key));
-                self.lose_the_last(index);
-            }
-        }
-        let (geometry, now) = (self.geometry, self.start + self.now);
-        let id = if restart.same_name { self.nodes[index].id } else { PeerId::generate(&mut self.random) };
-        let node = &mut self.nodes[index];
-        node.present = false;
-        node.life += 1;
-        node.id = id;
-        node.core = fresh_core(geometry, &node.nature, &node.had, id, now);
-        node.budget = TestBudget::new(node.nature.budget);
-        node.store.clear();
-        node.hashing.clear();
-        node.writing.clear();
-        node.guilty.clear();
-        node.queues.clear();
-        node.links.clear();
-        (node.busy, node.wake) = (false, None);
-        if !node.had.is_full() {
-            node.completed = None;
-        }
-        self.after(restart.down, index, What::Join);
-    }
-
-    /// The other end of a link goes on as if nothing had been, until it has heard nothing for long.
-    fn vanish_from(&mut self, index: usize, key: PeerKey) {
-        self.vanish(key);
-        self.nodes[index].queues.remove(&key);
-    }
-
-    /// A power cut: any of what was written last may be missing.
-    fn lose_the_last(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        for (when, piece) in std::mem::take(&mut node.written) {
-            if when + SYNC > self.now && self.random.bool() {
-                node.had.remove(piece);
-                self.seen.lost_pieces += 1;
-            }
-        }
     }
 
     /// What a node does about a piece that it only said it has.

@@ -16,10 +16,11 @@ use torrent_peer::torrent::suspects::Identity;
 
 use super::links::Link;
 use super::nature::{Nature, Restart, TestBudget};
-use super::trouble::Seen;
+use super::runs::WindDown;
+use super::seen::Seen;
 
-/// How long hashing or writing a piece takes.
-const DISK: Duration = Duration::from_millis(3);
+/// How long hashing a piece takes.
+const HASHING: Duration = Duration::from_millis(3);
 /// Trackers are asked at least so often.
 const ANNOUNCE: Duration = Duration::from_secs(600);
 
@@ -41,8 +42,14 @@ pub struct Node {
     pub writing: BTreeSet<PieceIndex>,
     /// What was written, and when: a power cut may take the last of it back.
     pub written: Vec<(Duration, PieceIndex)>,
-    /// Sent a corrupt block of a piece that failed.
+    /// Sent a corrupt block of a piece that failed, in this run.
     pub guilty: BTreeSet<usize>,
+    /// Whom it banned in this run.
+    pub banned: BTreeSet<usize>,
+    /// It was told to stop, and its disk is busy.
+    pub winding: Option<WindDown>,
+    /// Number of the youngest message that it heard.
+    pub heard: u64,
     /// What is to be uploaded, per link, and whom it was the turn of.
     pub queues: BTreeMap<PeerKey, VecDeque<BlockRef>>,
     pub last_served: PeerKey,
@@ -85,6 +92,21 @@ pub enum What {
     Trouble,
     /// Nothing was heard on this link for too long.
     Silent(PeerKey),
+    /// A stop has waited long enough.
+    OutOfTime,
+}
+
+impl What {
+    /// The link that it came on, if it is something that a node hears.
+    const fn came_on(&self) -> Option<PeerKey> {
+        match self {
+            Self::Event(Event::Peer(key, _))
+            | Self::Request(key, _)
+            | Self::Cancel(key, _)
+            | Self::Block(key, ..) => Some(*key),
+            _ => None,
+        }
+    }
 }
 
 /// Something that will happen to a node, in that life of it or in any.
@@ -170,6 +192,9 @@ impl World {
                 writing: BTreeSet::new(),
                 written: Vec::new(),
                 guilty: BTreeSet::new(),
+                banned: BTreeSet::new(),
+                winding: None,
+                heard: 0,
                 queues: BTreeMap::new(),
                 last_served: PeerKey(0),
                 links: BTreeSet::new(),
@@ -193,10 +218,23 @@ impl World {
             self.now = at;
             let Planned { node, life, what } = self.pending.remove(&sequence).unwrap();
             if life.is_none_or(|life| life == self.nodes[node].life) {
+                if let Some(key) = what.came_on() {
+                    self.note_order(node, key, sequence);
+                }
                 self.happen(node, what);
             }
         }
         !self.nodes.iter().any(Node::is_awaited)
+    }
+
+    /// On one link nothing overtakes; on different ones it may.
+    fn note_order(&mut self, node: usize, key: PeerKey, sequence: u64) {
+        let end = self.end(node, key);
+        let before = std::mem::replace(&mut self.links[key.0 as usize].heard[end], sequence);
+        assert!(before < sequence, "a link is a stream");
+        let youngest = &mut self.nodes[node].heard;
+        self.seen.overtook += u64::from(*youngest > sequence);
+        *youngest = sequence.max(*youngest);
     }
 
     fn happen(&mut self, node: usize, what: What) {
@@ -216,6 +254,7 @@ impl World {
             What::Rave => self.rave(node),
             What::Trouble => self.trouble(),
             What::Silent(key) => self.close(key),
+            What::OutOfTime => self.out_of_time(node),
         }
     }
 
@@ -274,6 +313,9 @@ impl World {
         let now = self.start + self.now;
         let node = &mut self.nodes[index];
         let ticks = matches!(event, Event::Tick);
+        if node.winding.is_some() {
+            return self.wind_down(index, &event);
+        }
         if ticks && node.wake != Some(now) || !node.present {
             return;
         }
@@ -289,6 +331,7 @@ impl World {
         if self.check {
             node.core.check_invariants();
         }
+        self.seen.refusals += node.budget.refusals.take();
         let wake = node.core.next_wake();
         assert!(wake.is_none_or(|wake| wake > now), "a timer that was due is still due");
         if wake != node.wake {
@@ -313,6 +356,7 @@ impl World {
                 let is_it = |node: &usize| Identity::Address(address(*node).ip()) == who;
                 let other = (0..self.nodes.len()).find(is_it).expect("a node");
                 self.banned(index, other, reason);
+                self.seen.bans_of_absent += 1;
             }
             Effect::Send(key, command) => self.command(index, key, command),
             Effect::Dial(to) => self.after(self.latency * 2, index, What::Dial(to)),
@@ -332,7 +376,10 @@ impl World {
     }
 
     fn banned(&mut self, by: usize, who: usize, reason: BanReason) {
-        assert!(self.nodes[who].nature.poisons(), "{by} banned {who}, which sent no wrong byte: {reason}");
+        let node = &mut self.nodes[by];
+        assert!(node.guilty.contains(&who), "{by} banned {who}, which sent it no wrong byte: {reason}");
+        node.banned.insert(who);
+        assert!(self.nodes[who].nature.poisons());
         self.seen.bans += 1;
     }
 
@@ -347,20 +394,21 @@ impl World {
         self.seen.bad_pieces += u64::from(!guilty.is_empty());
         if !guilty.is_empty() || node.core.compares(piece) {
             let digests = blocks.values().map(|&(corrupt, _)| [u8::from(corrupt); 8]).collect();
-            self.after(DISK, index, What::Event(Event::Digests(piece, digests)));
+            self.after(HASHING, index, What::Event(Event::Digests(piece, digests)));
         }
-        self.after(DISK, index, What::Event(Event::Hashed(piece, guilty.is_empty())));
+        self.after(HASHING, index, What::Event(Event::Hashed(piece, guilty.is_empty())));
         self.nodes[index].guilty.extend(guilty);
     }
 
-    fn write(&mut self, index: usize, piece: PieceIndex) {
+    pub(super) fn write(&mut self, index: usize, piece: PieceIndex) {
         let node = &mut self.nodes[index];
         assert!(node.store[&piece].values().all(|(corrupt, _)| !corrupt), "{piece:?} is corrupt and written");
         assert!(node.writing.insert(piece), "{piece:?} written twice");
         let errors = node.nature.write_errors;
         let ok = errors == 0 || self.random.u32(..errors) > 0;
         self.seen.write_errors += u64::from(!ok);
-        self.after(DISK, index, What::Event(Event::Written(piece, ok)));
+        let wait = node.nature.writing;
+        self.after(wait, index, What::Event(Event::Written(piece, ok)));
     }
 
     fn had(&mut self, index: usize, piece: PieceIndex) {
@@ -381,9 +429,12 @@ impl World {
         assert!(node.had.is_full() && node.completed.is_none() && node.core.is_complete());
         assert_eq!(node.budget.reserved.get(), 0, "complete, and something is reserved");
         node.completed = Some(self.now);
-        let (guilty, now) = (node.guilty.clone(), self.now);
+        // A good copy of every piece is here: whose was another is known.
+        let free: Vec<_> = node.guilty.difference(&node.banned).collect();
+        assert!(free.is_empty(), "{index} is complete at {:?}, and {free:?} sent it wrong bytes", self.now);
+        let banned = node.banned.clone();
         let kept = self.links_of(index).into_iter().map(|key| self.other(index, key));
-        let kept: Vec<_> = kept.filter(|other| guilty.contains(other)).collect();
-        assert!(kept.is_empty(), "{index} is complete at {now:?}, and {kept:?} sent it wrong bytes");
+        let kept: Vec<_> = kept.filter(|other| banned.contains(other)).collect();
+        assert!(kept.is_empty(), "{index} is complete, and in touch with {kept:?} whom it banned");
     }
 }
