@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use torrent_common::geometry::Geometry;
 use torrent_common::ids::{InfoHash, PeerId};
 
@@ -16,7 +16,7 @@ use crate::torrent::input::Input;
 use crate::wake::{Ring, Waker};
 
 /// Commands that may wait for a connection. They come in batches and a connection looks often. What finds no room waits
-/// with the torrent ([`Late`](crate::torrent::late::Late)).
+/// with the torrent ([`Outlet`](crate::torrent::late::Outlet)).
 const COMMAND_QUEUE_LEN: usize = 128;
 
 /// A torrent, as its connections see it.
@@ -72,6 +72,38 @@ pub trait CommandQueue {
 impl CommandQueue for Sender<Command> {
     fn try_send(&self, command: Command) -> Result<(), TrySendError<Command>> {
         Self::try_send(self, command)
+    }
+}
+
+/// The connection's end of that queue.
+pub trait CommandSource {
+    /// The next command.
+    ///
+    /// # Errors
+    /// There is none now, or there will be no more.
+    fn try_recv(&self) -> Result<Command, TryRecvError>;
+}
+
+impl CommandSource for Receiver<Command> {
+    fn try_recv(&self) -> Result<Command, TryRecvError> {
+        Self::try_recv(self)
+    }
+}
+
+/// Obeys what is in the queue. False when nobody holds the handle any more: the connection is to end.
+///
+/// # Errors
+/// Those of `obey`.
+pub fn obey_all<E>(
+    commands: &impl CommandSource,
+    mut obey: impl FnMut(Command) -> Result<(), E>,
+) -> Result<bool, E> {
+    loop {
+        match commands.try_recv() {
+            Ok(command) => obey(command)?,
+            Err(TryRecvError::Empty) => return Ok(true),
+            Err(TryRecvError::Disconnected) => return Ok(false),
+        }
     }
 }
 

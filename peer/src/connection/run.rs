@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::Receiver;
 use rustix::event::PollFlags;
 use torrent_common::geometry::MAX_BLOCK_LEN;
 use torrent_common::wire::{Decoder, Handshake, Message};
 
 use super::inbox::Inbox;
-use super::link::{ConnectionHandle, TorrentLink};
+use super::link::{ConnectionHandle, TorrentLink, obey_all};
 use super::protocol::Protocol;
 use super::registry::Lease;
 use super::{End, Violation};
@@ -149,12 +149,8 @@ impl Connection {
         if self.lease.shutdown.is_set() {
             return Err(End::Closed(CloseReason::Stopped));
         }
-        loop {
-            match self.commands.try_recv() {
-                Ok(command) => self.protocol.obey(command)?,
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Err(End::Closed(CloseReason::TooSlow)),
-            }
+        if !obey_all(&self.commands, |command| self.protocol.obey(command))? {
+            return Err(End::Closed(CloseReason::TooSlow));
         }
         self.protocol.announce_haves();
         let now = Instant::now();

@@ -12,7 +12,7 @@ use crossbeam_channel::{TryRecvError, TrySendError};
 use loom::sync::atomic::AtomicBool;
 use loom::sync::{Arc, Condvar, Mutex};
 
-use crate::connection::link::CommandQueue;
+use crate::connection::link::{CommandQueue, CommandSource};
 use crate::torrent::event::Command;
 use crate::wake::Ring;
 use crate::wake::bell::{Bell, Descriptor, Flag, ORDER};
@@ -165,6 +165,12 @@ impl<T> Drop for Receiver<T> {
         drop(state);
         self.0.changed.notify_all();
         drop(items);
+    }
+}
+
+impl CommandSource for Receiver<Command> {
+    fn try_recv(&self) -> Result<Command, TryRecvError> {
+        Self::try_recv(self)
     }
 }
 

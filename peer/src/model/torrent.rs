@@ -1,14 +1,15 @@
 //! A torrent and its connections: whenever the torrent stops, gives a connection up, or the daemon ends, every thread ends.
-//! The loops are those of `torrent/thread.rs` and `connection/run.rs`, without what they are for.
+//! What passes between them is the real thing ([`Outlet`], [`obey_all`]); around it the loops of `torrent/thread.rs` and
+//! `connection/run.rs`, without what they are for.
 
-use crossbeam_channel::TryRecvError;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
 use super::{ModelWaker, Receiver, Ring, Sender, bounded, check};
-use crate::connection::link::ConnectionHandle;
+use crate::connection::link::{ConnectionHandle, obey_all};
 use crate::torrent::event::Command;
+use crate::torrent::late::{Outlet, Passage};
 
 type Handle = ConnectionHandle<Sender<Command>, ModelWaker>;
 
@@ -32,6 +33,15 @@ impl Lease {
     }
 }
 
+/// False when there is nobody to obey any more.
+fn obey(commands: &Receiver<Command>, obeyed: &mut u32) -> bool {
+    let outcome = obey_all(commands, |_| {
+        *obeyed += 1;
+        Ok::<(), ()>(())
+    });
+    outcome == Ok(true)
+}
+
 /// Says so many things to the torrent and sleeps. How many commands it obeyed.
 fn connection(lease: &Lease, inputs: &Sender<Input>, mut reports: u32) -> u32 {
     let (commands, receiver) = bounded(1);
@@ -39,14 +49,7 @@ fn connection(lease: &Lease, inputs: &Sender<Input>, mut reports: u32) -> u32 {
     if !inputs.send(Input::Opened(ConnectionHandle::over(commands, lease.waker.clone()))) {
         return obeyed;
     }
-    'open: while !lease.shutdown.load(Ordering::Acquire) {
-        loop {
-            match receiver.try_recv() {
-                Ok(_) => obeyed += 1,
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => break 'open,
-            }
-        }
+    while !lease.shutdown.load(Ordering::Acquire) && obey(&receiver, &mut obeyed) {
         if reports > 0 {
             reports -= 1;
             if !inputs.send(Input::Report) {
@@ -60,24 +63,27 @@ fn connection(lease: &Lease, inputs: &Sender<Input>, mut reports: u32) -> u32 {
     obeyed
 }
 
-/// Answers every report with a command, and gives up a connection that has no room for it. How many commands it sent.
+/// Answers every report with a command. How many it meant to send.
 fn torrent(inputs: &Receiver<Input>) -> u32 {
-    let (mut handle, mut sent): (Option<Handle>, _) = (None, 0);
+    let (mut outlet, mut sent) = (None, 0);
     loop {
-        match inputs.recv() {
-            Some(Input::Opened(opened)) => handle = Some(opened),
-            Some(Input::Report) => {
-                if let Some(open) = &handle {
-                    if open.send(Command::Unchoke) {
-                        sent += 1;
-                    } else {
-                        handle = None;
-                    }
-                }
+        let passage = match (inputs.recv(), &mut outlet) {
+            (Some(Input::Opened(opened)), outlet) => {
+                *outlet = Some(Outlet::new(opened));
+                continue;
             }
-            Some(Input::Gone) => handle = None,
+            (Some(Input::Report), Some(open)) => {
+                sent += 1;
+                open.send(Command::Unchoke)
+            }
+            (Some(Input::Report), None) => continue,
+            (Some(Input::Gone), _) => Passage::Lost,
             // It waits for nobody: what is still in its queue is dropped with that.
-            Some(Input::Stop) | None => return sent,
+            (Some(Input::Stop) | None, _) => return sent,
+        };
+        // What waits is tried again with the next input: a model has no clock.
+        if passage == Passage::Lost || outlet.as_mut().is_some_and(|open| open.send_late() == Passage::Lost) {
+            outlet = None;
         }
     }
 }
@@ -107,5 +113,35 @@ fn the_registry_ends_a_connection_whatever_its_torrent_does() {
         let obeyed = connected.join().unwrap();
         // Its sender was the last: the torrent ends too.
         assert!(obeyed <= running.join().unwrap());
+    });
+}
+
+#[test]
+fn what_a_full_queue_refused_is_heard_in_the_end_and_in_order() {
+    check(3, || {
+        let waker = ModelWaker::new();
+        let (commands, receiver) = bounded(1);
+        let mut outlet = Outlet::new(ConnectionHandle::over(commands, waker.clone()));
+        let connected = thread::spawn(move || {
+            let mut heard = Vec::new();
+            let mut hear = |command| {
+                heard.push(command);
+                Ok::<(), ()>(())
+            };
+            while obey_all(&receiver, &mut hear) == Ok(true) {
+                waker.wait();
+            }
+            heard
+        });
+        let said = [Command::Interested, Command::Unchoke, Command::NotInterested];
+        let mut passage = Passage::Through;
+        said.iter().for_each(|command| passage = outlet.send(command.clone()));
+        while passage == Passage::Late {
+            thread::yield_now();
+            passage = outlet.send_late();
+        }
+        assert_eq!(passage, Passage::Through);
+        drop(outlet);
+        assert_eq!(connected.join().unwrap(), said);
     });
 }

@@ -25,11 +25,10 @@ use super::core::Core;
 use super::event::{Effect, Event, PeerKey};
 use super::hashing::Hashing;
 use super::input::Input;
-use super::late::Late;
+use super::late::Outlet;
 use super::saving::Saving;
 use super::selection::Selection;
 use super::{Active, Notice};
-use crate::connection::link::ConnectionHandle;
 use crate::options::TorrentOptions;
 
 /// Inputs handled before effects are carried out: many small ones share the rings and the look at the clock.
@@ -54,9 +53,7 @@ fn limit(active: &Active, options: &TorrentOptions) {
 }
 
 struct Peer {
-    handle: ConnectionHandle,
-    /// What the connection's queue had no room for.
-    late: Late,
+    outlet: Outlet,
     address: SocketAddr,
     name: PeerId,
 }
@@ -190,7 +187,7 @@ impl Runner {
         self.send_late();
         if self.news && self.next_news() <= now {
             (self.news, self.rung) = (false, now);
-            self.peers.values().for_each(|peer| peer.handle.ring());
+            self.peers.values().for_each(|peer| peer.outlet.ring());
         }
         self.hashing.turn(now);
         self.saving.turn(&self.active, now);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crossbeam_channel::TrySendError;
 use torrent_common::geometry::PieceIndex;
 
 use super::Runner;
@@ -14,6 +13,7 @@ use crate::connection::registry::Origin;
 use crate::torrent::Notice;
 use crate::torrent::event::{BanReason, CloseReason, Command, Effect, Event, PeerKey};
 use crate::torrent::hashing::Whole;
+use crate::torrent::late::Passage;
 
 impl Runner {
     pub(super) fn feed(&mut self, event: Event) {
@@ -58,21 +58,13 @@ impl Runner {
 
     pub(super) fn send(&mut self, key: PeerKey, command: Command) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let keeps_up = if peer.late.is_empty() {
-            match peer.handle.offer(command) {
-                Ok(()) => true,
-                Err(TrySendError::Full(command)) => {
-                    self.late.push(key);
-                    peer.late.push(command)
-                }
-                Err(TrySendError::Disconnected(_)) => false,
-            }
-        } else {
-            peer.late.push(command)
-        };
-        if !keeps_up {
-            // Dropping the handle ends the connection; its Gone comes by itself.
-            self.peers.remove(&key);
+        let is_listed = peer.outlet.is_late();
+        match peer.outlet.send(command) {
+            Passage::Through => {}
+            Passage::Late if is_listed => {}
+            Passage::Late => self.late.push(key),
+            // Dropping the outlet ends the connection; its Gone comes by itself.
+            Passage::Lost => drop(self.peers.remove(&key)),
         }
     }
 
@@ -80,10 +72,10 @@ impl Runner {
     pub(super) fn send_late(&mut self) {
         for key in std::mem::take(&mut self.late) {
             let Some(peer) = self.peers.get_mut(&key) else { continue };
-            if !peer.late.flush(|command| peer.handle.offer(command)) {
-                self.peers.remove(&key);
-            } else if !peer.late.is_empty() {
-                self.late.push(key);
+            match peer.outlet.send_late() {
+                Passage::Through => {}
+                Passage::Late => self.late.push(key),
+                Passage::Lost => drop(self.peers.remove(&key)),
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::torrent::Notice;
 use crate::torrent::event::{CloseReason, Command, Direction, Event, PeerEvent, PeerInfo, PeerKey};
 use crate::torrent::hashing::Judged;
 use crate::torrent::input::Input;
-use crate::torrent::late::Late;
+use crate::torrent::late::Outlet;
 
 impl Runner {
     pub(super) fn take(&mut self, input: Input) {
@@ -58,7 +58,7 @@ impl Runner {
             handle.send(Command::Close(CloseReason::Banned));
         }
         log::debug!("{}: connected: {} ({:?})", info.address, info.peer_id, info.direction);
-        let peer = Peer { handle, late: Late::default(), address: info.address, name: info.peer_id };
+        let peer = Peer { outlet: Outlet::new(handle), address: info.address, name: info.peer_id };
         self.peers.insert(key, peer);
         self.feed(Event::Connected(key, info));
     }
