@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use argh::FromArgs;
-use crossbeam_channel::RecvTimeoutError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use torrent_common::config::PeerConfig;
 
 use super::interrupt::Interrupt;
 use super::live::{Live, Screen};
+use super::stop::stop;
 use super::{Failure, Out, arguments, settings};
 use crate::{Daemon, Running};
 
@@ -75,23 +75,6 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     }
     log::info!("stopping; a second signal ends the process at once");
     stop(running, limit)
-}
-
-/// Stops it, and waits no longer than `limit`: a disk may hang.
-fn stop(running: Running, limit: Duration) -> Result<(), Failure> {
-    let (tell, told) = crossbeam_channel::bounded(1);
-    let spawned = std::thread::Builder::new().name("stop".into()).spawn(move || {
-        running.stop();
-        // Fails when nobody waits any more.
-        let _ = tell.send(());
-    });
-    spawned.map_err(|error| Failure::failed(format!("no room for another thread: {error}")))?;
-    match told.recv_timeout(limit) {
-        Err(RecvTimeoutError::Timeout) => Err(Failure::failed(
-            "not all could be stopped within STOP_TIMEOUT: is a disk hanging? What was written is not lost",
-        )),
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(()),
-    }
 }
 
 /// The configuration with what the command line says instead.

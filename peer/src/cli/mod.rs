@@ -19,6 +19,7 @@ pub mod progress;
 pub mod seed;
 pub mod settings;
 pub mod status;
+mod stop;
 pub mod table;
 pub mod test;
 
