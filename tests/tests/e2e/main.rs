@@ -13,6 +13,7 @@ mod commands;
 mod control;
 mod hostile_peers;
 mod hostile_torrents;
+mod hostile_trackers;
 mod limits;
 mod names;
 mod options;

@@ -34,7 +34,7 @@ fn torrent(name: &str) -> Vec<u8> {
 }
 
 /// Nothing that a terminal would do anything but show.
-fn is_tame(what: &str, text: &str) {
+pub(crate) fn is_tame(what: &str, text: &str) {
     let wild = |c: char| {
         c.is_control() && c != '\n'
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -44,7 +44,7 @@ fn is_tame(what: &str, text: &str) {
     assert!(!forged, "{what} has a line of its own: {text}");
 }
 
-fn tame(what: &str, ended: Ended) -> String {
+pub(crate) fn tame(what: &str, ended: Ended) -> String {
     is_tame(what, &ended.err);
     let out = ended.ok();
     is_tame(what, &out);
