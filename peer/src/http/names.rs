@@ -180,7 +180,7 @@ mod tests {
     use crate::http::trip::Trip;
 
     /// Long enough never to matter.
-    const AGES: Duration = Duration::from_secs(600);
+    const AGES: Duration = Duration::from_secs(60);
 
     fn names(
         lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
