@@ -1,8 +1,10 @@
-//! Hashing: the SHA-1 of one piece and of two in memory, and a torrent made of a file in the page cache.
+//! Hashing: the SHA-1 of one piece and of two in memory, and torrents made of a file and of many in the page cache.
 //! `cargo bench -p torrent-common --bench hash`
 #![allow(clippy::unwrap_used, reason = "a benchmark's inputs are its own")]
 
-use divan::counter::BytesCount;
+use std::path::PathBuf;
+
+use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use sha1::{Digest, Sha1};
 use torrent_common::hash::{ReadOrder, sha1_pair};
@@ -45,18 +47,39 @@ fn torrent_of_a_file(bencher: Bencher<'_, '_>) {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("payload");
     std::fs::write(&input, bytes(FILE_LEN)).unwrap();
-    let options = CreateOptions {
+    let options = options(input, 1 << 20);
+    bencher
+        .counter(BytesCount::new(FILE_LEN))
+        .bench_local(|| create(&options, &Progress::default()).unwrap().metainfo.info_hash);
+}
+
+/// Finding, opening and looking at small files, in a hundred folders.
+#[divan::bench(args = [10_000, 100_000], sample_count = 10)]
+fn torrent_of_small_files(bencher: Bencher<'_, '_>, files: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..files {
+        let inner = folder.path().join(format!("folder {}", number % 100));
+        if number < 100 {
+            std::fs::create_dir(&inner).unwrap();
+        }
+        std::fs::write(inner.join(format!("{number:06}.txt")), bytes(100)).unwrap();
+    }
+    let options = options(folder.path().to_owned(), 1 << 18);
+    bencher
+        .counter(ItemsCount::new(files))
+        .bench_local(|| create(&options, &Progress::default()).unwrap().metainfo.info_hash);
+}
+
+fn options(input: PathBuf, piece_len: u64) -> CreateOptions {
+    CreateOptions {
         input,
         name: None,
-        piece_len: Some(1 << 20),
+        piece_len: Some(piece_len),
         private: false,
         trackers: Vec::new(),
         comment: None,
         creation_date_s: None,
         order: ReadOrder::Parallel,
         limits: MetainfoLimits::default(),
-    };
-    bencher
-        .counter(BytesCount::new(FILE_LEN))
-        .bench_local(|| create(&options, &Progress::default()).unwrap().metainfo.info_hash);
+    }
 }

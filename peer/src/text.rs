@@ -4,15 +4,21 @@
 /// paragraph separators, and the characters that change the direction of text or take no room are shown as `\u{..}`,
 /// a backslash as `\\`. At most `max_chars` characters of output; `…` is the last one if something was cut.
 pub fn escape_for_log(text: &str, max_chars: usize) -> String {
+    escape(text, max_chars, |character| character == '\\' || is_unsafe(character))
+}
+
+/// As [`escape_for_log`], but that backslashes stay: for a message of ours, in which names may be escaped already.
+pub fn tame(text: &str, max_chars: usize) -> String {
+    escape(text, max_chars, is_unsafe)
+}
+
+fn escape(text: &str, max_chars: usize, is_escaped: impl Fn(char) -> bool) -> String {
     let mut out = String::new();
     let mut used = 0;
     let mut cut_at = 0;
     for character in text.chars() {
-        let escaped: String = match character {
-            '\\' => character.escape_default().collect(),
-            _ if is_unsafe(character) => character.escape_default().collect(),
-            _ => character.into(),
-        };
+        let escaped: String =
+            if is_escaped(character) { character.escape_default().collect() } else { character.into() };
         let width = escaped.chars().count();
         if used + width > max_chars {
             out.truncate(cut_at);
@@ -66,6 +72,14 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_escaped_once() {
+        let shown = "cannot read \\u{1b}[2J: C:\\n";
+        assert_eq!(tame("cannot read \x1b[2J: C:\\n", 100), shown);
+        assert_eq!(tame(shown, 100), shown);
+        assert_eq!(tame("abcde", 4), "abc…");
+    }
+
+    #[test]
     fn long_text_is_cut() {
         assert_eq!(escape_for_log("abcd", 4), "abcd");
         assert_eq!(escape_for_log("abcde", 4), "abc…");
@@ -79,6 +93,8 @@ mod tests {
             let shown = escape_for_log(&text, max);
             prop_assert!(shown.chars().count() <= max);
             prop_assert!(!shown.chars().any(is_unsafe));
+            let shown = tame(&text, max);
+            prop_assert!(shown.chars().count() <= max && !shown.chars().any(is_unsafe));
         }
     }
 }

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use torrent_common::config::PeerConfig;
 use torrent_common::ids::InfoHash;
 use torrent_peer::control::api::{
-    DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, SeedResult, Status, TorrentDetails,
-    TorrentState, TorrentStatus,
+    DaemonInfo, FileStatus, JobStatus, LeechRequest, LinksLeftOut, SeedRequest, SeedResult, Status,
+    TorrentDetails, TorrentState, TorrentStatus,
 };
 use torrent_peer::control::{ControlServer, Engine, Refusal};
 use torrent_peer::options::{OptionsPatch, TorrentOptions};
@@ -363,6 +363,7 @@ fn result(stage: &Stage, publish_error: Option<&str>) -> JobStatus {
         published: publish_error.is_none(),
         publish_error: publish_error.map(str::to_owned),
         started_again: None,
+        links_left_out: None,
     })
 }
 
@@ -415,7 +416,23 @@ fn seed_fails_when_it_is_not_published_or_made() {
     let job = Some(JobStatus::Failed { error: "cannot read \u{1b}x".into() });
     let stage = Stage::new(Actor { job, ..Actor::default() });
     let ended = stage.run("torrent-seed", &["--input", &stage.file("input")]);
-    assert!(ended.failed().contains("cannot read"), "{ended:?}");
+    assert!(ended.failed().contains("cannot read \\u{1b}x"), "escaped, and once: {ended:?}");
+}
+
+#[test]
+fn seed_says_what_it_left_out() {
+    let folder_only = Stage::new(Actor::default());
+    let JobStatus::Done(made) = result(&folder_only, None) else { unreachable!() };
+    let links = LinksLeftOut { count: 3, first: "/data/\u{1b}[2Ja".into() };
+    let job = Some(JobStatus::Done(SeedResult { links_left_out: Some(links), ..made }));
+    let stage = Stage { folder: folder_only.folder, ..Stage::new(Actor { job, ..Actor::default() }) };
+    let input = stage.file("input");
+    let ended = stage.run("torrent-seed", &["--input", &input]);
+    let line = "3 links are not followed, and left out: the first is /data/\\u{1b}[2Ja\n";
+    assert!(ended.ok().contains("info-hash") && ended.err == line, "{ended:?}");
+    let ended = stage.run("torrent-seed", &["--input", &input, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(ended.ok()).unwrap();
+    assert_eq!((ended.err.as_str(), &json["links_left_out"]["count"]), ("", &serde_json::json!(3)));
 }
 
 #[test]

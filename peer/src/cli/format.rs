@@ -1,7 +1,7 @@
 //! Numbers and strangers' texts, as people read them. The only room that decides how.
 
 use crate::control::api::{TorrentState, TorrentStatus};
-use crate::text::escape_for_log;
+use crate::text::{escape_for_log, tame};
 
 /// What stands for "none" or "not known".
 pub const NONE: &str = "-";
@@ -97,7 +97,7 @@ pub const fn state(state: TorrentState) -> &'static str {
 pub fn progress_line(status: &TorrentStatus) -> String {
     let percent = percent(status.progress);
     if let (TorrentState::Downloading, Some(trouble)) = (status.state, &status.error) {
-        return format!("waiting at {percent}: {}", text(trouble, 200));
+        return format!("waiting at {percent}: {}", message(trouble, 200));
     }
     match status.state {
         TorrentState::Checking => format!("checking {percent}"),
@@ -114,13 +114,20 @@ pub fn progress_line(status: &TorrentStatus) -> String {
         TorrentState::Paused => format!("paused at {percent}"),
         TorrentState::Queued => format!("queued at {percent}"),
         TorrentState::Finished => "finished: seeded as long as it was to be".into(),
-        TorrentState::Error => format!("error: {}", text(status.error.as_deref().unwrap_or("not told"), 200)),
+        TorrentState::Error => {
+            format!("error: {}", message(status.error.as_deref().unwrap_or("not told"), 200))
+        }
     }
 }
 
 /// A stranger's text of at most `max_chars` characters, safe to print.
 pub fn text(text: &str, max_chars: usize) -> String {
     escape_for_log(text, max_chars)
+}
+
+/// A message of at most `max_chars` characters with strangers' text in it, some of it escaped already: safe to print.
+pub fn message(text: &str, max_chars: usize) -> String {
+    tame(text, max_chars)
 }
 
 /// A file name made of a stranger's text: letters, digits, `.`, `-` and `_` of at most 80 bytes, none hidden. May be empty.

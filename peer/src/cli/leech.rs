@@ -167,7 +167,7 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
                     TorrentState::Seeding | TorrentState::Finished => return Ok(status),
                     TorrentState::Error => {
                         let error = status.error.as_deref().unwrap_or("torrent-daemon does not say why");
-                        return Err(Failure::failed(format!("stopped: {}", format::text(error, 1000))));
+                        return Err(Failure::failed(format!("stopped: {}", format::message(error, 1000))));
                     }
                     // Complete is complete.
                     TorrentState::Paused | TorrentState::Queued if status.progress >= 1.0 => {

@@ -9,6 +9,8 @@ use crate::control::api::{Status, TorrentState, TorrentStatus};
 
 /// Live lines at most.
 const LINES_MAX: usize = 10;
+/// Characters of a message in the log at most: more than two paths as long as they can be.
+const LOG_CHARS_MAX: usize = 10_000;
 
 /// Standard error, shared by the log and the live lines. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,6 +35,13 @@ impl Screen {
     /// Begins logging: at `info` unless RUST_LOG says otherwise, in colour on a terminal.
     pub fn init_log(&self) {
         let mut log = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+        log.format(|line, record| {
+            // Whatever a name of a file or a stranger's text does: it does it to no terminal, and has no line of its own.
+            let message = format::message(&record.args().to_string(), LOG_CHARS_MAX);
+            let (time, level, style) =
+                (line.timestamp(), record.level(), line.default_level_style(record.level()));
+            writeln!(line, "[{time} {style}{level:<5}{style:#} {}] {message}", record.target())
+        });
         if self.is_terminal {
             // env_logger does not know what is behind the pipe.
             if std::env::var_os("NO_COLOR").is_none() && std::env::var_os("RUST_LOG_STYLE").is_none() {

@@ -90,7 +90,9 @@ pub fn run<T: argh::TopLevelCommand>(
         let _ = out.flush();
         let text = failure.to_string();
         let text = if code == 1 { one_line(&text) } else { text.trim_end().to_owned() };
-        out::complain(&format!("{name}: {text}"));
+        // Names of files may be in it: what has no lines of its own shows them as they are.
+        let lines: Vec<_> = text.lines().map(|line| format::message(line, usize::MAX)).collect();
+        out::complain(&format!("{name}: {}", lines.join("\n")));
     }
     ExitCode::from(code)
 }

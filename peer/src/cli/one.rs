@@ -78,10 +78,10 @@ pub fn details(details: &TorrentDetails) -> Vec<String> {
         shown.push(format!("tracker        {}", format::text(tracker, 500)));
     }
     if let Some(message) = &details.tracker_message {
-        shown.push(format!("it says        {}", format::text(message, 300)));
+        shown.push(format!("it says        {}", format::message(message, 300)));
     }
     if let Some(error) = &status.error {
-        shown.push(format!("error          {}", format::text(error, 1000)));
+        shown.push(format!("error          {}", format::message(error, 1000)));
     }
     shown.extend(options(details));
     shown

@@ -10,7 +10,7 @@ use super::interrupt::Interrupt;
 use super::progress::Bar;
 use super::{Failure, Out, arguments, format, out, settings};
 use crate::control::ControlClient;
-use crate::control::api::{JobStatus, SeedRequest, SeedResult, TorrentState};
+use crate::control::api::{JobStatus, LinksLeftOut, SeedRequest, SeedResult, TorrentState};
 use crate::options::OptionsPatch;
 
 /// Between two looks at the job: a twentieth of the time it has taken so far, so that waiting adds little to any job.
@@ -100,6 +100,9 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     if let Some(state) = result.started_again.filter(|_| !arguments.json) {
         out::complain(started_again(state));
     }
+    if let Some(links) = result.links_left_out.as_ref().filter(|_| !arguments.json) {
+        out::complain(&left_out(links));
+    }
     if arguments.json {
         out.json(&result)?;
     } else {
@@ -110,7 +113,7 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         None => Ok(()),
         Some(error) => Err(Failure::failed(format!(
             "it is seeded, but not in the catalogue: {}",
-            format::text(error, 500)
+            format::message(error, 500)
         ))),
     }
 }
@@ -123,6 +126,15 @@ const fn started_again(state: TorrentState) -> &'static str {
         }
         TorrentState::Error => "it was known, and stood still for an error: it is started again",
         _ => "it was known, and paused: it is seeded again",
+    }
+}
+
+/// What is not in the torrent although it is in the folder.
+fn left_out(links: &LinksLeftOut) -> String {
+    let first = format::text(&links.first, 300);
+    match links.count {
+        1 => format!("a link is not followed, and left out: {first}"),
+        count => format!("{count} links are not followed, and left out: the first is {first}"),
     }
 }
 
@@ -139,7 +151,7 @@ fn wait(client: &ControlClient, job: u64, interrupt: &Interrupt) -> Result<SeedR
     loop {
         match client.job(job)? {
             JobStatus::Done(result) => return Ok(result),
-            JobStatus::Failed { error } => return Err(Failure::failed(format::text(&error, 1000))),
+            JobStatus::Failed { error } => return Err(Failure::failed(format::message(&error, 1000))),
             JobStatus::Running { done, total } => show(&bar, done, total, start.elapsed()),
         }
         if interrupt.wait((start.elapsed() / 20).clamp(FIRST_LOOK, LOOK)) {

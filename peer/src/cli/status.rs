@@ -239,7 +239,7 @@ fn table(status: &Status) -> Vec<String> {
     ));
     for torrent in &status.torrents {
         if let Some(error) = &torrent.error {
-            shown.push(format!("{}: {}", format::text(&torrent.name, 40), format::text(error, 300)));
+            shown.push(format!("{}: {}", format::text(&torrent.name, 40), format::message(error, 300)));
         }
     }
     shown

@@ -216,6 +216,18 @@ pub struct SeedResult {
     /// What it did, if it was known and stood still (`paused`, `finished` or `error`): it was started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_again: Option<TorrentState>,
+    /// The links below the folder, if there are any: they are not in the torrent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links_left_out: Option<LinksLeftOut>,
+}
+
+/// Links that are not in a torrent that was made, since none below its folder is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinksLeftOut {
+    /// How many.
+    pub count: u64,
+    /// Where the first of them is, by its path.
+    pub first: String,
 }
 
 /// POST /leech: exactly one of the two ways to say which torrent. Answered with [`TorrentStatus`].

@@ -13,7 +13,7 @@ use super::api::{
 };
 use crate::options::OptionsPatch;
 use crate::settings::{SessionSettings, SettingsPatch};
-use crate::text::escape_for_log;
+use crate::text::{escape_for_log, tame};
 
 /// For one request in all. The daemon answers soon; a large torrent file takes a moment to send.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -239,9 +239,7 @@ impl ControlClient {
             return serde_json::from_slice(&body).map_err(|error| stranger(error.to_string()));
         }
         match serde_json::from_slice::<ApiError>(&body) {
-            Ok(refusal) => {
-                Err(ClientError::Refused { status, message: escape_for_log(&refusal.error, 1000) })
-            }
+            Ok(refusal) => Err(ClientError::Refused { status, message: tame(&refusal.error, 1000) }),
             Err(_) => Err(stranger(format!("HTTP status {status}"))),
         }
     }

@@ -122,6 +122,7 @@ impl Engine for FakeEngine {
                 published: true,
                 publish_error: None,
                 started_again: None,
+                links_left_out: None,
             })),
             _ => None,
         }

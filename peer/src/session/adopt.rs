@@ -38,7 +38,7 @@ impl NewTorrent {
         // The path may be a link, or end in one; what is below it may not.
         let path = path.canonicalize().ok()?;
         let (output, name) = (path.parent()?.to_path_buf(), path.file_name()?.to_os_string());
-        let Created { bytes, metainfo, stamps } = created;
+        let Created { bytes, metainfo, stamps, left_out: _ } = created;
         let root = (name.to_str() != Some(metainfo.root.as_str())).then_some(name);
         Some(Self { metainfo: Arc::new(metainfo), output, options, bytes, root, hashed: Some(stamps) })
     }

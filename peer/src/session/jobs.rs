@@ -15,7 +15,7 @@ use torrent_common::worker::Worker;
 use super::Shared;
 use super::adopt::NewTorrent;
 use crate::catalogue::{CatalogueClient, Publication};
-use crate::control::api::{JobStatus, SeedRequest, SeedResult, TorrentState};
+use crate::control::api::{JobStatus, LinksLeftOut, SeedRequest, SeedResult, TorrentState};
 use crate::control::engine::Refusal;
 use crate::storage::device;
 use crate::text::escape_for_log;
@@ -140,6 +140,7 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
         limits: shared.limits(),
     };
     let created = shared.room.hashers.install(|| create::create(&options, progress))?;
+    let links_left_out = created.left_out.as_ref().map(left_out);
     let torrent_path = keep_torrent_file(&shared.config.torrent_dir, &created.metainfo, &created.bytes)?;
     let before = shared.table().entries.get(&created.metainfo.info_hash).map(|entry| entry.stats.state());
     let (metainfo, published) = add_and_publish(shared, &request, created)?;
@@ -154,7 +155,18 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
         published: !request.private && published.is_ok(),
         publish_error: published.err(),
         started_again: before.filter(stood_still),
+        links_left_out,
     })
+}
+
+/// One line for all of them: there can be as many as files.
+fn left_out(links: &create::LinksLeftOut) -> LinksLeftOut {
+    let (count, first) = (links.count, links.first.to_string_lossy().into_owned());
+    log::info!(
+        "left out, since links are not followed: {count}, the first is {}",
+        escape_for_log(&first, 300)
+    );
+    LinksLeftOut { count, first }
 }
 
 /// The torrent, and the catalogue's answer: a torrent that could not be published is seeded all the same.

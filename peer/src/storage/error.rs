@@ -22,6 +22,13 @@ pub enum StorageError {
         /// Which.
         path: PathBuf,
     },
+    /// A file with other names (hard links) in a folder that others may write to, on a system where they may link what is
+    /// not theirs: it may be any file, put there for us to write over.
+    #[error("{path} has other names (hard links), and others can have linked it to any file of yours: nothing is written to it; put a copy in its place, or set fs.protected_hardlinks to 1, or let nobody else write to its folder, then resume", path = path.display())]
+    OtherNames {
+        /// Which.
+        path: PathBuf,
+    },
     /// A device, pipe, socket or folder where a file of the torrent should be, or a file where a folder should be.
     #[error("{path} is in the way: it is not a {wanted}", path = path.display())]
     Kind {
@@ -108,6 +115,7 @@ impl StorageError {
         match self {
             Self::Io { path, .. }
             | Self::Link { path }
+            | Self::OtherNames { path }
             | Self::Kind { path, .. }
             | Self::Missing { path }
             | Self::Short { path }
@@ -130,6 +138,7 @@ impl StorageError {
             | Self::NoRoom { .. }
             | Self::Journal { .. } => true,
             Self::Link { .. }
+            | Self::OtherNames { .. }
             | Self::Kind { .. }
             | Self::Longer { .. }
             | Self::RootName { .. }

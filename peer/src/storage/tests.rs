@@ -234,6 +234,61 @@ fn nothing_goes_through_a_link() {
     assert_eq!(fs::read(outside.path().join("a")).unwrap(), b"precious");
 }
 
+/// Somebody else swaps a folder of the torrent for a link and back, as fast as he can, while it is made, written, read and
+/// removed. What is outside has the names and lengths of what is inside.
+#[test]
+fn links_swapped_in_meanwhile_lead_nowhere() {
+    let files = TestFile::list(&[("d/a", 64), ("d/b", 64)]);
+    let metainfo = torrent("t", &files, 64, None);
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name);
+    let (inside, link, aside) = (path("t/d"), path("link"), path("aside"));
+    fs::create_dir_all(&inside).unwrap();
+    fs::write(outside.path().join("a"), [1; 64]).unwrap();
+    symlink(outside.path(), &link).unwrap();
+    let over = torrent_common::worker::Shutdown::new();
+    let swap = || {
+        // A test that fails does not say that it is over.
+        let begun = std::time::Instant::now();
+        while !over.is_set() && begun.elapsed().as_secs() < 30 {
+            // Between two of these the torrent may have removed its folders.
+            let _ = fs::create_dir_all(&inside);
+            for (from, to) in [(&inside, &aside), (&link, &inside), (&inside, &link), (&aside, &inside)] {
+                let _ = fs::rename(from, to);
+            }
+        }
+    };
+    let bytes = blocks(&metainfo, 0, &payload(&files));
+    let span = metainfo.geometry.span(0, 0, 64).unwrap();
+    let (mut written, mut refused, mut read) = (0, 0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(swap);
+        for round in 0..20_000 {
+            let storage = storage(&metainfo, folder.path());
+            let _ = storage.prepare(|_| true, Preallocation::Sparse);
+            match storage.write_piece(piece(&metainfo, 0), &bytes) {
+                Ok(_) => written += 1,
+                Err(StorageError::Link { .. }) => refused += 1,
+                Err(_) => {}
+            }
+            storage.close();
+            let mut buffer = [0; 64];
+            if storage.read(span, &mut buffer).is_ok() {
+                assert_ne!(buffer, [1; 64]);
+                read += 1;
+            }
+            drop(storage.remove_data());
+            if round >= 1000 && [written, refused, read].iter().all(|&times| times > 0) {
+                break;
+            }
+        }
+        over.set();
+    });
+    assert!(written > 0, "{written} {refused} {read}");
+    assert_eq!(fs::read(outside.path().join("a")).unwrap(), [1; 64]);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
 #[test]
 fn the_download_folder_may_be_a_link() {
     let real = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -36,7 +36,14 @@ pub(super) struct Tree {
     /// The files that are here under the name that the torrent gives them, not under the one made safe for all systems:
     /// a seeder's own `12:30.log`. Mostly none.
     as_given: HashSet<usize>,
+    /// Nobody makes a hard link to a file that they may not write to themselves.
+    links_guarded: bool,
 }
+
+/// fs.protected_hardlinks, see proc_sys_fs(5): 1 on most systems. Not a namespace's own.
+static LINKS_GUARDED: LazyLock<bool> = LazyLock::new(|| {
+    std::fs::read("/proc/sys/fs/protected_hardlinks").is_ok_and(|set| set.starts_with(b"1"))
+});
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +96,8 @@ impl Tree {
         let root = root.map(Into::into);
         let part = format!(".{}.parts", metainfo.info_hash).into();
         let as_given = HashSet::new();
-        let mut tree = Self { backend, metainfo, folder: folder.into(), root, part, as_given };
+        let (folder, links_guarded) = (folder.into(), *LINKS_GUARDED);
+        let mut tree = Self { backend, metainfo, folder, root, part, as_given, links_guarded };
         tree.as_given = tree.find_as_given();
         Ok(tree)
     }
@@ -218,6 +226,10 @@ impl<'a> Walker<'a> {
         if kind(&stat) != FileType::RegularFile {
             return Err(StorageError::Kind { path: tree.path(file), wanted: "file" });
         }
+        let may_be_planted = stat.st_nlink > 1 && !tree.links_guarded;
+        if may_be_planted && access != Access::Read && is_open_to_others(place.folder) {
+            return Err(StorageError::OtherNames { path: tree.path(file) });
+        }
         Ok(Some((opened, stamp(&stat))))
     }
 
@@ -285,6 +297,15 @@ impl<'a> Walker<'a> {
     }
 }
 
+/// Whether somebody else may have put a file into this folder. (One that cannot be looked at may be anybody's.)
+fn is_open_to_others(folder: BorrowedFd<'_>) -> bool {
+    let others = (Mode::WGRP | Mode::WOTH).as_raw_mode();
+    rustix::fs::fstat(folder).map_or(true, |stat| {
+        let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+        !ours || stat.st_mode & others != 0
+    })
+}
+
 /// The stamp of an open file.
 pub(super) fn stamp_of(file: &File) -> Result<Stamp, Errno> {
     rustix::fs::fstat(file).map(|stat| stamp(&stat))
@@ -326,6 +347,41 @@ mod tests {
 
     use super::super::testing::{TestFile, torrent};
     use super::*;
+
+    #[test]
+    fn a_file_with_other_names_is_not_written_where_others_may_have_put_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = TestFile { path: "f".into(), len: 1, padding: false };
+        let metainfo = torrent("root", &[file], 16_384, None);
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("f"), "x").unwrap();
+        let mut tree = Tree::new(metainfo, folder.path(), None, Backend::default()).unwrap();
+        for (guarded, mode, names, refused) in [
+            (false, 0o755, 1, false),
+            (false, 0o775, 1, false),
+            (false, 0o755, 2, false),
+            (false, 0o775, 2, true),
+            (false, 0o1777, 2, true),
+            (true, 0o1777, 2, false),
+        ] {
+            tree.links_guarded = guarded;
+            std::fs::set_permissions(&root, std::fs::Permissions::from_mode(mode)).unwrap();
+            let other = folder.path().join("other");
+            if names > 1 && !other.exists() {
+                std::fs::hard_link(root.join("f"), &other).unwrap();
+            }
+            let open = |access| tree.open(0, access).map(|opened| opened.is_some());
+            for access in [Access::Write, Access::Create] {
+                let outcome = open(access);
+                let is_refused = matches!(outcome, Err(StorageError::OtherNames { .. }));
+                assert!(is_refused == refused && outcome.is_ok() != refused, "{mode:o} {names} {outcome:?}");
+            }
+            // What is complete is seeded on.
+            assert!(open(Access::Read).unwrap());
+        }
+    }
 
     #[test]
     fn a_file_that_is_here_under_its_own_name_is_used_under_it() {

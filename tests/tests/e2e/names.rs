@@ -10,6 +10,7 @@ use torrent_tests::daemon::Daemon;
 use torrent_tests::room::Room;
 use torrent_tests::torrents::multi_file;
 use torrent_tests::tracker::{Tracker, Upload};
+use torrent_tests::wait::{PATIENCE, wait_until};
 
 /// What a torrent, its folder and a file of it are called.
 const NASTY: [&str; 9] = [
@@ -91,6 +92,48 @@ fn names_do_nothing_to_a_terminal_a_log_or_a_page() {
     for hash in hashes {
         daemon.tell("/remove", hash, true);
     }
+    daemon.stop();
+    tracker.stop();
+}
+
+/// What a user unpacked: they never chose the names, and errors tell them.
+#[test]
+fn names_of_files_do_nothing_to_whoever_reads_of_an_error() {
+    let room = Room::new("names-errors");
+    let tracker = Tracker::start(&room);
+    let mut daemon = Daemon::start(&room, "daemon", &tracker.url());
+    let unpacked = room.folder("unpacked");
+    let seed = |daemon: &Daemon, name: &str, fill: &dyn Fn(&std::path::Path)| {
+        let folder = unpacked.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        fill(&folder);
+        let ended =
+            command(&room, daemon, "torrent-seed", &["--input", folder.to_str().unwrap(), "--private"]);
+        is_tame("torrent-seed", &ended.err);
+        ended
+    };
+    for name in NASTY {
+        let error = seed(&daemon, name, &|_| {}).failed();
+        assert!(error.contains("has no content"), "{error}");
+    }
+    let error =
+        seed(&daemon, "refused", &|folder| std::fs::write(folder.join("\x1b[2J\\"), "x").unwrap()).failed();
+    assert!(error.contains("the name \"\\u{1b}[2J\\\\\" has a separator"), "escaped once: {error}");
+    let ended = seed(&daemon, "links", &|folder| {
+        std::fs::write(folder.join("file"), "x").unwrap();
+        NASTY.iter().for_each(|name| std::os::unix::fs::symlink("/", folder.join(name)).unwrap());
+    });
+    assert!(ended.err.contains("9 links are not followed, and left out: the first is"), "{}", ended.err);
+    ended.ok();
+    // One that is gone when the daemon starts again.
+    let name = NASTY[3];
+    seed(&daemon, name, &|folder| std::fs::write(folder.join("\u{202e}txt.exe"), "x").unwrap()).ok();
+    std::fs::remove_dir_all(unpacked.join(name)).unwrap();
+    daemon.restart();
+    let log = |daemon: &mut Daemon| daemon.process().log();
+    wait_until("its error in the log", PATIENCE, || log(&mut daemon).contains("is gone, all of it"));
+    is_tame("the daemon's log", &log(&mut daemon));
+    is_tame("torrent-status", &command(&room, &daemon, "torrent-status", &[]).ok());
     daemon.stop();
     tracker.stop();
 }

@@ -61,8 +61,8 @@ pub(super) fn encode(
         creation_date: options.creation_date_s,
         encoding: "UTF-8",
         info: Info {
-            files: (!payload.single_file).then(|| files.collect()),
-            length: payload.single_file.then_some(payload.total_len),
+            files: (!payload.is_file()).then(|| files.collect()),
+            length: payload.is_file().then_some(payload.total_len),
             name: &payload.name,
             piece_length: piece_len,
             pieces: Bytes::new(hashes.as_flattened()),

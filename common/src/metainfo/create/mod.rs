@@ -91,16 +91,27 @@ pub struct Created {
     pub metainfo: Metainfo,
     /// The files' stamps in payload order, taken before and after hashing and equal.
     pub stamps: Vec<FileStamp>,
+    /// Links below the input.
+    pub left_out: Option<LinksLeftOut>,
 }
 
-/// Why no torrent was made.
+/// Links below a folder that are not in its torrent: none is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinksLeftOut {
+    /// How many.
+    pub count: u64,
+    /// Where the first of them is, by its path.
+    pub first: PathBuf,
+}
+
+/// Why no torrent was made. Names of files are as they are: escape the message where it is printed.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// Cancelled by the user.
     #[error("cancelled")]
     Cancelled,
     /// The system's error for a file or folder.
-    #[error("cannot read {path:?}: {source}")]
+    #[error("cannot read {path}: {source}", path = path.display())]
     Io {
         /// Which file or folder.
         path: PathBuf,
@@ -108,13 +119,13 @@ pub enum CreateError {
         source: std::io::Error,
     },
     /// The input has no name of its own, as `/` has none.
-    #[error("{0:?} has no name: give the torrent one")]
+    #[error("{path} has no name: give the torrent one", path = .0.display())]
     NoName(PathBuf),
     /// A name that is not UTF-8, which torrents cannot hold.
-    #[error("the name of {0:?} is not valid UTF-8, so other systems could not write it: rename it")]
+    #[error("the name of {path} is not valid UTF-8, so other systems could not write it: rename it", path = .0.display())]
     NameNotText(PathBuf),
     /// A name that clients refuse.
-    #[error("{path:?} cannot be in a torrent: {source}")]
+    #[error("{path} cannot be in a torrent: {source}", path = path.display())]
     Name {
         /// Which file or folder; the torrent's name, if that is at fault.
         path: PathBuf,
@@ -125,16 +136,28 @@ pub enum CreateError {
     #[error("rename a file, for other systems take two names for the same: {0}")]
     SameName(MetainfoError),
     /// Neither file nor folder.
-    #[error("{0:?} is neither a file nor a folder (a pipe, a socket or a device): move it elsewhere")]
+    #[error("{path} is neither a file nor a folder (a pipe, a socket or a device): move it elsewhere", path = .0.display())]
     Special(PathBuf),
     /// Written to, cut, replaced or deleted meanwhile.
-    #[error("{0:?} changed while it was read: try again when nothing writes to it")]
+    #[error("{path} changed while it was read: try again when nothing writes to it", path = .0.display())]
     Changed(PathBuf),
     /// Nothing to share.
-    #[error("{0:?} has no content: a torrent needs at least one byte")]
+    #[error("{path} has no content: a torrent needs at least one byte", path = .0.display())]
     Empty(PathBuf),
+    /// Nothing but links to share.
+    #[error(
+        "{path} has no content but links ({count}, the first is {first}), which are not followed: make a torrent of what \
+         they lead to, or of a copy with files in their place (cp -rL)",
+        path = path.display(), count = links.count, first = links.first.display()
+    )]
+    OnlyLinks {
+        /// The folder.
+        path: PathBuf,
+        /// The links.
+        links: LinksLeftOut,
+    },
     /// More than [`MetainfoLimits::DEFAULT_MAX_FILES`].
-    #[error("{path:?} has more than {max} files: put them into an archive", max = MetainfoLimits::DEFAULT_MAX_FILES)]
+    #[error("{path} has more than {max} files: put them into an archive", path = path.display(), max = MetainfoLimits::DEFAULT_MAX_FILES)]
     TooManyFiles {
         /// The folder.
         path: PathBuf,
@@ -193,7 +216,8 @@ pub fn create(options: &CreateOptions, progress: &Progress) -> Result<Created, C
     );
     unchanged?;
     let (bytes, metainfo) = made?;
-    Ok(Created { bytes, metainfo, stamps: payload.files.iter().map(|file| file.stamp).collect() })
+    let stamps = payload.files.iter().map(|file| file.stamp).collect();
+    Ok(Created { bytes, metainfo, stamps, left_out: payload.left_out })
 }
 
 /// The piece length in bytes for a payload: a power of two from 16 KiB to 16 MiB that gives about 1,000 to 2,000 pieces.

@@ -170,9 +170,28 @@ fn links_inside_are_left_out_and_the_input_may_be_one() {
     symlink(folder.path().join("outside"), root.join("folder-link")).unwrap();
     symlink("nowhere", root.join("dangling")).unwrap();
     symlink(&root, folder.path().join("alias")).unwrap();
-    let (_, metainfo) = made(&options(&folder.path().join("alias")));
+    let (created, metainfo) = made(&options(&folder.path().join("alias")));
     let paths: Vec<_> = metainfo.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["alias/x"]);
+    let root = root.canonicalize().unwrap();
+    assert_eq!(created.left_out, Some(LinksLeftOut { count: 3, first: root.join("dangling") }));
+    fs::remove_file(root.join("x")).unwrap();
+    let error = error(&options(&root));
+    assert!(
+        matches!(&error, CreateError::OnlyLinks { links, .. } if Some(links) == created.left_out.as_ref())
+    );
+    assert!(error.to_string().contains("no content but links (3, the first is"), "{error}");
+}
+
+/// Data sets and caches are full of them. Who may read a file may share it, whatever its other names are.
+#[test]
+fn hard_links_are_files_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("root/a", 20_000)]);
+    let root = folder.path().join("root");
+    fs::hard_link(root.join("a"), root.join("b")).unwrap();
+    let (created, metainfo) = made(&options(&root));
+    assert_eq!((metainfo.files.len(), metainfo.total_len(), created.left_out), (2, 40_000, None));
 }
 
 #[test]
@@ -284,6 +303,91 @@ fn a_file_that_changes_is_an_error() {
         symlink("elsewhere", root.join("b")).unwrap();
     };
     assert_eq!(changed(link).as_deref(), Some("b"));
+}
+
+/// A folder that is replaced by a link after it was found, or one above it, is not gone into.
+#[test]
+fn a_folder_that_becomes_a_link_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(folder.path(), &[("root/x/y/a", 20_000), ("root/b", 5)]);
+    let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
+    let progress = Progress::default();
+    for replaced in ["x", "x/y"] {
+        let payload = walk::Payload::collect(&options(&root), &progress).unwrap();
+        // The very files, with the same stamps: only the way to them is another.
+        fs::rename(root.join(replaced), &outside).unwrap();
+        symlink(&outside, root.join(replaced)).unwrap();
+        let hashed = hash::hash(&payload, MIN_PIECE_LEN, ReadOrder::Parallel, &progress).map(|_| ());
+        for result in [hashed, payload.check_unchanged()] {
+            assert!(matches!(result, Err(CreateError::Changed(_))), "{replaced}: {result:?}");
+        }
+        fs::remove_file(root.join(replaced)).unwrap();
+        fs::rename(&outside, root.join(replaced)).unwrap();
+    }
+}
+
+/// Somebody else swaps a folder and a file for links and back, as fast as he can: what is outside is never shared. It has
+/// the names, lengths and times of what is inside, so that only the way to it gives it away.
+#[test]
+fn links_swapped_in_meanwhile_lead_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let files =
+        [("root/f", 20_000), ("root/x/y/a", 20_000), ("outside/f", 20_000), ("outside/x/y/a", 20_000)];
+    write_files(folder.path(), &files);
+    for (name, _) in files {
+        let file = File::options().write(true).open(path(name)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+    }
+    let root = path("root");
+    let bytes = || made(&options(&root)).0.bytes;
+    let without = |name: &str| {
+        fs::rename(root.join(name), path("aside")).unwrap();
+        let rest = bytes();
+        fs::rename(path("aside"), root.join(name)).unwrap();
+        rest
+    };
+    let honest = [bytes(), without("f"), without("x")];
+    for name in ["f", "x"] {
+        symlink(path("outside").join(name), path(&format!("{name}-link"))).unwrap();
+    }
+    let over = crate::worker::Shutdown::new();
+    let swap = || {
+        // A test that fails does not say that it is over.
+        let begun = std::time::Instant::now();
+        while !over.is_set() && begun.elapsed() < Duration::from_secs(30) {
+            for name in ["x", "f"] {
+                let (inside, link, aside) =
+                    (root.join(name), path(&format!("{name}-link")), path(&format!("{name}-aside")));
+                for (from, to) in [(&inside, &aside), (&link, &inside), (&inside, &link), (&aside, &inside)] {
+                    fs::rename(from, to).unwrap();
+                }
+            }
+        }
+    };
+    let (mut shared, mut refused) = ([0; 3], 0);
+    std::thread::scope(|scope| {
+        scope.spawn(swap);
+        for round in 0..20_000 {
+            match create(&options(&root), &Progress::default()) {
+                Ok(created) => {
+                    let which = honest.iter().position(|bytes| *bytes == created.bytes);
+                    shared
+                        [which.unwrap_or_else(|| panic!("not of what is inside: {:?}", created.metainfo))] +=
+                        1;
+                }
+                Err(CreateError::Changed(_) | CreateError::Empty(_) | CreateError::OnlyLinks { .. }) => {
+                    refused += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+            if round >= 100 && refused > 0 && shared.iter().all(|&times| times > 0) {
+                break;
+            }
+        }
+        over.set();
+    });
+    assert!(shared.iter().sum::<usize>() > 0 && refused > 0, "{shared:?} {refused}");
 }
 
 /// Not only when the last file was hashed, which may be an hour later.

@@ -1,22 +1,24 @@
-//! Finds the files of a payload, in an order that depends on their names alone.
+//! Finds the files of a payload, in an order that depends on their names alone. Below the root nothing is found through a
+//! link, not even one that takes a folder's place meanwhile: each folder is opened from the one above it.
 
-use std::fs::{self, DirEntry, Metadata};
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::Scope;
 use rayon::prelude::*;
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
 use super::super::MetainfoLimits;
 use super::super::files::check_places;
 use super::super::paths::{SafePath, TorrentPath};
-use super::{CreateError, CreateOptions, FileStamp, Progress};
+use super::{CreateError, CreateOptions, FileStamp, LinksLeftOut, Progress};
 
 /// Files that a task looks at.
 const FILES_AT_A_TIME: usize = 512;
@@ -27,6 +29,9 @@ const ENTRIES_AT_A_TIME: usize = 256;
 /// Tasks of this kind that may wait: who reads more names looks at them itself.
 const MAX_WAITING: usize = 64;
 
+/// Bytes of a folder's names that are read at a time.
+const NAMES_LEN: usize = 32 << 10;
+
 /// What is going to be hashed.
 #[derive(Debug)]
 pub(super) struct Payload {
@@ -34,10 +39,13 @@ pub(super) struct Payload {
     pub root: PathBuf,
     /// The torrent's name.
     pub name: String,
-    pub single_file: bool,
+    /// The root, opened once; `None`: it is a file.
+    folder: Option<OwnedFd>,
     /// Ordered by the bytes of their paths, `/` between components.
     pub files: Vec<Found>,
     pub total_len: u64,
+    /// Links below the root.
+    pub left_out: Option<LinksLeftOut>,
 }
 
 /// A file of a payload.
@@ -54,11 +62,6 @@ pub(super) struct Found {
 }
 
 impl FileStamp {
-    fn of(metadata: &Metadata) -> Self {
-        let mtime_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        Self { len: metadata.len(), mtime_ns }
-    }
-
     /// `None`: not a regular file.
     fn of_file(stat: &Stat) -> Option<Self> {
         let mtime_ns = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
@@ -83,13 +86,11 @@ impl<'a> Folders<'a> {
 
     /// A file's folder, and its path from there.
     pub fn place(&mut self, file: &'a Found) -> Result<(BorrowedFd<'_>, &'a Path), CreateError> {
-        if self.payload.single_file {
-            return Ok((CWD, &self.payload.root));
-        }
+        let Some(root) = &self.payload.folder else { return Ok((CWD, &self.payload.root)) };
         let (folder, name) = file.relative.rsplit_once('/').unwrap_or(("", &file.relative));
         let descriptor = match self.last.take() {
             Some((last, descriptor)) if last == folder => descriptor,
-            _ => self.payload.open_folder(folder)?,
+            _ => open_below(root, &self.payload.root, folder, OFlags::PATH)?,
         };
         let (_, descriptor) = &*self.last.insert((folder, descriptor));
         Ok((descriptor.as_fd(), Path::new(name)))
@@ -104,13 +105,19 @@ impl Payload {
         let name = name(options, &root)?;
         let safe_root = SafePath::new(name.as_bytes())
             .map_err(|source| CreateError::Name { path: name.clone().into(), source })?;
-        let metadata = fs::symlink_metadata(&root).map_err(|e| CreateError::io(&root, e))?;
-        let single_file = !metadata.is_dir();
-        let mut files = if single_file {
-            let walk = Walk::new(&root, &safe_root, progress);
-            vec![walk.found(|| root.clone(), String::new(), safe_root.path.clone(), &metadata)?]
-        } else {
-            Walk::new(&root, &safe_root, progress).files()?
+        let io = |errno: Errno| CreateError::io(&root, errno.into());
+        let stat = rustix::fs::statat(CWD, &root, AtFlags::SYMLINK_NOFOLLOW).map_err(io)?;
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let open = || rustix::fs::open(&root, FOLDER | OFlags::PATH, Mode::empty());
+        let folder = is_folder.then(open).transpose().map_err(io)?;
+        let Finds { mut files, links: left_out } = match &folder {
+            Some(folder) => Walk::new(&root, folder, &safe_root, progress).finds()?,
+            None => {
+                let (place, path) = ((CWD, root.as_path()), || root.clone());
+                let found =
+                    User::current().found(place, path, String::new(), safe_root.path.clone(), &stat)?;
+                Finds { files: vec![found], links: None }
+            }
         };
         files.par_sort_unstable_by(|a, b| a.relative.cmp(&b.relative));
         check_places(files.iter().map(|file| &file.safe)).map_err(CreateError::SameName)?;
@@ -120,10 +127,16 @@ impl Payload {
             // No file system holds 2^64 bytes, but sparse files can pretend to.
             total_len = total_len.saturating_add(file.stamp.len);
         }
-        if total_len == 0 {
-            return Err(CreateError::Empty(input.clone()));
+        match (total_len, left_out) {
+            (0, None) => Err(CreateError::Empty(input.clone())),
+            (0, Some(links)) => Err(CreateError::OnlyLinks { path: input.clone(), links }),
+            (_, left_out) => Ok(Self { root, name, folder, files, total_len, left_out }),
         }
-        Ok(Self { root, name, single_file, files, total_len })
+    }
+
+    /// Whether it is a single file, without a folder.
+    pub const fn is_file(&self) -> bool {
+        self.folder.is_none()
     }
 
     /// Where a file is.
@@ -152,17 +165,29 @@ impl Payload {
             Err(CreateError::Changed(self.path(file)))
         }
     }
+}
 
-    /// Opens a folder below the root, which is itself when the name is empty.
-    fn open_folder(&self, folder: &str) -> Result<OwnedFd, CreateError> {
-        let path = self.root.join(folder);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(descriptor) => Ok(descriptor),
-            Err(Errno::LOOP | Errno::NOTDIR) => Err(CreateError::Changed(path)),
-            Err(e) => Err(gone_or(&path, e.into())),
-        }
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens a folder below the root, which is itself when the name is empty: one after the other, none through a link.
+fn open_below(
+    root: &OwnedFd,
+    root_path: &Path,
+    folder: &str,
+    access: OFlags,
+) -> Result<OwnedFd, CreateError> {
+    let open = |above: BorrowedFd<'_>, name: &str, access: OFlags| {
+        rustix::fs::openat(above, name, FOLDER | access, Mode::empty()).map_err(|errno| match errno {
+            Errno::LOOP | Errno::NOTDIR => CreateError::Changed(root_path.join(folder)),
+            errno => gone_or(&root_path.join(folder), errno.into()),
+        })
+    };
+    let (above, name) = folder.rsplit_once('/').unwrap_or(("", folder));
+    let mut inner = None;
+    for name in above.split('/').filter(|name| !name.is_empty()) {
+        inner = Some(open(inner.as_ref().unwrap_or(root).as_fd(), name, OFlags::PATH)?);
     }
+    open(inner.as_ref().unwrap_or(root).as_fd(), if name.is_empty() { "." } else { name }, access)
 }
 
 /// The error for a file that was there before: that it is gone is a change like others.
@@ -189,77 +214,121 @@ enum Looked {
     File(Found),
     /// Its path below the root.
     Folder(String),
-    Link,
+    Link(PathBuf),
+}
+
+/// What a look at a payload finds.
+#[derive(Default)]
+struct Finds {
+    files: Vec<Found>,
+    links: Option<LinksLeftOut>,
+}
+
+impl Finds {
+    fn add(&mut self, Self { files, links }: Self) {
+        self.files.extend(files);
+        links.into_iter().for_each(|links| self.leave_out(links));
+    }
+
+    fn leave_out(&mut self, LinksLeftOut { count, first }: LinksLeftOut) {
+        match &mut self.links {
+            None => self.links = Some(LinksLeftOut { count, first }),
+            Some(links) => {
+                links.count += count;
+                if first < links.first {
+                    links.first = first;
+                }
+            }
+        }
+    }
 }
 
 /// Looks at everything below a folder: one task reads a folder's names while others look at what it has read.
 struct Walk<'a> {
     root: &'a Path,
+    root_folder: &'a OwnedFd,
     safe_root: &'a SafePath,
     progress: &'a Progress,
-    /// Who we are.
-    user: u32,
+    user: User,
     /// Tasks that have not looked at their entries yet.
     waiting: AtomicUsize,
-    outcome: Mutex<Result<Vec<Found>, CreateError>>,
+    outcome: Mutex<Result<Finds, CreateError>>,
+}
+
+/// A folder below the root.
+struct Folder {
+    /// Its path from there.
+    relative: String,
+    descriptor: OwnedFd,
 }
 
 impl<'a> Walk<'a> {
-    fn new(root: &'a Path, safe_root: &'a SafePath, progress: &'a Progress) -> Self {
-        let user = rustix::process::geteuid().as_raw();
-        let (waiting, outcome) = (AtomicUsize::new(0), Mutex::new(Ok(Vec::new())));
-        Self { root, safe_root, progress, user, waiting, outcome }
+    fn new(
+        root: &'a Path,
+        root_folder: &'a OwnedFd,
+        safe_root: &'a SafePath,
+        progress: &'a Progress,
+    ) -> Self {
+        let (waiting, outcome) = (AtomicUsize::new(0), Mutex::new(Ok(Finds::default())));
+        Self { root, root_folder, safe_root, progress, user: User::current(), waiting, outcome }
     }
 
-    /// Every file, in no order. Links are left out. Runs on the current rayon pool.
-    fn files(self) -> Result<Vec<Found>, CreateError> {
+    /// Every file and every link, in no order. Runs on the current rayon pool.
+    fn finds(self) -> Result<Finds, CreateError> {
         rayon::scope(|scope| self.read_folder(scope, String::new()));
         self.outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn path(&self, folder: &str) -> PathBuf {
+        if folder.is_empty() { self.root.to_owned() } else { self.root.join(folder) }
+    }
+
     /// Reads the names in a folder, which is a path below the root, and has others look at them.
-    fn read_folder<'s>(&'s self, scope: &Scope<'s>, folder: String) {
-        let folder: Arc<str> = folder.into();
-        let path = if folder.is_empty() { self.root.to_owned() } else { self.root.join(&*folder) };
-        let mut entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(e) => return self.enter(Err(CreateError::io(&path, e))),
+    fn read_folder<'s>(&'s self, scope: &Scope<'s>, relative: String) {
+        let descriptor = match open_below(self.root_folder, self.root, &relative, OFlags::RDONLY) {
+            Ok(descriptor) => descriptor,
+            Err(error) => return self.fail(error),
         };
+        let folder = Arc::new(Folder { relative, descriptor });
+        let mut buffer = Vec::with_capacity(NAMES_LEN);
+        let mut names = RawDir::new(&folder.descriptor, buffer.spare_capacity_mut());
         while !self.is_over() {
-            let some: io::Result<Vec<_>> = entries.by_ref().take(ENTRIES_AT_A_TIME).collect();
-            match some {
+            match next_names(&mut names) {
                 Ok(some) if some.is_empty() => return,
                 Ok(some) if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING => {
-                    self.look_at_all(scope, &some, &folder);
+                    self.look_at_all(scope, some, &folder);
                 }
                 Ok(some) => {
                     self.waiting.fetch_add(1, Ordering::Relaxed);
                     let folder = Arc::clone(&folder);
                     scope.spawn(move |scope| {
                         self.waiting.fetch_sub(1, Ordering::Relaxed);
-                        self.look_at_all(scope, &some, &folder);
+                        self.look_at_all(scope, some, &folder);
                     });
                 }
-                Err(e) => return self.enter(Err(CreateError::io(&path, e))),
+                Err(errno) => return self.fail(gone_or(&self.path(&folder.relative), errno.into())),
             }
         }
     }
 
     /// Looks at entries of a folder.
-    fn look_at_all<'s>(&'s self, scope: &Scope<'s>, entries: &[DirEntry], folder: &str) {
+    fn look_at_all<'s>(&'s self, scope: &Scope<'s>, names: Vec<OsString>, folder: &Folder) {
         if self.is_over() {
             return;
         }
-        let mut files = Vec::with_capacity(entries.len());
-        for entry in entries {
-            match self.look_at(entry, folder) {
-                Ok(Looked::File(file)) => files.push(file),
+        let mut finds = Finds { files: Vec::with_capacity(names.len()), links: None };
+        for name in names {
+            match self.look_at(&name, folder) {
+                Ok(Looked::File(file)) => finds.files.push(file),
                 Ok(Looked::Folder(folder)) => scope.spawn(|scope| self.read_folder(scope, folder)),
-                Ok(Looked::Link) => {}
-                Err(error) => return self.enter(Err(error)),
+                Ok(Looked::Link(first)) => finds.leave_out(LinksLeftOut { count: 1, first }),
+                Err(error) => return self.fail(error),
             }
         }
-        self.enter(self.progress.check_cancel().map(|()| files));
+        match self.progress.check_cancel() {
+            Ok(()) => self.enter(finds),
+            Err(error) => self.fail(error),
+        }
     }
 
     /// Nothing else matters.
@@ -267,56 +336,86 @@ impl<'a> Walk<'a> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).is_err()
     }
 
-    /// Adds files to those found, unless something was wrong before; keeps the first error.
-    fn enter(&self, found: Result<Vec<Found>, CreateError>) {
+    /// Keeps the first error.
+    fn fail(&self, error: CreateError) {
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(files) = &mut *outcome else { return };
-        match found {
-            Ok(found) => files.extend(found),
-            Err(error) => return *outcome = Err(error),
+        if outcome.is_ok() {
+            *outcome = Err(error);
         }
-        if files.len() > MetainfoLimits::DEFAULT_MAX_FILES {
+    }
+
+    /// Adds to what is found, unless something was wrong before.
+    fn enter(&self, more: Finds) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(finds) = &mut *outcome else { return };
+        finds.add(more);
+        if finds.files.len() > MetainfoLimits::DEFAULT_MAX_FILES {
             *outcome = Err(CreateError::TooManyFiles { path: self.root.to_owned() });
         }
     }
 
-    /// Looks at an entry of `folder`, which is a path below the root.
-    fn look_at(&self, entry: &DirEntry, folder: &str) -> Result<Looked, CreateError> {
-        let metadata = entry.metadata().map_err(|e| gone_or(&entry.path(), e))?;
-        if metadata.is_symlink() {
-            log::info!("{:?} is a link: left out", entry.path());
-            return Ok(Looked::Link);
+    /// Looks at an entry of a folder.
+    fn look_at(&self, name: &OsStr, folder: &Folder) -> Result<Looked, CreateError> {
+        let path = || self.path(&folder.relative).join(name);
+        let stat = rustix::fs::statat(&folder.descriptor, name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = stat.map_err(|e| gone_or(&path(), e.into()))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Symlink {
+            return Ok(Looked::Link(path()));
         }
-        let name = entry.file_name();
-        let name = name.to_str().ok_or_else(|| CreateError::NameNotText(entry.path()))?;
-        let relative = if folder.is_empty() { name.to_owned() } else { [folder, "/", name].concat() };
+        let text = name.to_str().ok_or_else(|| CreateError::NameNotText(path()))?;
+        let above = &folder.relative;
+        let relative = if above.is_empty() { text.to_owned() } else { [above, "/", text].concat() };
         let safe = match self.safe_root.join(relative.split('/').map(str::as_bytes)) {
             Ok(safe) => safe.path,
-            Err(source) => return Err(CreateError::Name { path: entry.path(), source }),
+            Err(source) => return Err(CreateError::Name { path: path(), source }),
         };
-        if metadata.is_dir() {
+        if kind == FileType::Directory {
             return Ok(Looked::Folder(relative));
         }
-        Ok(Looked::File(self.found(|| entry.path(), relative, safe, &metadata)?))
+        let place = (folder.descriptor.as_fd(), Path::new(name));
+        Ok(Looked::File(self.user.found(place, path, relative, safe, &stat)?))
+    }
+}
+
+/// The next names in a folder, but for itself and the one above; none at its end.
+fn next_names(names: &mut RawDir<'_, &OwnedFd>) -> Result<Vec<OsString>, Errno> {
+    let mut some = Vec::with_capacity(ENTRIES_AT_A_TIME);
+    while some.len() < ENTRIES_AT_A_TIME
+        && let Some(entry) = names.next()
+    {
+        match entry?.file_name().to_bytes() {
+            b"." | b".." => {}
+            name => some.push(OsStr::from_bytes(name).to_owned()),
+        }
+    }
+    Ok(some)
+}
+
+/// Who reads the files.
+struct User(u32);
+
+impl User {
+    fn current() -> Self {
+        Self(rustix::process::geteuid().as_raw())
     }
 
-    /// Checks that the file can be read now, rather than after an hour of hashing others.
+    /// Checks that the file at `place` can be read now, rather than after an hour of hashing others.
     fn found(
         &self,
+        (folder, name): (BorrowedFd<'_>, &Path),
         path: impl Fn() -> PathBuf,
         relative: String,
         safe: TorrentPath,
-        metadata: &Metadata,
+        stat: &Stat,
     ) -> Result<Found, CreateError> {
-        if !metadata.is_file() {
-            return Err(CreateError::Special(path()));
-        }
+        let stamp = FileStamp::of_file(stat).ok_or_else(|| CreateError::Special(path()))?;
         // Spares most files the system call: what the mode grants the owner, no access list takes away.
-        let granted = metadata.mode() & Mode::RUSR.as_raw_mode() != 0 && metadata.uid() == self.user;
+        let granted = stat.st_mode & Mode::RUSR.as_raw_mode() != 0 && stat.st_uid == self.0;
         if !granted {
-            let path = path();
-            rustix::fs::access(&path, Access::READ_OK).map_err(|e| CreateError::io(&path, e.into()))?;
+            rustix::fs::accessat(folder, name, Access::READ_OK, AtFlags::empty())
+                .map_err(|e| CreateError::io(&path(), e.into()))?;
         }
-        Ok(Found { relative, safe, stamp: FileStamp::of(metadata), offset: 0 })
+        Ok(Found { relative, safe, stamp, offset: 0 })
     }
 }
