@@ -10,6 +10,7 @@ use torrent_common::ids::InfoHash;
 use torrent_common::worker::{Shutdown, Worker};
 
 use super::gate::Gate;
+use super::overlap::RootKey;
 use super::places::{Kind, Rank};
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::options::TorrentOptions;
@@ -26,6 +27,8 @@ pub struct Entry {
     pub total_len: u64,
     /// The folder that the payload is in.
     pub output: PathBuf,
+    /// What it is called there.
+    pub root: RootKey,
     /// BEP 27.
     pub private: bool,
     /// Stopped by the user.

@@ -9,6 +9,7 @@ mod entry;
 mod gate;
 mod goals;
 mod jobs;
+mod overlap;
 mod places;
 mod retry;
 mod start;

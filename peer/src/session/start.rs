@@ -15,6 +15,7 @@ use torrent_common::worker::{Shutdown, Worker};
 use super::actor::Request;
 use super::entry::{Entry, Running};
 use super::gate::Gate;
+use super::overlap::RootKey;
 use super::{Shared, bytes_of};
 use crate::announcer::AnnounceTarget;
 use crate::connection::link::{Timeouts, TorrentLink};
@@ -86,6 +87,20 @@ pub enum StartupError {
         /// The payload.
         path: PathBuf,
     },
+    /// Another torrent has a file of this one, and this one lacks it.
+    #[error(
+        "{path} is a file of another torrent here, {name} ({info_hash}), and is not written over: choose another folder; or \
+         remove that torrent, or let it become complete if both are of the same files, then resume this one",
+        path = path.display()
+    )]
+    Overlap {
+        /// The file.
+        path: PathBuf,
+        /// The other's name: a stranger's text.
+        name: String,
+        /// The other.
+        info_hash: InfoHash,
+    },
     /// Its torrent file, kept since it was added, is not what it was.
     #[error("the torrent file kept in STATE_DIR is damaged ({0}): remove the torrent and add it again")]
     Metainfo(#[from] MetainfoError),
@@ -101,7 +116,7 @@ impl StartupError {
             Self::Storage(error) | Self::Resume(ResumeError::Storage(error)) => error.may_pass(),
             Self::Resume(ResumeError::Io { .. }) | Self::Gone { .. } | Self::Thread(_) => true,
             Self::Changed { missing, .. } => *missing,
-            Self::Resume(_) | Self::Metainfo(_) => false,
+            Self::Resume(_) | Self::Metainfo(_) | Self::Overlap { .. } => false,
         }
     }
 }
@@ -142,6 +157,7 @@ pub fn entry_of(saved: &Saved) -> Entry {
         name: details.name.clone(),
         total_len: details.total_len,
         output: details.output.clone(),
+        root: RootKey::of(details),
         private: details.private,
         paused: details.paused,
         finished,
@@ -326,6 +342,9 @@ impl Start {
         if details.made && !lost.is_empty() {
             let (count, missing) = (metainfo.geometry.piece_count(), look.suspect.is_empty());
             return Err(StartupError::Changed { path: path(), lost: lost.count(), count, missing });
+        }
+        if !lost.is_empty() {
+            shared.check_overlap(&storage, &details, &lost)?;
         }
         if lost.is_empty()
             && let Some(completed_s) = look.complete()

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use torrent_common::ids::InfoHash;
-use torrent_peer::control::api::TorrentState;
-use torrent_tests::daemon::Daemon;
+use torrent_peer::control::api::{SeedRequest, TorrentState};
+use torrent_tests::daemon::{Daemon, seed_request};
 use torrent_tests::payload::{ODD_TREE, assert_same, write_file, write_tree};
 use torrent_tests::room::Room;
 use torrent_tests::scripted::{Manner, Seed};
@@ -139,6 +139,50 @@ fn two_torrents_cross() {
     }
     a.stop();
     b.stop();
+    tracker.stop();
+}
+
+/// A data set, the same as a private torrent and as one of larger pieces, and its next version.
+#[test]
+fn two_torrents_of_one_folder_do_not_write_over_each_other() {
+    let room = Room::new("overlap");
+    let tracker = Tracker::start(&room);
+    let (first, second) = (room.folder("first").join("data"), room.folder("second").join("data"));
+    for (folder, seed) in [(&first, 11), (&second, 12)] {
+        write_tree(folder, &[("changed", 300 * KIB), ("other", 5)], seed);
+    }
+    write_file(&second.join("zzz"), 200 * KIB, 13);
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    let [one, again, next] = [(&first, 16), (&first, 32), (&second, 16)]
+        .map(|(folder, piece_kib)| seeder.publish(folder, piece_kib * KIB));
+    let private = SeedRequest { private: true, piece_length: Some(16 * KIB), ..seed_request(&first) };
+    let private = seeder.seed(&private);
+    let here = leecher.downloads().join("data");
+
+    for same in [&one, &private] {
+        leecher.leech(&same.torrent_path, None);
+    }
+    leecher.wait_for_seeding(private.info_hash);
+    leecher.wait_for_seeding(one.info_hash);
+    leecher.leech(&again.torrent_path, None);
+    leecher.wait_for_seeding(again.info_hash);
+    leecher.leech(&next.torrent_path, None);
+    let stands = || leecher.details(next.info_hash).status;
+    wait_until("the next version to stand still", PATIENCE, || stands().state == TorrentState::Error);
+    let error = stands().error.unwrap_or_default();
+    assert!(error.contains("is a file of another torrent here, data ("), "{error}");
+    assert_same(&first, &here);
+    // The others are not disturbed, and it may be where it is alone.
+    for known in [&one, &private, &again] {
+        leecher.wait_for_seeding(known.info_hash);
+        leecher.tell("/remove", known.info_hash, false);
+    }
+    leecher.tell("/resume", next.info_hash, false);
+    leecher.wait_for_seeding(next.info_hash);
+    assert_same(&second, &here);
+    leecher.stop();
+    seeder.stop();
     tracker.stop();
 }
 
