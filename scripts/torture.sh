@@ -108,7 +108,11 @@ for step in "${steps[@]}"; do
             export TORTURE_STOPS
             tests stops -p torrent-tests --test torture -- shutdown::
             ;;
-        disks) tests disks -p torrent-tests --test torture -- disks:: changed_files:: ;;
+        disks)
+            # Every way in which a disk may hang.
+            export TORTURE_DISKS=3 TORRENT_MOUNTS=required
+            tests disks -p torrent-tests --test torture -- disks:: changed_files:: failing_disk:: names::
+            ;;
         storage)
             TORRENT_TORTURE_CUTS=$(count 1000)
             PROPTEST_CASES=$(count 100000)

@@ -187,15 +187,18 @@ impl Running {
 }
 
 fn make_room(config: &PeerConfig, connections: &Arc<Connections>) -> Result<Room, StartError> {
-    let hashers = rayon::ThreadPoolBuilder::new()
-        .num_threads(config.hash_threads)
-        .thread_name(|number| format!("hash-{number}"))
-        .build()
-        .map_err(|error| StartError::Threads(error.to_string()))?;
+    let hashers = |kind: &'static str| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(config.hash_threads)
+            .thread_name(move |number| format!("{kind}-{number}"))
+            .build()
+            .map_err(|error| StartError::Threads(error.to_string()))
+    };
     Ok(Room {
         pool: BlockPool::new(config.block_len, config.buffer_len_bytes),
         disk: DiskThreads::start(config.disk_threads, DISK_QUEUE_LEN).map_err(threads)?,
-        hashers,
+        hashers: hashers("hash")?,
+        checkers: hashers("check")?,
         connections: Arc::clone(connections),
         bans: Bans::default(),
         rates: Arc::default(),

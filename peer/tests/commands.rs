@@ -64,6 +64,7 @@ fn torrent(state: TorrentState, progress: f64) -> TorrentStatus {
         seeds: 1,
         eta_seconds: Some(3),
         error: (state == TorrentState::Error).then(|| "the disk is full\u{7}".into()),
+        retry_seconds: None,
         output: "/downloads".into(),
         private: false,
     }
@@ -330,6 +331,7 @@ fn status_as_table_and_json() {
         "seeds",
         "eta_seconds",
         "error",
+        "retry_seconds",
     ];
     for key in keys {
         assert!(json["torrents"][0].get(key).is_some(), "{key}: {json}");
@@ -479,6 +481,25 @@ fn leech_sends_the_file_and_waits() {
     assert_eq!(json.err, "");
     let json: serde_json::Value = serde_json::from_str(json.ok()).unwrap();
     assert_eq!(json["state"], "seeding");
+}
+
+#[test]
+fn leech_waits_for_what_may_pass_and_says_so_once() {
+    let tried = |seconds| TorrentStatus { retry_seconds: Some(seconds), ..torrent(TorrentState::Error, 0.5) };
+    let full = TorrentStatus { error: Some("no room".into()), ..torrent(TorrentState::Downloading, 0.6) };
+    let states = vec![tried(2), tried(0), tried(4), full.clone(), full, torrent(TorrentState::Seeding, 1.0)];
+    let stage = Stage::new(Actor { states, ..Actor::default() });
+    let file = stage.file("x.torrent");
+    let ended = stage.run("torrent-leech", &["--torrent", &file, "--wait"]);
+    assert!(ended.ok().starts_with("complete: evil"), "{ended:?}");
+    assert_eq!(ended.err.matches("the disk is full").count(), 1, "{ended:?}");
+    assert_eq!(ended.err.matches("no room").count(), 1, "{ended:?}");
+    // As long as the user wants.
+    let stage = Stage::new(Actor { states: vec![tried(4)], ..Actor::default() });
+    let file = stage.file("x.torrent");
+    let ended = stage.run("torrent-leech", &["--torrent", &file, "--wait", "--timeout", "1"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.err.contains("not complete in the time given"), "{ended:?}");
 }
 
 #[test]

@@ -107,6 +107,23 @@ impl Daemon {
         mounts::run_beside(self.process.id(), &self.folder, script);
     }
 
+    /// The same; gives back whether it succeeds.
+    ///
+    /// # Panics
+    /// If it cannot be begun.
+    pub fn try_inside(&self, script: &str) -> bool {
+        mounts::try_beside(self.process.id(), &self.folder, script).status.success()
+    }
+
+    /// Lines of its log, all of them, that say so.
+    ///
+    /// # Panics
+    /// If there is no log.
+    pub fn logged(&self, what: &str) -> usize {
+        let log = std::fs::read(self.folder.join("log")).unwrap();
+        String::from_utf8_lossy(&log).lines().filter(|line| line.contains(what)).count()
+    }
+
     /// Where its control interface listens.
     pub fn control(&self) -> SocketAddr {
         self.control

@@ -15,6 +15,7 @@
 pub mod bencode;
 pub mod command;
 pub mod daemon;
+pub mod failing_disk;
 pub mod fuzz;
 pub mod hostile;
 pub mod http;

@@ -191,9 +191,17 @@ impl Process {
     /// # Panics
     /// If it does not end within [`STOP_LIMIT`], or not with exit code 0.
     pub fn terminate(&mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        let status = self.wait(STOP_LIMIT);
+        let status = self.end();
         assert_eq!(status.code(), Some(0), "{} was asked to stop and ended with {status}", self.name);
+    }
+
+    /// Asks it to end (SIGTERM), and waits. How it ended is for whoever asks.
+    ///
+    /// # Panics
+    /// If it does not end within [`STOP_LIMIT`].
+    pub fn end(&mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.wait(STOP_LIMIT)
     }
 
     /// Kills it on the spot (SIGKILL), and waits.

@@ -16,11 +16,12 @@ use torrent_tests::tracker::Tracker;
 use torrent_tests::wait::{PATIENCE, wait_for};
 
 /// What our threads are called (ARCHITECTURE.md). Those of tiny_http have no names, and end some seconds after their server.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "listen",
     "peer-",
     "torrent-",
     "hash-",
+    "check-",
     "disk-",
     "announce-",
     "session",

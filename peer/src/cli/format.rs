@@ -167,6 +167,7 @@ mod tests {
             seeds: 1,
             eta_seconds: Some(62),
             error: None,
+            retry_seconds: None,
             output: "/".into(),
             private: false,
         }

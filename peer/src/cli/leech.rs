@@ -63,9 +63,12 @@ struct Arguments {
     /// once complete, stop seeding after so long, such as 12h or 7d; 0: never
     #[argh(option, from_str_fn(arguments::duration))]
     seed_time: Option<u64>,
-    /// wait until it is complete, and show the progress; Ctrl-C ends the waiting, not the download
+    /// wait until it is complete, and show the progress; Ctrl-C ends the waiting, not the download. What may pass by itself, such as a full disk, is waited for
     #[argh(switch)]
     wait: bool,
+    /// with --wait, wait no longer than so long, such as 30m or 12h; 0: as long as it takes. The download goes on
+    #[argh(option, from_str_fn(arguments::duration))]
+    timeout: Option<u64>,
     /// print the torrent's status as JSON in the end; with --list its files
     #[argh(switch)]
     json: bool,
@@ -120,7 +123,8 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     };
     let added = client.leech(&request)?;
     if arguments.wait {
-        let done = wait(&client, added.info_hash, arguments.json)?;
+        let timeout = arguments.timeout.filter(|&seconds| seconds > 0).map(Duration::from_secs);
+        let done = wait(&client, added.info_hash, arguments.json, timeout)?;
         if arguments.json {
             return out.json(&done);
         }
@@ -152,8 +156,13 @@ fn read(path: &Path, max_len: usize) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Waits until the torrent is complete.
-fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<TorrentStatus, Failure> {
+/// Waits until the torrent is complete, or only a user can help it.
+fn wait(
+    client: &ControlClient,
+    info_hash: InfoHash,
+    quiet: bool,
+    timeout: Option<Duration>,
+) -> Result<TorrentStatus, Failure> {
     let interrupt = Interrupt::new()?;
     let mut watch = Watch::new(quiet);
     let start = Instant::now();
@@ -165,6 +174,7 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
                 absent_since = None;
                 match status.state {
                     TorrentState::Seeding | TorrentState::Finished => return Ok(status),
+                    TorrentState::Error if status.retry_seconds.is_some() => watch.show(&status),
                     TorrentState::Error => {
                         let error = status.error.as_deref().unwrap_or("torrent-daemon does not say why");
                         return Err(Failure::failed(format!("stopped: {}", format::message(error, 1000))));
@@ -193,6 +203,11 @@ fn wait(client: &ControlClient, info_hash: InfoHash, quiet: bool) -> Result<Torr
             }
             Err(error) => return Err(error.into()),
         }
+        if timeout.is_some_and(|timeout| start.elapsed() >= timeout) {
+            return Err(Failure::failed(
+                "not complete in the time given; torrent-daemon goes on with it: torrent-status shows it",
+            ));
+        }
         if interrupt.wait((start.elapsed() / 20).clamp(FIRST_LOOK, LOOK)) {
             return Err(Failure::failed(
                 "not complete yet; torrent-daemon goes on with it: torrent-status shows it",
@@ -206,15 +221,18 @@ struct Watch {
     bar: Bar,
     pace: Pace,
     last_state: Option<TorrentState>,
+    /// What it was last said to wait for.
+    trouble: Option<String>,
     quiet: bool,
 }
 
 impl Watch {
     fn new(quiet: bool) -> Self {
-        Self { bar: Bar::new(), pace: Pace::default(), last_state: None, quiet }
+        Self { bar: Bar::new(), pace: Pace::default(), last_state: None, trouble: None, quiet }
     }
 
     fn show(&mut self, status: &TorrentStatus) {
+        self.tell_trouble(status);
         let changed = self.last_state.replace(status.state) != Some(status.state);
         let mut line = format::progress_line(status);
         if status.state == TorrentState::Paused {
@@ -222,8 +240,22 @@ impl Watch {
         }
         if !self.bar.is_hidden() {
             self.bar.show(status.progress, &line);
+        } else if status.error.is_some() {
+            // Told already.
         } else if !self.quiet && (self.pace.is_due(Instant::now(), status.progress) || changed) {
             out::complain(&format!("{}: {line}", format::text(&status.name, 60)));
+        }
+    }
+
+    /// Says once what it waits for, also to who wants no progress; not on a terminal, where it is seen all the time.
+    fn tell_trouble(&mut self, status: &TorrentStatus) {
+        if let Some(error) = &status.error
+            && self.trouble.as_ref() != Some(error)
+            && self.bar.is_hidden()
+        {
+            let (name, why) = (format::text(&status.name, 60), format::text(error, 1000));
+            out::complain(&format!("{name}: waiting, torrent-daemon goes on when it can: {why}"));
+            self.trouble = Some(error.clone());
         }
     }
 

@@ -151,6 +151,7 @@ mod tests {
             seeds: 0,
             eta_seconds: None,
             error: None,
+            retry_seconds: None,
             output: "/".into(),
             private: false,
         }

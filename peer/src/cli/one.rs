@@ -83,6 +83,9 @@ pub fn details(details: &TorrentDetails) -> Vec<String> {
     if let Some(error) = &status.error {
         shown.push(format!("error          {}", format::message(error, 1000)));
     }
+    if let Some(seconds) = status.retry_seconds {
+        shown.push(format!("tried again    in {}", format::duration(Some(seconds))));
+    }
     shown.extend(options(details));
     shown
 }

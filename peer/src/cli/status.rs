@@ -284,6 +284,7 @@ mod tests {
             seeds: 0,
             eta_seconds: None,
             error: Some("disk\u{7} full".into()),
+            retry_seconds: Some(4),
             output: "/".into(),
             private: false,
         };

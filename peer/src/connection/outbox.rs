@@ -130,21 +130,24 @@ impl Outbox {
                     return Ok(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.cut_short(&error, storage).unwrap_or_else(|| error.into())),
+                Err(error) => {
+                    return Err(self.fault_of_disk(&error, storage).unwrap_or_else(|| error.into()));
+                }
             }
         }
         Ok(sent)
     }
 
-    /// The file whose end came too early, if that is what the error says: not the network's fault, and the torrent must
-    /// know of it.
-    fn cut_short(&self, error: &io::Error, storage: &Storage) -> Option<End> {
-        match self.current.as_ref()?.sources.front()? {
-            Source::File { index, .. } if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Some(StorageError::Short { path: storage.path(*index) }.into())
-            }
-            _ => None,
+    /// What is wrong with the file that is sent, if it is not the network's fault: the torrent must know of it. sendfile(2)
+    /// does not say which of the two it was; so the byte that it came to is read once more.
+    fn fault_of_disk(&self, error: &io::Error, storage: &Storage) -> Option<End> {
+        let Source::File { file, index, offset, .. } = self.current.as_ref()?.sources.front()? else {
+            return None;
+        };
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Some(StorageError::Short { path: storage.path(*index) }.into());
         }
+        storage.probe(*index, file, *offset).err().map(Into::into)
     }
 
     /// `may_upload`: payload follows at once, if there is any.

@@ -132,7 +132,8 @@ impl Connection {
         self.protocol.flush();
         match end {
             End::Storage(error) => {
-                log::warn!("{}: upload failed: {error}", self.address);
+                // Told by the torrent, once for all that upload from that file.
+                log::debug!("{}: upload failed: {error}", self.address);
                 let _ = self.link.inputs.send(Input::ReadFailed(error));
             }
             foul if foul.is_foul() => self.lease.registry().blame.tell(self.address, "hung up on", &foul),

@@ -82,6 +82,9 @@ pub struct TorrentStatus {
     pub eta_seconds: Option<u64>,
     /// The last thing that went wrong, if it still matters.
     pub error: Option<String>,
+    /// In state `error`: until it is tried again by itself, 0 while it is; null if only a user starts it again.
+    #[serde(default)]
+    pub retry_seconds: Option<u64>,
     /// Where the payload is.
     pub output: PathBuf,
     /// BEP 27.

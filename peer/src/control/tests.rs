@@ -57,6 +57,7 @@ fn torrent() -> TorrentStatus {
         seeds: 1,
         eta_seconds: Some(30),
         error: None,
+        retry_seconds: None,
         output: "/downloads".into(),
         private: false,
     }

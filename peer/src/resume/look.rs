@@ -83,6 +83,7 @@ impl Look {
         now: SystemTime,
     ) -> Result<(Arc<Journal>, Bitfield), ResumeError> {
         self.prepare(storage, preallocation)?;
+        storage.find_device();
         let part_is_left = self.forget_part(storage);
         let mut saved = self.saved;
         let same = saved.had == self.had.as_bytes() && saved.stamps == self.stamps;

@@ -64,7 +64,7 @@ impl Shared {
             if kind == Kind::Seed && self.settings().max_active_seeds == 0 {
                 match self.store.load(&info_hash) {
                     Ok(saved) => self.begin(saved),
-                    Err(error) => self.failed(&info_hash, &error.to_string()),
+                    Err(error) => self.failed(&info_hash, &error.to_string(), false),
                 }
             } else {
                 // With a thread it holds its place until it is seen whether somebody comes.
@@ -80,7 +80,7 @@ impl Shared {
             Ok(Some(target)) => self.rest(target),
             Ok(None) => drop(self.wake(&info_hash)),
             Err(error) => {
-                self.failed(&info_hash, &error.to_string());
+                self.failed(&info_hash, &error.to_string(), error.may_pass());
                 if error.may_pass() {
                     self.try_again_later(&info_hash);
                 }

@@ -366,17 +366,17 @@ impl Shared {
             Err(error) => {
                 // Without a thread it may have been announced.
                 self.halt(info_hash);
-                self.failed(info_hash, &error.to_string());
+                self.failed(info_hash, &error.to_string(), true);
                 self.try_again_later(info_hash);
                 None
             }
         }
     }
 
-    pub(super) fn failed(&self, info_hash: &InfoHash, error: &str) {
+    pub(super) fn failed(&self, info_hash: &InfoHash, error: &str, may_pass: bool) {
         if let Some(entry) = self.table().entries.get(info_hash) {
             log::error!("{}: {error}", escape_for_log(&entry.name, start::LOG_NAME_LEN));
-            entry.stats.fail(error.to_owned());
+            entry.stats.fail(error.to_owned(), may_pass);
         }
     }
 

@@ -141,6 +141,7 @@ impl Entry {
             seeds: moment.seeds,
             eta_seconds: eta,
             error: stats.error(),
+            retry_seconds: stats.again_s(),
             output: self.output.clone(),
             private: self.private,
         }

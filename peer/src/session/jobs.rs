@@ -139,7 +139,7 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
         order: device::read_order(shared.config.check_reads, &request.path),
         limits: shared.limits(),
     };
-    let created = shared.room.hashers.install(|| create::create(&options, progress))?;
+    let created = shared.room.checkers.install(|| create::create(&options, progress))?;
     let links_left_out = created.left_out.as_ref().map(left_out);
     let torrent_path = keep_torrent_file(&shared.config.torrent_dir, &created.metainfo, &created.bytes)?;
     let before = shared.table().entries.get(&created.metainfo.info_hash).map(|entry| entry.stats.state());

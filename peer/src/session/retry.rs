@@ -27,8 +27,8 @@ pub(super) struct Retries {
 }
 
 impl Retries {
-    /// Enters one that failed.
-    fn add(&mut self, info_hash: InfoHash, now: Instant) {
+    /// Enters one that failed. Gives back how long it waits.
+    fn add(&mut self, info_hash: InfoHash, now: Instant) -> Duration {
         let before = self.failed.get(&info_hash).copied();
         if let Some((at, wait)) = before {
             self.order.remove(&(at + wait, info_hash));
@@ -37,6 +37,7 @@ impl Retries {
         let wait = again.map_or(FIRST, |(_, wait)| (wait * 2).min(LAST));
         self.failed.insert(info_hash, (now, wait));
         self.order.insert((now + wait, info_hash));
+        wait
     }
 
     /// Forgets one.
@@ -59,7 +60,11 @@ impl Retries {
 impl Shared {
     /// A torrent that stands still may be well again by itself.
     pub(super) fn try_again_later(&self, info_hash: &InfoHash) {
-        self.table().retries.add(*info_hash, Instant::now());
+        let mut table = self.table();
+        let wait = table.retries.add(*info_hash, Instant::now());
+        if let Some(entry) = table.entries.get(info_hash) {
+            entry.stats.try_again_in(wait);
+        }
     }
 
     /// How long until somebody is tried again.
@@ -118,8 +123,9 @@ mod tests {
         let mut now = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..10 {
-            retries.add(one, now);
+            let wait = retries.add(one, now);
             let next = retries.next().unwrap();
+            assert_eq!(next, now + wait);
             assert_eq!(retries.pop_due(next - Duration::from_millis(1)), None);
             assert_eq!(retries.pop_due(next), Some(one));
             waits.push(next.duration_since(now).as_secs());

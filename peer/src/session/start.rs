@@ -303,7 +303,7 @@ impl Start {
                 if told.as_ref() != Some(&text) {
                     log::error!("{}: {text}", self.info_hash);
                 }
-                stats.fail(text);
+                stats.fail(text, error.may_pass());
                 self.tell(Notice::Failed(self.info_hash, error.may_pass()));
             }
         }
@@ -391,7 +391,7 @@ impl Start {
             cancel: self.cancel.clone(),
         };
         let order = device::read_order(self.shared.config.check_reads, storage.folder());
-        Ok(self.shared.room.hashers.install(|| check(storage, &look.suspect, order, &progress))?)
+        Ok(self.shared.room.checkers.install(|| check(storage, &look.suspect, order, &progress))?)
     }
 
     fn active(

@@ -1,9 +1,10 @@
-//! The disk threads: a fixed few that write pieces, and one that makes checkpoints, whose flushes take seconds when much
-//! was written. Each kind of job has one bounded queue.
+//! The disk threads. Each device has a few that write pieces, and one that makes checkpoints, whose flushes take seconds
+//! when much was written: one that is slow, or hangs, holds up nobody on another. Each kind of job has one bounded queue.
 
+use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -68,8 +69,25 @@ pub struct Place {
     pub preallocation: Preallocation,
 }
 
+/// Devices that have threads of their own. More share theirs.
+const MAX_DEVICES: usize = 8;
+
 /// The threads and their queues. Dropping it finishes what is queued, then joins.
 pub struct DiskThreads {
+    threads: usize,
+    queue_len: usize,
+    lanes: Mutex<Lanes>,
+}
+
+/// Which device has which threads.
+struct Lanes {
+    /// The first is there from the beginning, for the first device that comes.
+    all: Vec<Arc<Lane>>,
+    of: HashMap<u64, usize>,
+}
+
+/// The threads of one device, and their queues.
+struct Lane {
     // Before the workers: dropped first, which ends them.
     /// One for each thread. A torrent's pieces go to one of them alone: two threads that write to one file wait for each
     /// other in the kernel.
@@ -79,21 +97,41 @@ pub struct DiskThreads {
 }
 
 impl DiskThreads {
-    /// Starts `threads` threads that write (at least 1) and one for checkpoints, with queues of `queue_len` jobs.
+    /// Starts for each device `threads` threads that write (at least 1) and one for checkpoints, with queues of `queue_len`
+    /// jobs: for the first at once, for others when they come.
     ///
     /// # Errors
     /// The system's, when it has no room for another thread.
     pub fn start(threads: usize, queue_len: usize) -> io::Result<Self> {
-        let mut writes = Vec::new();
-        let (checkpoints, checkpoint_jobs) = crossbeam_channel::bounded(queue_len.max(1));
-        let mut workers = Vec::new();
-        for number in 0..threads.max(1) {
-            let (sender, jobs) = crossbeam_channel::bounded(queue_len.max(1));
-            writes.push(sender);
-            workers.push(Worker::spawn(format!("disk-{number}"), move || writing::run(&jobs))?);
-        }
-        workers.push(Worker::spawn("disk-sync", move || run(&checkpoint_jobs, DiskJob::run))?);
-        Ok(Self { writes, checkpoints, _workers: workers })
+        let (threads, queue_len) = (threads.max(1), queue_len.max(1));
+        let first = Arc::new(Lane::start(0, threads, queue_len)?);
+        let lanes = Mutex::new(Lanes { all: vec![first], of: HashMap::new() });
+        Ok(Self { threads, queue_len, lanes })
+    }
+
+    /// The threads of a device.
+    fn lane(&self, device: u64) -> Option<Arc<Lane>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lanes.of.len();
+        let nth = match lanes.of.get(&device) {
+            Some(&nth) => nth,
+            // Disks come and go, and each time as another device.
+            None if known >= MAX_DEVICES => usize::try_from(device).unwrap_or_default() % MAX_DEVICES,
+            None => {
+                if known >= lanes.all.len() {
+                    match Lane::start(known, self.threads, self.queue_len) {
+                        Ok(lane) => lanes.all.push(Arc::new(lane)),
+                        Err(error) => {
+                            log::warn!("another disk gets no threads of its own: {error}");
+                            return lanes.all.first().cloned();
+                        }
+                    }
+                }
+                lanes.of.insert(device, known);
+                known
+            }
+        };
+        lanes.all.get(nth).cloned()
     }
 
     /// Queues a job; gives it back when the queue is full (try again after the next reply). Never waits.
@@ -101,11 +139,12 @@ impl DiskThreads {
     /// # Errors
     /// The job itself.
     pub fn try_submit(&self, job: DiskJob) -> Result<(), DiskJob> {
+        let Some(lane) = self.lane(job.device()) else { return Err(job) };
         match job {
             DiskJob::Write(job) => {
-                let threads = self.writes.len().max(1) as u64;
+                let threads = lane.writes.len().max(1) as u64;
                 let nth = usize::try_from(job.storage.id() % threads).unwrap_or_default();
-                match self.writes.get(nth) {
+                match lane.writes.get(nth) {
                     Some(writes) => {
                         writes.try_send(job).map_err(|refused| DiskJob::Write(take_back(refused)))
                     }
@@ -113,9 +152,27 @@ impl DiskThreads {
                 }
             }
             job @ (DiskJob::Checkpoint(_) | DiskJob::Room(_)) => {
-                self.checkpoints.try_send(job).map_err(take_back)
+                lane.checkpoints.try_send(job).map_err(take_back)
             }
         }
+    }
+}
+
+impl Lane {
+    /// The threads of the nth device.
+    fn start(nth: usize, threads: usize, queue_len: usize) -> io::Result<Self> {
+        let mut writes = Vec::new();
+        let (checkpoints, checkpoint_jobs) = crossbeam_channel::bounded(queue_len);
+        let mut workers = Vec::new();
+        for number in 0..threads {
+            let (sender, jobs) = crossbeam_channel::bounded(queue_len);
+            writes.push(sender);
+            let name = format!("disk-{}", nth * threads + number);
+            workers.push(Worker::spawn(name, move || writing::run(&jobs))?);
+        }
+        let name = if nth == 0 { "disk-sync".into() } else { format!("disk-sync-{nth}") };
+        workers.push(Worker::spawn(name, move || run(&checkpoint_jobs, DiskJob::run))?);
+        Ok(Self { writes, checkpoints, _workers: workers })
     }
 }
 
@@ -135,6 +192,15 @@ fn run<T>(jobs: &Receiver<T>, work: impl Fn(T)) {
 }
 
 impl DiskJob {
+    /// Which threads are to do it.
+    fn device(&self) -> u64 {
+        match self {
+            Self::Write(job) => job.storage.device(),
+            Self::Checkpoint(job) => job.storage.device(),
+            Self::Room(job) => job.device,
+        }
+    }
+
     /// On the thread that flushes.
     fn run(self) {
         match self {
@@ -317,6 +383,28 @@ mod tests {
         go_on.send(()).unwrap();
         drop(disk);
         assert_eq!(told.iter().collect::<Vec<_>>(), [true, true]);
+    }
+
+    #[test]
+    fn a_device_that_hangs_holds_up_no_other() {
+        let (hanging, well) = (world(), world());
+        hanging.storage.set_device(7);
+        well.storage.set_device(8);
+        let disk = DiskThreads::start(1, 4).unwrap();
+        let (go_on, may_go_on) = bounded::<()>(0);
+        let hang = hanging.write(0, move |_| may_go_on.recv().unwrap());
+        assert!(disk.try_submit(hang).is_ok());
+        let (replies, told) = unbounded();
+        for index in 0..3 {
+            let replies = replies.clone();
+            let job = well.write(index, move |outcome| replies.send(outcome.is_ok()).unwrap());
+            assert!(disk.try_submit(job).is_ok());
+            assert_eq!(told.recv_timeout(std::time::Duration::from_secs(30)), Ok(true));
+        }
+        go_on.send(()).unwrap();
+        // However many come and go.
+        (100..200).for_each(|device| assert!(disk.lane(device).is_some()));
+        assert_eq!(disk.lanes.lock().unwrap().all.len(), MAX_DEVICES);
     }
 
     #[test]

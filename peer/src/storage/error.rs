@@ -65,6 +65,22 @@ pub enum StorageError {
         /// Bytes it should have.
         expected: u64,
     },
+    /// A name that the file system does not take.
+    #[error("{path}: this file system takes no such name ({source}): choose a folder on another, or leave that file out", path = path.display())]
+    Name {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Two files of the torrent are one on disk: in each the bytes of the other would be found.
+    #[error("{path} and {other} are the same file on this file system, which takes upper and lower case, or spellings, for the same: choose a folder on another, or leave one of them out", path = path.display(), other = other.display())]
+    Clash {
+        /// One of them.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// All room was to be taken beforehand, and there is too little.
     #[error("{path}: {needed} bytes are needed and {free} are free: make room, choose fewer files or another folder, or do without PREALLOCATION = full", path = path.display())]
     NoRoom {
@@ -121,6 +137,8 @@ impl StorageError {
             | Self::Short { path }
             | Self::Changed { path }
             | Self::Longer { path, .. }
+            | Self::Name { path, .. }
+            | Self::Clash { path, .. }
             | Self::NoRoom { path, .. }
             | Self::Journal { path, .. } => Some(path),
             Self::RootName { .. } | Self::Panicked | Self::PieceLength { .. } => None,
@@ -141,6 +159,8 @@ impl StorageError {
             | Self::OtherNames { .. }
             | Self::Kind { .. }
             | Self::Longer { .. }
+            | Self::Name { .. }
+            | Self::Clash { .. }
             | Self::RootName { .. }
             | Self::Panicked
             | Self::PieceLength { .. } => false,

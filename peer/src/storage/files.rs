@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
@@ -35,6 +35,8 @@ pub struct Storage {
     cache: Arc<FileCache>,
     /// This torrent's number in the cache.
     id: u64,
+    /// The file system that the download folder is on, as far as is known.
+    device: AtomicU64,
     /// Files that may have bytes the device has not.
     pub(super) dirty: Mutex<BTreeSet<usize>>,
     /// Files are made without room and grow: one that is shorter than the torrent says is none that was cut.
@@ -90,6 +92,7 @@ impl Storage {
             tree,
             cache,
             id,
+            device: AtomicU64::new(0),
             dirty: Mutex::default(),
             growing: AtomicBool::new(false),
             wrote_part: AtomicBool::new(false),
@@ -106,6 +109,22 @@ impl Storage {
     /// A number that no other torrent here has.
     pub(super) const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The file system that the download folder is on: a number; 0 as long as nobody has looked.
+    pub fn device(&self) -> u64 {
+        self.device.load(Ordering::Relaxed)
+    }
+
+    /// Looks on which file system the download folder is. May wait for the disk.
+    pub fn find_device(&self) {
+        if let Ok(stat) = rustix::fs::stat(self.folder()) {
+            self.set_device(stat.st_dev);
+        }
+    }
+
+    pub(super) fn set_device(&self, device: u64) {
+        self.device.store(device, Ordering::Relaxed);
     }
 
     /// The torrent.
@@ -198,6 +217,16 @@ impl Storage {
             }
             None => Ok(Source::Zeros(len)),
         }
+    }
+
+    /// Whether a byte of an open file can be read.
+    ///
+    /// # Errors
+    /// [`StorageError`] names the path.
+    pub fn probe(&self, index: usize, file: &File, offset: u64) -> Result<(), StorageError> {
+        read_at(&self.tree.backend, file, &mut [0], offset)
+            .map(drop)
+            .map_err(|errno| StorageError::io(self.path(index), errno))
     }
 
     /// The files had these stamps after so many writes of ours ([`Storage::writes`]), and what is had of them is right: until

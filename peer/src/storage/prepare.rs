@@ -1,7 +1,7 @@
 //! Making the files: room for them on disk, and the bytes that waited for them in the part file.
 
 use std::fs::File;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,8 @@ use torrent_common::geometry::PieceIndex;
 
 use super::backend::Backend;
 use super::files::{Storage, read_at};
-use super::tree::{Access, Walker, stamp_of};
+use super::remove::remove_file;
+use super::tree::{Access, Found, Walker, stamp_of};
 use super::{Stamp, StorageError};
 use crate::options::Preallocation;
 
@@ -35,34 +36,88 @@ impl Storage {
             self.expect_growth(true);
         }
         let mut walker = Walker::new(&self.tree, true)?;
-        let mut lacking = Vec::new();
-        let files = self.layout().files().iter().enumerate();
-        for (index, file) in files.filter(|&(index, file)| !file.padding && wanted(index)) {
-            let there = walker.stamp(index)?;
-            if let Some(Stamp { len, .. }) = there
-                && len > file.len
-            {
+        let (mut lacking, mut found) = (Vec::new(), Vec::new());
+        for (index, file) in self.layout().files().iter().enumerate().filter(|(_, file)| !file.padding) {
+            if !wanted(index) {
+                found.extend(self.find_other(&mut walker, index));
+                continue;
+            }
+            let there = walker.find(index)?;
+            found.extend(there.map(|found| (found, index)));
+            let there = there.map(|found| found.stamp.len);
+            if let Some(len) = there.filter(|&len| len > file.len) {
+                // Its own bytes, or those of one that has its name.
+                self.tell_apart(self.find_all(&mut walker))?;
                 return Err(StorageError::Longer { path: self.path(index), len, expected: file.len });
             }
             let grows = preallocation == Preallocation::None && there.is_some();
-            if !grows && there.is_none_or(|stamp| stamp.len < file.len) {
-                lacking.push((index, file.len, there.map_or(0, |stamp| stamp.len)));
+            if !grows && there.is_none_or(|len| len < file.len) {
+                lacking.push((index, file.len, there));
             }
         }
+        self.tell_apart(found)?;
         if preallocation == Preallocation::Full {
-            self.check_room(lacking.iter().map(|&(_, len, there)| len - there).sum())?;
+            self.check_room(lacking.iter().map(|&(_, len, there)| len - there.unwrap_or(0)).sum())?;
         }
-        let mut changed = Vec::new();
         if !lacking.is_empty() {
             self.new_names.store(true, Ordering::Relaxed);
         }
-        for (index, len, _) in lacking {
+        self.make(&lacking, &mut walker, preallocation)
+    }
+
+    /// Makes or extends files: which, the length that each is to have, and the one that it has.
+    fn make(
+        &self,
+        lacking: &[(usize, u64, Option<u64>)],
+        walker: &mut Walker<'_>,
+        preallocation: Preallocation,
+    ) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        let (mut changed, mut made) = (Vec::new(), Vec::new());
+        for &(index, len, there) in lacking {
             let error = |errno: Errno| StorageError::io(self.path(index), errno);
-            let (opened, _) = walker.open(index, Access::Create)?.ok_or_else(|| self.missing(index))?;
+            // Not there when we looked, and there now: perhaps to this file system it is one that we have made since.
+            let access = if there.is_none() { Access::New } else { Access::Create };
+            let (opened, _) = match walker.open(index, access) {
+                Err(StorageError::Io { source, path }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                    let clash = self.tell_apart(self.find_all(walker)).err();
+                    // As it was: another selection of files may do.
+                    made.into_iter().try_for_each(|made| remove_file(&self.tree.backend, walker, made))?;
+                    return Err(clash.unwrap_or(StorageError::Io { path, source }));
+                }
+                opened => opened?.ok_or_else(|| self.missing(index))?,
+            };
+            if there.is_none() {
+                made.push(index);
+            }
             self.make_room(index, &opened, len, preallocation)?;
             changed.push((index, stamp_of(&opened).map_err(error)?));
         }
         Ok(changed)
+    }
+
+    /// Refuses a file system to which two names of the torrent are one: in the file would be the bytes of the one that was
+    /// written last, and those of both would be had.
+    fn tell_apart(&self, mut found: Vec<(Found, usize)>) -> Result<(), StorageError> {
+        // What has two names is meant to be one.
+        found.retain(|(found, _)| found.has_one_name);
+        found.sort_unstable();
+        let same = found.windows(2).find_map(|pair| match pair {
+            [(one, index), (other, another)] if one.is(other) => Some((*index, *another)),
+            _ => None,
+        });
+        let Some((one, other)) = same else { return Ok(()) };
+        Err(StorageError::Clash { path: self.path(one), other: self.path(other) })
+    }
+
+    /// A file that nobody asked for; `None` also when it is in a way that is not to be: whoever wants it will be told.
+    fn find_other(&self, walker: &mut Walker<'_>, index: usize) -> Option<(Found, usize)> {
+        let own = !self.layout().is_parted(index);
+        own.then(|| walker.find(index).ok().flatten().map(|found| (found, index))).flatten()
+    }
+
+    fn find_all(&self, walker: &mut Walker<'_>) -> Vec<(Found, usize)> {
+        let files = self.layout().files().iter().enumerate().filter(|(_, file)| !file.padding);
+        files.filter_map(|(index, _)| Some((walker.find(index).ok()??, index))).collect()
     }
 
     /// Refuses to begin what cannot end.

@@ -55,7 +55,11 @@ impl Storage {
     }
 }
 
-fn remove_file(backend: &Backend, walker: &mut Walker<'_>, index: usize) -> Result<(), StorageError> {
+pub(super) fn remove_file(
+    backend: &Backend,
+    walker: &mut Walker<'_>,
+    index: usize,
+) -> Result<(), StorageError> {
     match walker.stamp(index) {
         Ok(Some(_)) => {}
         Ok(None) | Err(StorageError::Link { .. } | StorageError::Kind { .. }) => return Ok(()),

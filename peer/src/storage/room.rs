@@ -6,6 +6,8 @@ use std::path::PathBuf;
 pub struct RoomJob {
     /// A file or folder on it.
     pub path: PathBuf,
+    /// [`Storage::device`](super::files::Storage::device) of the torrent that asks.
+    pub device: u64,
     /// Bytes that must be free.
     pub needed: u64,
     /// Told whether they are. Also when nobody knows: then whoever writes finds out.
@@ -14,7 +16,7 @@ pub struct RoomJob {
 
 impl RoomJob {
     pub(super) fn run(self) {
-        let Self { path, needed, reply } = self;
+        let Self { path, needed, reply, .. } = self;
         let free = rustix::fs::statvfs(&path).map(|room| room.f_bavail.saturating_mul(room.f_frsize));
         reply(free.map_or(true, |free| free >= needed));
     }
@@ -28,7 +30,7 @@ mod tests {
 
     fn has_room(path: PathBuf, needed: u64) -> bool {
         let (told, tells) = channel();
-        RoomJob { path, needed, reply: Box::new(move |there| told.send(there).unwrap()) }.run();
+        RoomJob { path, device: 0, needed, reply: Box::new(move |there| told.send(there).unwrap()) }.run();
         tells.recv().unwrap()
     }
 

@@ -16,7 +16,7 @@ use super::StorageError;
 use super::backend::Backend;
 
 /// What a file on disk was when last looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
     /// Bytes.
     pub len: u64,
@@ -52,6 +52,25 @@ pub(super) enum Access {
     Write,
     /// Write, and make the file and its folders if they are not there.
     Create,
+    /// The same, and the file is not there yet.
+    New,
+}
+
+/// A file as it is found, and which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Found {
+    device: u64,
+    inode: u64,
+    pub stamp: Stamp,
+    /// It has one name: where another is found that leads to it, both are the same to the file system.
+    pub has_one_name: bool,
+}
+
+impl Found {
+    /// Both are the same file.
+    pub fn is(&self, other: &Self) -> bool {
+        (self.device, self.inode, self.stamp) == (other.device, other.inode, other.stamp)
+    }
 }
 
 /// Goes from file to file. Keeps the folder it was in last, so that a look at all files in order costs about one
@@ -143,7 +162,7 @@ impl Tree {
 
     /// Opens a file, with what it was at that moment; `None` if it or a folder above it is not there.
     pub fn open(&self, file: usize, access: Access) -> Result<Option<(File, Stamp)>, StorageError> {
-        Walker::new(self, access == Access::Create)?.open(file, access)
+        Walker::new(self, access.makes())?.open(file, access)
     }
 }
 
@@ -194,12 +213,14 @@ impl<'a> Walker<'a> {
             if create {
                 match self.tree.backend.make_folder(above, name) {
                     Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) if is_of_name(errno, true) => return Err(name_error(path, errno)),
                     Err(errno) => return Err(StorageError::io(path, errno)),
                 }
             }
             match rustix::fs::openat(above, *name, FOLDER | OFlags::NOFOLLOW, Mode::empty()) {
                 Ok(folder) => inner = Some(folder),
                 Err(Errno::NOENT) => return Ok(None),
+                Err(errno) if is_of_name(errno, false) => return Ok(None),
                 Err(errno) => return Err(explain(above, name, path, errno, "folder")),
             }
         }
@@ -212,14 +233,19 @@ impl<'a> Walker<'a> {
             Access::Read => OFlags::RDONLY,
             Access::Write => OFlags::RDWR,
             Access::Create => OFlags::RDWR | OFlags::CREATE,
+            Access::New => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
         let tree = self.tree;
-        let Some(place) = self.place(file, access == Access::Create)? else { return Ok(None) };
+        let Some(place) = self.place(file, access.makes())? else { return Ok(None) };
         // O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing for regular files.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = match tree.backend.open(place.folder, place.name, flags) {
             Ok(opened) => File::from(opened),
             Err(Errno::NOENT) => return Ok(None),
+            Err(errno) if access.makes() && is_of_name(errno, true) => {
+                return Err(name_error(tree.path(file), errno));
+            }
+            Err(errno) if is_of_name(errno, false) => return Ok(None),
             Err(errno) => return Err(explain(place.folder, place.name, tree.path(file), errno, "file")),
         };
         let stat = rustix::fs::fstat(&opened).map_err(|errno| StorageError::io(tree.path(file), errno))?;
@@ -235,15 +261,27 @@ impl<'a> Walker<'a> {
 
     /// What a file is, without opening it; `None` if it or a folder above it is not there.
     pub fn stamp(&mut self, file: usize) -> Result<Option<Stamp>, StorageError> {
+        Ok(self.find(file)?.map(|found| found.stamp))
+    }
+
+    /// The same, and which file it is.
+    pub fn find(&mut self, file: usize) -> Result<Option<Found>, StorageError> {
         let tree = self.tree;
         let Some(place) = self.place(file, false)? else { return Ok(None) };
         let stat = match rustix::fs::statat(place.folder, place.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
+            // What can have no such name is not there.
+            Err(errno) if is_of_name(errno, false) => return Ok(None),
             Err(errno) => return Err(StorageError::io(tree.path(file), errno)),
         };
         match kind(&stat) {
-            FileType::RegularFile => Ok(Some(stamp(&stat))),
+            FileType::RegularFile => Ok(Some(Found {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+                stamp: stamp(&stat),
+                has_one_name: stat.st_nlink == 1,
+            })),
             FileType::Symlink => Err(StorageError::Link { path: tree.path(file) }),
             _ => Err(StorageError::Kind { path: tree.path(file), wanted: "file" }),
         }
@@ -304,6 +342,22 @@ fn is_open_to_others(folder: BorrowedFd<'_>) -> bool {
         let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
         !ours || stat.st_mode & others != 0
     })
+}
+
+impl Access {
+    const fn makes(self) -> bool {
+        matches!(self, Self::Create | Self::New)
+    }
+}
+
+/// Whether the system means that the file system takes no such name: it is too long, or has characters that it does not
+/// know. Where a file is to be made, also characters that it forbids.
+const fn is_of_name(errno: Errno, making: bool) -> bool {
+    matches!(errno, Errno::NAMETOOLONG | Errno::ILSEQ) || making && matches!(errno, Errno::INVAL)
+}
+
+fn name_error(path: PathBuf, errno: Errno) -> StorageError {
+    StorageError::Name { path, source: errno.into() }
 }
 
 /// The stamp of an open file.

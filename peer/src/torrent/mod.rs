@@ -49,6 +49,8 @@ pub struct Room {
     pub disk: DiskThreads,
     /// Hashes.
     pub hashers: rayon::ThreadPool,
+    /// Hash what is on disk, of torrents that are checked or made: apart, since a disk that hangs keeps them.
+    pub checkers: rayon::ThreadPool,
     /// Connection threads.
     pub connections: Arc<Connections>,
     /// Whom nobody talks to.

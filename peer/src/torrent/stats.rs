@@ -10,6 +10,9 @@ use crate::control::api::TorrentState;
 /// Rates older than this are no rates: the torrent's thread sleeps when nothing moves.
 const STALE: Duration = Duration::from_secs(3);
 
+/// No time.
+const NEVER: u64 = u64::MAX;
+
 const STATES: [TorrentState; 7] = [
     TorrentState::Checking,
     TorrentState::Downloading,
@@ -51,6 +54,8 @@ pub struct Stats {
     pub checked: Arc<AtomicU64>,
     live: Live,
     error: Mutex<Option<String>>,
+    /// When a torrent that stands still is tried again, in milliseconds since `started`; [`NEVER`]: not by itself.
+    again_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +100,7 @@ impl Stats {
             checked: Arc::default(),
             live: Live::default(),
             error: Mutex::new(None),
+            again_ms: AtomicU64::new(NEVER),
         }
     }
 
@@ -112,10 +118,29 @@ impl Stats {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// Says what went wrong, and that the torrent stands still for it.
-    pub fn fail(&self, error: String) {
+    /// Says what went wrong, and that the torrent stands still for it; and whether it may be over by itself, so that it is
+    /// tried again.
+    pub fn fail(&self, error: String, may_pass: bool) {
+        let again_ms = if may_pass { self.now_ms() } else { NEVER };
+        self.again_ms.store(again_ms, Ordering::Release);
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         self.set_state(TorrentState::Error);
+    }
+
+    /// A torrent that stands still is tried again in so long.
+    pub fn try_again_in(&self, wait: Duration) {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(NEVER);
+        self.again_ms.store(self.now_ms().saturating_add(wait_ms), Ordering::Release);
+    }
+
+    /// How long until a torrent that stands still is tried again, in seconds: 0 while it is. `None`: it does not stand
+    /// still, or only a user starts it again.
+    pub fn again_s(&self) -> Option<u64> {
+        if self.state() != TorrentState::Error {
+            return None;
+        }
+        let again_ms = self.again_ms.load(Ordering::Acquire);
+        (again_ms != NEVER).then(|| again_ms.saturating_sub(self.now_ms()).div_ceil(1000))
     }
 
     /// Says what keeps the torrent from doing all that its state says, or that nothing does.
@@ -240,10 +265,15 @@ mod tests {
             stats.set_state(state);
             assert_eq!(stats.state(), state);
         }
-        stats.fail("disk".into());
-        assert_eq!(stats.error().as_deref(), Some("disk"));
+        stats.fail("disk".into(), true);
+        assert_eq!((stats.error().as_deref(), stats.again_s()), (Some("disk"), Some(0)));
+        stats.try_again_in(Duration::from_secs(500));
+        assert!((499..=500).contains(&stats.again_s().unwrap()));
+        stats.fail("link".into(), false);
+        assert_eq!((stats.error().as_deref(), stats.again_s()), (Some("link"), None));
+        stats.try_again_in(Duration::from_secs(500));
         stats.set_state(TorrentState::Downloading);
-        assert_eq!(stats.error(), None);
+        assert_eq!((stats.error(), stats.again_s()), (None, None));
     }
 
     #[test]

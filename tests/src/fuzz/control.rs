@@ -98,6 +98,7 @@ fn torrent(info_hash: InfoHash) -> TorrentStatus {
         seeds: 0,
         eta_seconds: None,
         error: None,
+        retry_seconds: None,
         output: "/d".into(),
         private: false,
     }

@@ -4,20 +4,17 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use torrent_common::ids::PeerId;
 use torrent_common::metainfo::Metainfo;
-use torrent_common::wire::Message;
-use torrent_common::wire::message::RawBlock;
 use torrent_peer::control::api::TorrentState;
 use torrent_tests::daemon::Daemon;
 use torrent_tests::payload::{assert_same, write_tree};
 use torrent_tests::room::Room;
-use torrent_tests::scripted::{Link, Received};
-use torrent_tests::torrents::{make, payload};
+use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
 use torrent_tests::wait::{PATIENCE, wait_for};
+
+use crate::world::ask_for_everything;
 
 const PIECE_LEN: u64 = 16 * 1024;
 
@@ -54,10 +51,9 @@ impl Pair {
     /// Asks the daemon for every block of the torrent, on one connection after the other, until it says that it has all
     /// again. Whatever comes is right.
     fn ask_until_it_is_well(&self, changed: impl Fn(TorrentState) -> bool) {
-        let right = payload(&self.metainfo, &self.room.folder("source"));
         let mut noticed = false;
         wait_for("the change to be noticed and mended", PATIENCE, || {
-            self.ask_for_everything(&right);
+            self.ask_for_everything();
             let details = self.daemon.details(self.metainfo.info_hash);
             noticed |= changed(details.status.state) || details.pieces_checked > 0;
             let whole = details.pieces_had == details.piece_count;
@@ -67,28 +63,8 @@ impl Pair {
         assert_same(&self.source, &self.tree());
     }
 
-    fn ask_for_everything(&self, right: &[u8]) {
-        let ask = || -> std::io::Result<()> {
-            let mut link = Link::connect(self.daemon.peer_address());
-            link.handshake(self.metainfo.info_hash, PeerId::new([b'x'; 20]))?;
-            link.tell(&Message::Interested)?;
-            while link.receive()? != Received::Message(Message::Unchoke) {}
-            for index in 0..self.metainfo.geometry.piece_count() {
-                let at = index as usize * PIECE_LEN as usize;
-                let len = (right.len() - at).min(PIECE_LEN as usize);
-                link.tell(&Message::Request(RawBlock { index, begin: 0, len: len as u32 }))?;
-                loop {
-                    if let Received::Block { block, bytes } = link.receive()? {
-                        assert_eq!((block.index, block.begin), (index, 0));
-                        assert!(bytes == right[at..at + len], "piece {index} left, and it was wrong");
-                        break;
-                    }
-                }
-            }
-            Ok(())
-        };
-        // It hangs up when it finds out, and lets nobody in while it looks.
-        let _ = ask();
+    fn ask_for_everything(&self) {
+        ask_for_everything(&self.daemon, &self.metainfo, &self.room.folder("source"));
     }
 
     fn stop(self) {
@@ -127,8 +103,7 @@ fn a_file_replaced_is_noticed_and_mended() {
     std::fs::write(&other, vec![7; 200_000]).unwrap();
     std::fs::rename(&other, pair.tree().join("second.bin")).unwrap();
     // Those who have the old file open read what is right; a start finds the new one.
-    let right = payload(&pair.metainfo, &pair.room.folder("source"));
-    pair.ask_for_everything(&right);
+    pair.ask_for_everything();
     let mut pair = pair;
     pair.daemon.restart();
     pair.ask_until_it_is_well(|_| true);
@@ -140,10 +115,14 @@ fn a_file_deleted_is_noticed_and_fetched_again() {
     let mut pair = Pair::new("deleted");
     std::fs::remove_file(pair.tree().join("first.bin")).unwrap();
     // Somebody may have it open, and reads what is right.
-    let right = payload(&pair.metainfo, &pair.room.folder("source"));
-    pair.ask_for_everything(&right);
+    pair.ask_for_everything();
     pair.daemon.restart();
     pair.ask_until_it_is_well(|_| true);
+    // The other file is believed, and nothing of it hashed or fetched but what shares a piece with the one that is gone.
+    let details = pair.daemon.details(pair.metainfo.info_hash);
+    assert_eq!(details.pieces_checked, 0);
+    let fetched = details.status.downloaded - pair.metainfo.total_len();
+    assert!((300_000..=300_000 + PIECE_LEN).contains(&fetched), "{fetched}");
     pair.stop();
 }
 
@@ -160,8 +139,12 @@ fn a_folder_taken_out_and_put_back_is_not_lost() {
     });
     let error = details.status.error.unwrap();
     assert!(error.contains("is gone"), "{error}");
-    // Tried again a few times: nothing is made where it was.
-    std::thread::sleep(Duration::from_secs(3));
+    // Tried again in vain, and so the next wait is longer than the first of two seconds: nothing is made where it was.
+    wait_for("it to be tried again", PATIENCE, || {
+        let status = pair.daemon.details(hash).status;
+        let tried = status.retry_seconds.is_some_and(|seconds| seconds > 2);
+        tried.then_some(()).ok_or_else(|| format!("{status:?}"))
+    });
     assert!(!pair.tree().exists(), "it was made anew");
     std::fs::rename(&aside, pair.tree()).unwrap();
     let again = wait_for("it to go on by itself", PATIENCE, || {

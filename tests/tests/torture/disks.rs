@@ -1,83 +1,16 @@
-//! Disks that are full or read-only, and too few descriptors: the torrent concerned says so and waits, the others do not
-//! notice, and it goes on by itself when it can.
+//! Disks that are full, read-only, forbidden or taken out, and too few descriptors: the torrent concerned says so and
+//! waits, the others do not notice, and it goes on by itself when it can.
 
-use std::path::PathBuf;
-
-use torrent_common::ids::InfoHash;
-use torrent_common::metainfo::Metainfo;
 use torrent_peer::control::api::TorrentState;
 use torrent_tests::daemon::Daemon;
 use torrent_tests::mounts;
-use torrent_tests::payload::{assert_same, write_tree};
-use torrent_tests::room::Room;
-use torrent_tests::torrents::make;
-use torrent_tests::tracker::Tracker;
+use torrent_tests::payload::assert_same;
 use torrent_tests::wait::{PATIENCE, wait_for};
 
-const KIB: u64 = 1024;
+use crate::world::{KIB, World, ask_for_everything, status, wait_for_error, wait_for_seeding_after_all};
 
-/// A tracker, a seeder, and what it seeds.
-struct World {
-    room: Room,
-    tracker: Tracker,
-    seeder: Daemon,
-}
-
-struct Payload {
-    hash: InfoHash,
-    torrent: PathBuf,
-    source: PathBuf,
-    metainfo: Metainfo,
-}
-
-impl World {
-    fn new(name: &str) -> Self {
-        let room = Room::new(name);
-        let tracker = Tracker::start(&room);
-        let seeder = Daemon::start(&room, "seeder", &tracker.url());
-        Self { room, tracker, seeder }
-    }
-
-    fn seed(&self, name: &str, files: &[(&str, u64)], seed: u64) -> Payload {
-        let folder = self.room.folder("source");
-        let source = folder.join(name);
-        write_tree(&source, files, seed);
-        let (torrent, metainfo) = make(&source, &folder, 64 * KIB, &self.tracker.url());
-        self.seeder.leech(&torrent, Some(&folder));
-        self.seeder.wait_for_seeding(metainfo.info_hash);
-        Payload { hash: metainfo.info_hash, torrent, source, metainfo }
-    }
-
-    fn stop(self) {
-        self.seeder.stop();
-        self.tracker.stop();
-    }
-}
-
-/// Says so if the test cannot be run here.
 fn may_mount() -> bool {
-    match mounts::possible() {
-        Ok(()) => true,
-        Err(why) => {
-            eprintln!("not tried: nothing can be mounted here: {why}");
-            false
-        }
-    }
-}
-
-fn wait_for_error(daemon: &Daemon, hash: InfoHash, what: &str) {
-    wait_for(&format!("word of {what:?}"), PATIENCE, || {
-        let status = daemon.details(hash).status;
-        let told = status.error.as_ref().is_some_and(|error| error.contains(what));
-        told.then_some(()).ok_or_else(|| format!("{status:?}"))
-    });
-}
-
-fn wait_for_seeding_after_all(daemon: &Daemon, hash: InfoHash) {
-    wait_for("it to go on by itself and end", PATIENCE, || {
-        let status = daemon.status().torrents.into_iter().find(|torrent| torrent.info_hash == hash).unwrap();
-        (status.state == TorrentState::Seeding).then_some(()).ok_or_else(|| format!("{status:?}"))
-    });
+    mounts::may_run(mounts::possible())
 }
 
 #[test]
@@ -207,5 +140,124 @@ fn with_too_few_descriptors_a_download_takes_longer_and_ends() {
     wait_for_seeding_after_all(&daemon, payload.hash);
     assert_same(&payload.source, &daemon.downloads().join("many"));
     daemon.stop();
+    world.stop();
+}
+
+/// The journal is there too: what cannot be noted is not fetched.
+#[test]
+fn a_full_state_dir_holds_downloads_until_there_is_room() {
+    if !may_mount() {
+        return;
+    }
+    let world = World::new("state-full");
+    let done = world.seed("done", &[("done.bin", 400_000)], 46);
+    let late = world.seed("late", &[("late.bin", 4_000_000)], 47);
+    let third = world.seed("third", &[("third.bin", 100_000)], 48);
+    let mut daemon = world.daemon("", "mkdir -p state; mount -t tmpfs -o size=200k tmpfs state");
+    daemon.leech(&done.torrent, None);
+    daemon.wait_for_seeding(done.hash);
+    world.seeder.tell("/pause", late.hash, false);
+    daemon.leech(&late.torrent, None);
+    daemon.wait_for("its files", late.hash, |details| details.status.state == TorrentState::Downloading);
+    assert!(!daemon.try_inside("cat /dev/zero >state/ballast"), "it is full");
+    world.seeder.tell("/resume", late.hash, false);
+    let said = wait_for_error(&daemon, late.hash, "No space left on device");
+    assert_eq!(said.state, TorrentState::Downloading);
+    assert!(said.error.as_ref().unwrap().contains("state/"), "it says where: {said:?}");
+    // A torrent that could not be kept is refused, and why; what is here is seeded.
+    let request = serde_json::json!({ "torrent_path": third.torrent });
+    let refused = daemon.post("/leech", &request);
+    assert!(refused.status >= 500 && refused.text().contains("No space left"), "{}", refused.text());
+    assert_eq!(status(&daemon, done.hash).state, TorrentState::Seeding);
+    daemon.run_inside("rm state/ballast");
+    wait_for_seeding_after_all(&daemon, late.hash);
+    assert_same(&late.source, &daemon.downloads().join("late"));
+    daemon.leech(&third.torrent, None);
+    daemon.wait_for_seeding(third.hash);
+    let told = daemon.logged("No space left on device");
+    assert!((1..=20).contains(&told), "{told} lines");
+    daemon.process().terminate();
+    world.stop();
+}
+
+/// Taken out while it is written to, without a word to the daemon.
+#[test]
+fn a_disk_torn_out_of_a_download_is_waited_for() {
+    if !may_mount() {
+        return;
+    }
+    let world = World::with("torn-out", "UPLOAD_LIMIT_KIB = 1500");
+    let names: Vec<String> = (0..40).map(|number| format!("{number:02}.bin")).collect();
+    let files: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 100_000)).collect();
+    let payload = world.seed("tree", &files, 49);
+    // One file open at a time: the next is looked for on the disk that is not there.
+    let daemon = world.daemon("OPEN_FILES = 1", "mkdir -p real disk; mount --bind real disk");
+    daemon.leech(&payload.torrent, Some(&daemon.folder().join("disk")));
+    daemon.wait_for("some of it", payload.hash, |details| details.pieces_had >= 5);
+    assert!(!daemon.try_inside("umount disk"), "the system keeps those from unmounting it who ask");
+    daemon.run_inside("umount -l disk");
+    wait_for_error(&daemon, payload.hash, "is gone, all of it");
+    let had = daemon.details(payload.hash).pieces_had;
+    wait_for("it to be tried in vain", PATIENCE, || {
+        let status = status(&daemon, payload.hash);
+        let tried = status.retry_seconds.is_some_and(|seconds| seconds > 2);
+        tried.then_some(()).ok_or_else(|| format!("{status:?}"))
+    });
+    assert!(!daemon.inside("disk/tree").exists(), "nothing is made where the disk is not");
+    daemon.run_inside("mount --bind real disk");
+    wait_for_seeding_after_all(&daemon, payload.hash);
+    let details = daemon.details(payload.hash);
+    assert_eq!(details.pieces_checked, 0, "{had} pieces were known");
+    let fetched = details.status.downloaded;
+    // What was on its way when it was torn out.
+    let most = payload.metainfo.total_len() + 40 * 64 * KIB;
+    assert!(fetched <= most, "{fetched} bytes were fetched for {}", payload.metainfo.total_len());
+    assert_same(&payload.source, &daemon.inside("disk/tree"));
+    // Idle, and asked to let go of it, it can be unmounted in order.
+    daemon.tell("/pause", payload.hash, false);
+    daemon.run_inside("umount disk");
+    drop(daemon);
+    world.stop();
+}
+
+/// For root without any right of its own, as for any other user.
+#[test]
+fn what_may_not_be_written_or_read_is_told_and_tried_again() {
+    use std::os::unix::fs::PermissionsExt;
+    if !may_mount() {
+        return;
+    }
+    let world = World::new("forbidden");
+    let payload = world.seed("tree", &[("a.bin", 500_000), ("b.bin", 300_000)], 50);
+    let without_rights = "mkdir -p mine; chmod 555 mine\n\
+        exec setpriv --bounding-set=-all --inh-caps=-all \"$0\" \"$@\"";
+    let mut daemon = world.daemon("", without_rights);
+    let mine = daemon.folder().join("mine");
+    let allow = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    daemon.leech(&payload.torrent, Some(&mine));
+    let said = wait_for_error(&daemon, payload.hash, "Permission denied");
+    assert!(said.error.unwrap().contains("mine/tree"));
+    allow(&mine, 0o755);
+    wait_for_seeding_after_all(&daemon, payload.hash);
+    assert_same(&payload.source, &mine.join("tree"));
+
+    // A file that may not be read any more: noticed when somebody wants it, and over when it may.
+    allow(&mine.join("tree/b.bin"), 0);
+    daemon.restart();
+    allow(&mine, 0o555);
+    let source = world.room.folder("source");
+    let said = wait_for("the upload to fail", PATIENCE, || {
+        ask_for_everything(&daemon, &payload.metainfo, &source);
+        let status = status(&daemon, payload.hash);
+        if status.state == TorrentState::Error { Ok(status) } else { Err(format!("{status:?}")) }
+    });
+    assert!(said.error.unwrap().contains("mine/tree/b.bin: Permission denied"));
+    allow(&mine.join("tree/b.bin"), 0o600);
+    wait_for_seeding_after_all(&daemon, payload.hash);
+    assert_eq!(daemon.details(payload.hash).pieces_checked, 0);
+    allow(&mine, 0o755);
+    drop(daemon);
     world.stop();
 }

@@ -11,10 +11,13 @@
 
 mod changed_files;
 mod disks;
+mod failing_disk;
 mod kills;
+mod names;
 mod shutdown;
 mod soak;
 mod tracker_kills;
+mod world;
 
 /// A number from the environment, for longer runs than the usual one.
 fn long(variable: &str, usual: u64) -> u64 {

@@ -17,12 +17,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOK_SELDOM: Duration = Duration::from_secs(300);
 /// With so much room it is worth going on, in bytes, or with as much as is lacking.
 const ENOUGH_LEN: u64 = 16 << 20;
+/// The same where it is STATE_DIR that has none, which takes notes and no payload.
+const ENOUGH_FOR_NOTES_LEN: u64 = 64 << 10;
 
 /// Whether there is room on disk.
 #[derive(Debug)]
 pub(super) struct Full {
     /// Where there is none.
     path: Option<PathBuf>,
+    /// That is STATE_DIR.
+    notes: bool,
     /// When to look next; `None` while somebody does.
     next: Option<Instant>,
     /// Between a write that fails and the first look.
@@ -31,7 +35,7 @@ pub(super) struct Full {
 
 impl Default for Full {
     fn default() -> Self {
-        Self { path: None, next: None, wait: LOOK_EVERY }
+        Self { path: None, notes: false, next: None, wait: LOOK_EVERY }
     }
 }
 
@@ -63,6 +67,7 @@ impl Runner {
         log::warn!("{}: {trouble}", self.active.name);
         self.active.stats.set_trouble(Some(trouble));
         self.full.path = Some(path.into());
+        self.full.notes = matches!(error, StorageError::Journal { .. });
         self.full.next = Some(Instant::now() + self.full.wait);
         self.full.wait = (self.full.wait * 2).min(LOOK_SELDOM);
     }
@@ -75,9 +80,11 @@ impl Runner {
         }
         let inputs = self.active.link.inputs.clone();
         let two_pieces = 2 * u64::from(self.geometry.nominal_piece_len());
+        let for_payload = self.core.lacking().min(ENOUGH_LEN.max(two_pieces));
         let job = DiskJob::Room(RoomJob {
             path: path.clone(),
-            needed: self.core.lacking().min(ENOUGH_LEN.max(two_pieces)),
+            device: self.active.record.storage.device(),
+            needed: if self.full.notes { ENOUGH_FOR_NOTES_LEN } else { for_payload },
             reply: Box::new(move |there| {
                 // Fails only when the torrent has ended.
                 let _ = inputs.send(Input::Room(there));

@@ -125,7 +125,7 @@ impl Runner {
         if self.active.stats.state() != TorrentState::Error {
             let error = error.to_string();
             log::error!("{}: {error}", self.active.name);
-            self.active.stats.fail(error);
+            self.active.stats.fail(error, may_pass);
             self.unsaid.push_back(Notice::Failed(self.active.link.info_hash, may_pass));
         }
     }

@@ -93,6 +93,7 @@ fn ten_pieces_on(
             pool: BlockPool::new(BLOCK_LEN, 1000),
             disk: DiskThreads::start(1, 4).unwrap(),
             hashers: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
+            checkers: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
             connections: Connections::new(4, 4),
             bans: Bans::default(),
             rates: Arc::default(),
