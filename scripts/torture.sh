@@ -17,7 +17,7 @@ usage() {
     printf '\nSteps: %s\n' "${STEPS[*]}"
 }
 
-STEPS=(build kills stops disks storage strangers simulation fuzz soak)
+STEPS=(build kills stops disks storage strangers speed simulation fuzz soak)
 hours=8
 case ${1:-} in
     -h | --help) usage; exit 0 ;;
@@ -73,7 +73,7 @@ run() {
         kill -0 "$pid" 2>/dev/null || break
     done
     # A name that has changed matches no test: that is not well.
-    if [[ $1 = cargo && $name != build ]] && ! grep -qE '^test result: ok\. [1-9]' -- "$TORTURE_OUT/$name.log"; then
+    if [[ $1 = cargo && $2 = test && $name != build ]] && ! grep -qE '^test result: ok\. [1-9]' -- "$TORTURE_OUT/$name.log"; then
         status=1
     fi
     if ((status == 0)); then
@@ -123,6 +123,15 @@ for step in "${steps[@]}"; do
             TORTURE_ROUNDS=$(count 100) TORTURE_MUTATIONS=$(count 5000000)
             export TORTURE_ROUNDS TORTURE_MUTATIONS
             tests strangers -p torrent-tests --test e2e --test torrents -- hostile siege mutat
+            ;;
+        speed)
+            # What attacks cost an honest download: over a fast line, where processors are the bound, and over a slower one.
+            for role in leecher seeder; do
+                for how in '' '--mbit 0' '--mib 256 --limit 20'; do
+                    # shellcheck disable=SC2086 # words, not one
+                    run "speed-$role${how//[ -]/}" cargo run --release --locked -q -p torrent-tests --example siege -- "--$role" $how
+                done
+            done
             ;;
         simulation)
             SIMULATION_SEEDS=$(count 10000)

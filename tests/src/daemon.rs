@@ -13,7 +13,7 @@ use torrent_peer::options::OptionsPatch;
 
 use crate::http::{self, Answer};
 use crate::mounts;
-use crate::process::{Process, hermetic};
+use crate::process::{Process, Usage, hermetic};
 use crate::programs::program;
 use crate::room::{Place, Room};
 use crate::wait::{PATIENCE, wait_for};
@@ -132,6 +132,27 @@ impl Daemon {
     /// Where peers in the same network reach it.
     pub fn peer_address(&self) -> SocketAddr {
         (self.place.address(), self.peers.port()).into()
+    }
+
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The most memory that it has had at once so far, in KiB.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn peak_kib(&self) -> u64 {
+        self.process.peak_kib()
+    }
+
+    /// What it uses now.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn usage(&self) -> Usage {
+        self.process.usage()
     }
 
     /// The process.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,8 @@ const LOG_LINES: usize = 60;
 pub struct Process {
     name: String,
     child: Child,
-    lines: Receiver<String>,
+    /// Locked, so that many threads may use one process.
+    lines: Mutex<Receiver<String>>,
     log: PathBuf,
 }
 
@@ -80,7 +82,7 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        Self { name: name.to_owned(), child, lines, log: log.to_owned() }
+        Self { name: name.to_owned(), child, lines: Mutex::new(lines), log: log.to_owned() }
     }
 
     /// Waits for the line that begins with `ready ` on standard output, and gives the rest of it.
@@ -90,7 +92,8 @@ impl Process {
     pub fn ready(&self) -> String {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self.lines.lock().unwrap().recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => match line.strip_prefix("ready ") {
                     Some(rest) => return rest.to_owned(),
                     None => continue,
@@ -222,6 +225,18 @@ impl Drop for Process {
             eprintln!("---- the end of the log of {} ----\n{}\n----", self.name, self.log());
         }
     }
+}
+
+/// Processor time that a process has used so far, to a hundredth of a second.
+///
+/// # Panics
+/// If it does not run.
+pub fn processor_time(id: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    // The name, in brackets, may have spaces. User and system time are the 14th and the 15th field, in hundredths on Linux.
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Asserts that a program that ended left in its folder nothing but what is expected of it, and in its home and its

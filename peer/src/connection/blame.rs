@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::visits::Visits;
+use crate::torrent::host::Host;
+
 /// Lines at once after a silence,
 const BURST: u32 = 20;
 /// and one more each time so much has passed: at most 8,640 a day.
@@ -13,7 +16,10 @@ const EACH: Duration = Duration::from_secs(10);
 
 /// Says who broke the rules. One for all connections of a daemon.
 #[derive(Debug)]
-pub struct Blame(Mutex<Meter>);
+pub struct Blame {
+    meter: Mutex<Meter>,
+    visits: Mutex<Visits>,
+}
 
 #[derive(Debug)]
 struct Meter {
@@ -26,16 +32,32 @@ struct Meter {
 impl Blame {
     /// Nothing was told yet.
     pub fn new() -> Self {
-        Self(Mutex::new(Meter::new(Instant::now())))
+        Self { meter: Mutex::new(Meter::new(Instant::now())), visits: Mutex::default() }
     }
 
     /// A line about what a stranger did, or one more that is left out.
     pub fn tell(&self, address: SocketAddr, what: &str, why: &dyn Display) {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner).tell(Instant::now());
+        let told = self.meter.lock().unwrap_or_else(PoisonError::into_inner).tell(Instant::now());
         match told {
             Some(0) => log::warn!("{address}: {what}: {why}"),
             Some(more) => log::warn!("{address}: {what}: {why} (and {more} more since the last line)"),
             None => log::debug!("{address}: {what}: {why}"),
+        }
+    }
+}
+
+impl Blame {
+    /// A stranger's connection was over soon, and good for nothing. Of many from one host there is a line.
+    pub fn visited(&self, address: SocketAddr, why: &dyn Display) {
+        let host = Host::of(address.ip());
+        let flood = self.visits.lock().unwrap_or_else(PoisonError::into_inner).add(host, Instant::now());
+        match flood {
+            Some((count, time)) => {
+                let what =
+                    format!("came and went {count} times within {:.1} s, the last time", time.as_secs_f64());
+                self.tell(address, &what, why);
+            }
+            None => log::debug!("{address}: came and went: {why}"),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::torrent::input::Input;
 pub fn run(lease: Lease, link: &Arc<TorrentLink>, address: SocketAddr) {
     let registry = Arc::clone(lease.registry());
     match connect(lease, link, address) {
-        Ok(connection) => connection.run(),
+        Ok(connection) => _ = connection.run(),
         Err(end) => {
             if end.is_foul() {
                 registry.blame.tell(address, "not connected", &end);

@@ -272,7 +272,8 @@ fn limited<'a>(slices: impl Iterator<Item = &'a mut [u8]>, mut most: usize) -> V
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
     use torrent_common::geometry::Geometry;
@@ -363,7 +364,6 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_heard_however_it_is_cut() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for seed in 0..40 {
             let random = &mut fastrand::Rng::with_seed(seed);
             let geometry = Geometry::new(600_000 - random.u64(..9_000), 40_000, BLOCK_LEN).unwrap();
@@ -371,8 +371,9 @@ mod tests {
             let asked = Asked::new(geometry);
             let mut notes = Notes { geometry, pool, asked, heard: Vec::new() };
             let (bytes, due) = conversation(&mut notes, random);
-            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (stream, _) = listener.accept().unwrap();
+            // No port that somebody else's daemon might connect to.
+            let (mut peer, stream) = UnixStream::pair().unwrap();
+            let stream = TcpStream::from(OwnedFd::from(stream));
             let limits = Decoder { max_message_len: 1000, max_block_len: 8 * BLOCK_LEN };
             let mut inbox = Inbox::new(limits);
             let mut rest = bytes.as_slice();
@@ -381,7 +382,7 @@ mod tests {
                 let (now, later) = rest.split_at(len.min(rest.len()));
                 peer.write_all(now).unwrap();
                 rest = later;
-                // What was written is there to be read, if perhaps not all at once: loopback neither loses nor waits.
+                // What was written is there to be read, if perhaps not all at once.
                 let mut got = 0;
                 while got < now.len() {
                     got += inbox.receive(&stream, &mut notes, u64::MAX).unwrap().bytes;

@@ -8,6 +8,7 @@ use super::greet::Greeter;
 use super::link::Directory;
 use super::registry::Lease;
 use super::run::Connection;
+use super::visits::SHORT;
 use super::{End, Violation};
 use crate::torrent::event::Direction;
 
@@ -20,9 +21,15 @@ pub fn run(
     directory: &dyn Directory,
     patience: Duration,
 ) {
-    let registry = Arc::clone(lease.registry());
+    let (registry, begin) = (Arc::clone(lease.registry()), Instant::now());
     match accept(lease, stream, address, directory, patience) {
-        Ok(connection) => connection.run(),
+        Ok(connection) => {
+            let useless = connection.run().filter(|_| begin.elapsed() < SHORT);
+            if let Some(end) = useless.filter(End::is_idle_visit) {
+                registry.blame.visited(address, &end);
+            }
+        }
+        Err(end) if end.is_idle_visit() => registry.blame.visited(address, &end),
         Err(end) if end.is_foul() => registry.blame.tell(address, "refused", &end),
         Err(End::TimedOut) => registry.blame.tell(address, "refused", &"it did not finish its handshake"),
         Err(end) => log::debug!("{address}: refused: {end}"),

@@ -19,6 +19,7 @@ pub mod registry;
 pub mod run;
 #[cfg(test)]
 mod tests;
+pub mod visits;
 
 use std::io;
 
@@ -54,6 +55,17 @@ pub enum End {
 }
 
 impl End {
+    /// It was the stranger's doing that the connection was good for nothing. It may happen to anybody, once.
+    pub const fn is_idle_visit(&self) -> bool {
+        match self {
+            Self::Violation(Violation::UnknownTorrent) | Self::Network(_) => true,
+            Self::Closed(reason) => matches!(reason, CloseReason::SelfConnection | CloseReason::Duplicate),
+            Self::Violation(_) | Self::TimedOut | Self::Stalled | Self::Storage(_) | Self::TorrentGone => {
+                false
+            }
+        }
+    }
+
     /// A well-meaning peer does not end so: worth a line for everybody to read.
     pub const fn is_foul(&self) -> bool {
         match self {

@@ -55,6 +55,8 @@ pub struct Connection {
     broken: bool,
     /// The last turn received [`BULK`].
     bulk: bool,
+    /// Payload was sent or received.
+    useful: bool,
 }
 
 /// One direction, as limits allow.
@@ -119,31 +121,41 @@ impl Connection {
             readable: true,
             broken: false,
             bulk: false,
+            useful: false,
         })
     }
 
-    /// Serves the peer until one side has enough, and tells the torrent that it is over.
-    pub fn run(mut self) {
+    /// Serves the peer until one side has enough, and tells the torrent that it is over. How it ended, if no payload was moved
+    /// and there is no line in the log about it.
+    pub fn run(mut self) -> Option<End> {
         let end = loop {
             if let Err(end) = self.turn() {
                 break end;
             }
         };
         self.protocol.flush();
-        match end {
+        let untold = match end {
             End::Storage(error) => {
                 // Told by the torrent, once for all that upload from that file.
                 log::debug!("{}: upload failed: {error}", self.address);
                 let _ = self.link.inputs.send(Input::ReadFailed(error));
+                None
             }
-            foul if foul.is_foul() => self.lease.registry().blame.tell(self.address, "hung up on", &foul),
-            other => log::debug!("{}: closed: {other}", self.address),
-        }
+            foul if foul.is_foul() => {
+                self.lease.registry().blame.tell(self.address, "hung up on", &foul);
+                None
+            }
+            other => {
+                log::debug!("{}: closed: {other}", self.address);
+                Some(other)
+            }
+        };
         if self.unreported > 0 {
             self.protocol.report(PeerEvent::Uploaded(self.unreported));
         }
         // Fails only when the torrent has ended, and knows.
         let _ = self.link.inputs.send(Input::Gone(self.lease.key));
+        untold.filter(|_| !self.useful)
     }
 
     fn turn(&mut self) -> Result<(), End> {
@@ -182,6 +194,7 @@ impl Connection {
         let sent = self.protocol.outbox.send(&self.stream, &self.link.storage, grant.bytes())?;
         self.up.moved(sent.payload, sent.held, sent.blocked, now);
         self.unreported += sent.payload;
+        self.useful |= sent.payload > 0;
         if sent.any {
             self.clock.spoke = now;
         }
@@ -210,6 +223,7 @@ impl Connection {
             let grant = if payload && !self.broken { self.down.allowance.ask(now) } else { Grant::Free };
             let received = self.inbox.receive(&self.stream, &mut self.protocol, grant.bytes())?;
             self.down.moved(received.payload, received.held, received.drained, now);
+            self.useful |= received.payload > 0;
             if received.bytes > 0 || received.held {
                 // Who is not listened to is not silent.
                 self.clock.heard = now;

@@ -23,6 +23,8 @@ pub struct Candidate {
     pub key: PeerKey,
     /// It has a slot now.
     pub unchoked: bool,
+    /// It took nothing when it had a slot: while seeding it comes last.
+    pub idled: bool,
     /// Bytes per second that it sends us.
     pub from_them: u64,
     /// Bytes per second that we send it.
@@ -81,10 +83,11 @@ pub fn decide(candidates: &[Candidate], slots: usize, round: &Round, random: &mu
 }
 
 /// Seeding: who has not had its turn to the end keeps its slot; then those who wait, the longest first; then, slots
-/// being left, those whose turn is over, the fastest first.
+/// being left, those whose turn is over, the fastest first. Who took nothing when it could comes behind all of them.
 fn turn(candidate: &Candidate, quota: u64) -> (u8, Reverse<Duration>, Reverse<u64>) {
     let over = candidate.since >= TURN && candidate.turn_bytes >= quota || candidate.since >= 3 * TURN;
     match (candidate.unchoked, over) {
+        _ if candidate.idled => (3, Reverse(candidate.since), Reverse(0)),
         (true, false) => (0, Reverse(Duration::ZERO), Reverse(candidate.to_them)),
         (false, _) => (1, Reverse(candidate.since), Reverse(0)),
         (true, true) => (2, Reverse(Duration::ZERO), Reverse(candidate.to_them)),
@@ -119,7 +122,8 @@ fn choose_optimist(
 /// Who gets a slot that fell free between two rounds: `waiting` are the interested without one.
 pub fn fill(waiting: &[Candidate], seeding: bool, random: &mut fastrand::Rng) -> Option<PeerKey> {
     if seeding {
-        return waiting.iter().max_by_key(|candidate| candidate.since).map(|candidate| candidate.key);
+        let next = waiting.iter().max_by_key(|candidate| (!candidate.idled, candidate.since));
+        return next.map(|candidate| candidate.key);
     }
     let givers = waiting.iter().filter(|candidate| candidate.from_them > 0 && !candidate.snubbing);
     let best = givers.max_by_key(|candidate| candidate.from_them).map(|candidate| candidate.key);
@@ -136,6 +140,7 @@ mod tests {
         Candidate {
             key: PeerKey(key),
             unchoked: false,
+            idled: false,
             from_them,
             to_them: 0,
             snubbing: false,

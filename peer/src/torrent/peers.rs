@@ -60,12 +60,18 @@ pub struct Peer {
     pub they_want: bool,
     /// It answers no requests, since then.
     pub choking: Option<Instant>,
+    /// When it last said that it wants nothing more.
+    pub sated: Instant,
     /// We answer its requests.
     pub unchoked: bool,
     /// When it got its slot, or lost it, or came.
     pub slot_since: Instant,
     /// Bytes sent since it got its slot.
     pub turn_bytes: u64,
+    /// When it last took payload, or could begin to.
+    pub taken: Instant,
+    /// It had a slot, or was shown a piece, and took nothing; nor has it since.
+    pub idled: bool,
     /// What it owes us, oldest first.
     pub outstanding: VecDeque<Outstanding>,
     /// Requests given up lately.
@@ -102,10 +108,13 @@ impl Peer {
             wanted: 0,
             we_want: false,
             they_want: false,
+            sated: now,
             choking: Some(now),
             unchoked: false,
             slot_since: now,
             turn_bytes: 0,
+            taken: now,
+            idled: false,
             outstanding: VecDeque::new(),
             lost: Vec::new(),
             allowed_fast: Vec::new(),
@@ -190,6 +199,7 @@ impl Peer {
         choker::Candidate {
             key,
             unchoked: self.unchoked,
+            idled: self.idled,
             from_them: self.down.steady(now),
             to_them: self.up.steady(now),
             snubbing: owing && self.unchoked && age(self.slot_since) > SNUBBING,

@@ -34,6 +34,8 @@ const LATE_FACTOR: u32 = 3;
 const LATE_LEAST: Duration = Duration::from_secs(2);
 /// and no later than this.
 const LATE_MOST: Duration = Duration::from_secs(60);
+/// How often those that might have been begun are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A piece that a peer was shown and has not got yet.
 #[derive(Debug)]
@@ -209,9 +211,10 @@ impl SuperSeed {
         Some(outcome)
     }
 
-    /// Finds pieces that took too long: they do not keep others back, and are shown again when all others were.
-    pub fn find_late(&mut self, pace: Pace, now: Instant) {
-        let patience = pace.patience();
+    /// Finds pieces that took too long: they do not keep others back, and are shown again when all others were. Who was
+    /// to get them.
+    pub fn find_late(&mut self, pace: Pace, now: Instant) -> Vec<PeerKey> {
+        let (patience, mut late) = (pace.patience(), Vec::new());
         while let Some(first) = self.under_way.first_entry()
             && first.get().0 + patience <= now
         {
@@ -224,12 +227,23 @@ impl SuperSeed {
             }
             self.pool.add_last(piece);
             self.fruitless = None;
+            late.push(key);
         }
+        late
     }
 
-    /// When the next piece is late.
-    pub fn next_late(&self, pace: Pace) -> Option<Instant> {
-        self.under_way.first_key_value().map(|(_, &(at, ..))| at + pace.patience())
+    /// Who was shown pieces so long ago that they might at least have begun with them. These are few: where many are under way
+    /// they are late as soon.
+    pub fn might_have_begun(&self, now: Instant) -> impl Iterator<Item = PeerKey> + '_ {
+        let old = self.under_way.values().take_while(move |(at, ..)| *at + LATE_LEAST <= now);
+        old.map(|&(_, key, _)| key)
+    }
+
+    /// When the next piece is late, or to be looked at by then.
+    pub fn next_late(&self, pace: Pace, now: Instant) -> Option<Instant> {
+        let &(at, ..) = self.under_way.first_key_value()?.1;
+        let begun = Some(at + LATE_LEAST).filter(|&due| due > now).unwrap_or(now + LOOK);
+        Some(begun.min(at + pace.patience()))
     }
 
     /// The next piece to show, and whom: entered as shown. None when enough are under way, or there is none to show.

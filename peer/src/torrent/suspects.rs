@@ -52,6 +52,8 @@ pub enum Verdict {
 
 #[derive(Debug, Default)]
 struct Record {
+    /// Its number: the oldest has the least.
+    number: u64,
     failures: u32,
     successes: u32,
     parole: bool,
@@ -61,6 +63,8 @@ struct Record {
 #[derive(Debug, Default)]
 pub struct Suspects {
     records: BTreeMap<Identity, Record>,
+    /// Records made so far.
+    made: u64,
     bans: VecDeque<Identity>,
 }
 
@@ -114,9 +118,13 @@ impl Suspects {
     /// may still fail, and all of that is one piece of evidence.
     pub fn shared_failure(&mut self, who: Identity) -> Verdict {
         if self.records.len() >= MAX_RECORDS && !self.records.contains_key(&who) {
-            self.records.pop_first();
+            let oldest = self.records.iter().min_by_key(|(_, record)| record.number).map(|(&who, _)| who);
+            oldest.map(|who| self.records.remove(&who));
         }
-        let record = self.records.entry(who).or_default();
+        let record = self.records.entry(who).or_insert_with(|| {
+            self.made += 1;
+            Record { number: self.made, ..Record::default() }
+        });
         if !record.parole {
             record.failures = record.failures.saturating_add(1);
             record.parole = true;
@@ -193,6 +201,15 @@ mod tests {
             suspects.ban(Identity::Address(IpAddr::from((n | 1 << 31).to_be_bytes())));
         }
         assert_eq!((suspects.records.len(), suspects.bans.len()), (MAX_RECORDS, MAX_RECORDS));
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_whatever_its_address() {
+        let mut suspects = Suspects::default();
+        let who = |n: u32| Identity::Address(IpAddr::from(n.to_be_bytes()));
+        let last = u32::try_from(MAX_RECORDS).unwrap();
+        (0..=last).rev().for_each(|n| assert_eq!(suspects.shared_failure(who(n)), Verdict::Parole));
+        assert!(!suspects.on_parole(who(last)) && suspects.on_parole(who(0)));
     }
 
     #[test]

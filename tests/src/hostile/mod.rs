@@ -1,8 +1,10 @@
 //! Strangers who mean harm, on the wire: each [`Attack`] is a script for one connection, and a [`Siege`] plays it from many
-//! at once, again and again, until it is over. All of them come to their victim; on loopback they are told apart by
-//! their peer ids alone.
+//! at once, again and again, until it is over, as fast as it can or as their line to the victim lets them. All of them come
+//! to their victim; on loopback they are told apart by their peer ids alone.
 
+mod line;
 mod scripts;
+mod uploads;
 pub mod words;
 
 use std::io;
@@ -17,11 +19,23 @@ use torrent_common::metainfo::Metainfo;
 use torrent_common::wire::message::RawBlock;
 use torrent_common::wire::{Handshake, Message};
 
+use self::line::Line;
 pub use self::scripts::ATTACKS;
-use crate::scripted::Link;
+use crate::scripted::{Link, Received};
 
 /// After a connection ended the next comes so soon.
 const AGAIN: Duration = Duration::from_millis(5);
+/// What a connection costs the line, with its end: packets without a payload.
+const CONNECTION_LEN: usize = 500;
+
+/// What a victim does meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It downloads.
+    Leecher,
+    /// It has everything, and uploads.
+    Seeder,
+}
 
 /// One way to do harm.
 #[derive(Clone, Copy)]
@@ -30,8 +44,12 @@ pub struct Attack {
     pub name: &'static str,
     /// Connections at the same time.
     pub connections: usize,
-    /// What the victim's log says of it, if it hangs up within seconds.
-    pub told: Option<&'static str>,
+    /// Who suffers from it.
+    pub against: &'static [Role],
+    /// It sends blocks that it is asked for: over a slow line that takes long.
+    pub bulky: bool,
+    /// What the victim's log says of it, and how soon.
+    pub told: Option<(&'static str, Duration)>,
     /// What one connection does, to its end.
     script: fn(&mut Stranger<'_>) -> io::Result<()>,
 }
@@ -58,6 +76,7 @@ struct Field {
     victim: Victim,
     over: Mutex<bool>,
     ended: Condvar,
+    line: Line,
     /// The open connection of each thread.
     open: Mutex<Vec<Option<TcpStream>>>,
     strikes: AtomicU64,
@@ -73,13 +92,14 @@ struct Stranger<'a> {
 }
 
 impl Siege {
-    /// Begins.
-    pub fn begin(attack: Attack, victim: Victim) -> Self {
+    /// Begins, over a line that carries so many bytes per second to the victim; `None`: as many as the machine does.
+    pub fn begin(attack: Attack, victim: Victim, bytes_per_second: Option<u64>) -> Self {
         let field = Arc::new(Field {
             attack,
             victim,
             over: Mutex::new(false),
             ended: Condvar::new(),
+            line: Line::new(bytes_per_second),
             open: Mutex::new((0..attack.connections).map(|_| None).collect()),
             strikes: AtomicU64::new(0),
         });
@@ -113,7 +133,7 @@ impl Field {
     fn play(&self, number: usize) {
         let mut random = fastrand::Rng::with_seed(number as u64);
         // What the victim refuses is its right; a full backlog passes.
-        while !self.pause(AGAIN) {
+        while !self.pause(AGAIN) && !self.pause(self.line.take(CONNECTION_LEN)) {
             let Ok(stream) = TcpStream::connect_timeout(&self.victim.address, Duration::from_secs(2)) else {
                 continue;
             };
@@ -151,6 +171,26 @@ impl Stranger<'_> {
         if self.field.pause(time) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
+    /// Sends bytes as they are, when the line has room for them.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for part in bytes.chunks(line::PART_LEN) {
+            let wait = self.field.line.take(part.len());
+            if !wait.is_zero() {
+                self.pause(wait)?;
+            }
+            self.link.send(part)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, message: &Message) -> io::Result<()> {
+        self.send(&words::encoded(message))
+    }
+
+    fn receive(&mut self) -> io::Result<Received> {
+        self.link.receive()
+    }
+
     /// Both handshakes, under a name that nobody else has.
     fn greet(&mut self) -> io::Result<()> {
         let name = PeerId::generate(&mut self.random);
@@ -158,14 +198,14 @@ impl Stranger<'_> {
     }
 
     fn greet_as(&mut self, name: PeerId) -> io::Result<()> {
-        self.link.send(&Handshake::new(self.field.victim.metainfo.info_hash, name).encode())?;
+        self.send(&Handshake::new(self.field.victim.metainfo.info_hash, name).encode())?;
         self.link.read_handshake().map(drop)
     }
 
     /// Says that it has everything and gives it to anybody.
     fn offer(&mut self) -> io::Result<()> {
-        self.link.tell(&Message::HaveAll)?;
-        self.link.tell(&Message::Unchoke)
+        self.tell(&Message::HaveAll)?;
+        self.tell(&Message::Unchoke)
     }
 
     /// What a request asks for; `spoilt`: one of its bytes is wrong.

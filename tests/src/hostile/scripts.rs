@@ -1,4 +1,4 @@
-//! The scripts. Each ends with the connection; an error is the victim's hanging up, or the end of the siege.
+//! The scripts, and all attacks. Each ends with the connection; an error is the victim's hanging up, or the end of the siege.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use torrent_common::wire::message::{RawBlock, piece_header};
 use torrent_common::wire::{Handshake, Message};
 
 use super::words::{encoded, nonsense};
-use super::{Attack, Stranger};
+use super::{Attack, Role, Stranger, uploads};
 use crate::scripted::Received;
 
 /// Who drips sends one byte in this time.
@@ -17,76 +17,108 @@ const DRIP: Duration = Duration::from_secs(1);
 /// One of so many blocks is spoilt by who poisons.
 const SPOILT: u64 = 20;
 
+/// So long a line about what is seen at once may take.
+const SOON: Duration = Duration::from_secs(20);
+const ANYBODY: &[Role] = &[Role::Leecher, Role::Seeder];
+const LEECHER: &[Role] = &[Role::Leecher];
+pub(super) const SEEDER: &[Role] = &[Role::Seeder];
+
 /// All of them.
 pub const ATTACKS: &[Attack] = &[
-    attack("messages of wrong lengths and numbers out of range", 4, Some("hung up on"), say_nonsense),
-    attack("frames of 4 GiB", 4, Some("hung up on"), endless_frame),
-    attack("requests without end", 4, None, request_without_end),
-    attack("answers that are never read", 8, None, never_read),
-    attack("blocks nobody asked for", 4, Some("a block that was not asked for"), send_unasked),
-    attack("every block twice", 4, Some("a block that was not asked for"), send_twice),
-    attack("overlapping blocks", 4, Some("a block that was not asked for"), send_overlapping),
-    attack("chokes and unchokes without end", 4, None, flap),
-    attack("a choke for every request", 4, None, tease),
-    attack("pieces said to be had and never sent", 8, None, keep_silent),
-    attack("a reject for every request", 4, None, reject),
-    attack("floods of messages that change nothing", 4, None, babble),
-    attack("handshakes of one byte a second", 50, None, drip_handshake),
-    attack("blocks of one byte a second", 8, None, drip_block),
-    attack("connections that come and go", 16, None, come_and_go),
-    attack("the victim's own name", 4, None, mirror),
-    attack("one name for all", 8, None, share_a_name),
-    attack("a bad block among good ones now and then", 3, Some("banned"), poison),
+    attack("messages of wrong lengths and numbers out of range", 4, ANYBODY, say_nonsense).told("hung up on"),
+    attack("frames of 4 GiB", 4, ANYBODY, endless_frame).told("hung up on"),
+    attack("requests without end", 4, LEECHER, request_without_end),
+    attack("a million requests", 4, SEEDER, uploads::request_without_end).told("too many requests at once"),
+    attack("answers that are never read", 8, LEECHER, never_read),
+    attack("1,024 requests, and answers that are never read", 16, SEEDER, uploads::never_read)
+        .told_within("it does not read what it is sent", Duration::from_secs(150)),
+    attack("interest that takes nothing", 16, SEEDER, uploads::take_nothing),
+    attack("interest that comes and goes", 4, SEEDER, uploads::flap),
+    attack("blocks nobody asked for", 4, LEECHER, send_unasked).told("a block that was not asked for"),
+    attack("every block twice", 4, LEECHER, send_twice).told("a block that was not asked for"),
+    attack("overlapping blocks", 4, LEECHER, send_overlapping).told("a block that was not asked for"),
+    attack("chokes and unchokes without end", 4, LEECHER, flap),
+    attack("a choke for every request", 4, LEECHER, tease),
+    attack("pieces said to be had and never sent", 8, LEECHER, keep_silent),
+    attack("a reject for every request", 4, LEECHER, reject),
+    attack("floods of messages that change nothing", 4, ANYBODY, babble),
+    attack("handshakes of one byte a second", 50, ANYBODY, drip_handshake).told("its handshake"),
+    attack("more connections than there is room for", 150, ANYBODY, say_nothing).told("its handshake"),
+    attack("blocks of one byte a second", 8, LEECHER, drip_block),
+    attack("connections that come and go", 16, ANYBODY, come_and_go).told("came and went"),
+    attack("the victim's own name", 4, ANYBODY, mirror).told("it is ourselves"),
+    attack("one name for all", 8, ANYBODY, share_a_name).told("already connected"),
+    attack("a bad block among good ones now and then", 3, LEECHER, poison).bulky().told("banned"),
 ];
 
 const fn attack(
     name: &'static str,
     connections: usize,
-    told: Option<&'static str>,
+    against: &'static [Role],
     script: fn(&mut Stranger<'_>) -> io::Result<()>,
 ) -> Attack {
-    Attack { name, connections, told, script }
+    Attack { name, connections, against, bulky: false, told: None, script }
+}
+
+impl Attack {
+    const fn bulky(mut self) -> Self {
+        self.bulky = true;
+        self
+    }
+
+    const fn told(self, what: &'static str) -> Self {
+        self.told_within(what, SOON)
+    }
+
+    const fn told_within(mut self, what: &'static str, limit: Duration) -> Self {
+        self.told = Some((what, limit));
+        self
+    }
 }
 
 fn say_nonsense(stranger: &mut Stranger<'_>) -> io::Result<()> {
     stranger.greet()?;
     let all = nonsense(&stranger.field.victim.metainfo);
     let (_, bytes) = &all[stranger.random.usize(..all.len())];
-    stranger.link.send(bytes)?;
+    stranger.send(bytes)?;
     stranger.strike();
     listen(stranger)
 }
 
 fn endless_frame(stranger: &mut Stranger<'_>) -> io::Result<()> {
     stranger.greet()?;
-    stranger.link.send(&[0xff; 4])?;
+    stranger.send(&[0xff; 4])?;
     loop {
         stranger.strike();
-        stranger.link.send(&[7; 1 << 16])?;
+        stranger.send(&[7; 1 << 16])?;
     }
 }
 
 fn request_without_end(stranger: &mut Stranger<'_>) -> io::Result<()> {
     stranger.greet()?;
-    stranger.link.tell(&Message::Interested)?;
+    stranger.tell(&Message::Interested)?;
     let requests = encoded(&Message::Request(RawBlock { index: 0, begin: 0, len: 16_384 })).repeat(1000);
     loop {
         stranger.strike();
-        stranger.link.send(&requests)?;
+        stranger.send(&requests)?;
     }
 }
 
-/// Asks for as much as may be asked for, of all that is there by then, and takes nothing.
+/// Asks for as much as may be asked for, of the first piece that is there, and takes nothing.
 fn never_read(stranger: &mut Stranger<'_>) -> io::Result<()> {
     stranger.greet()?;
-    stranger.link.tell(&Message::Interested)?;
+    stranger.tell(&Message::Interested)?;
+    stranger.strike();
+    let (mut unchoked, mut had) = (false, None);
     loop {
-        for _ in 0..200 {
-            let index = stranger.random.u32(..stranger.field.victim.metainfo.geometry.piece_count());
-            stranger.link.tell(&Message::Request(RawBlock { index, begin: 0, len: 16_384 }))?;
+        match stranger.receive()? {
+            Received::Message(Message::Unchoke) => unchoked = true,
+            Received::Message(Message::Have(index)) => had = Some(index),
+            _ => {}
         }
-        stranger.strike();
-        stranger.pause(Duration::from_millis(50))?;
+        if let Some(index) = had.filter(|_| unchoked) {
+            return uploads::ask_and_stay(stranger, std::iter::repeat_n(index, uploads::MOST_REQUESTS));
+        }
     }
 }
 
@@ -127,14 +159,14 @@ fn flap(stranger: &mut Stranger<'_>) -> io::Result<()> {
     let turns = [encoded(&Message::Choke), encoded(&Message::Unchoke)].concat().repeat(100);
     loop {
         stranger.strike();
-        stranger.link.send(&turns)?;
+        stranger.send(&turns)?;
     }
 }
 
 fn tease(stranger: &mut Stranger<'_>) -> io::Result<()> {
     serve(stranger, |stranger, _| {
-        stranger.link.tell(&Message::Choke)?;
-        stranger.link.tell(&Message::Unchoke)
+        stranger.tell(&Message::Choke)?;
+        stranger.tell(&Message::Unchoke)
     })
 }
 
@@ -143,7 +175,7 @@ fn keep_silent(stranger: &mut Stranger<'_>) -> io::Result<()> {
 }
 
 fn reject(stranger: &mut Stranger<'_>) -> io::Result<()> {
-    serve(stranger, |stranger, wanted| stranger.link.tell(&Message::Reject(wanted)))
+    serve(stranger, |stranger, wanted| stranger.tell(&Message::Reject(wanted)))
 }
 
 fn babble(stranger: &mut Stranger<'_>) -> io::Result<()> {
@@ -159,7 +191,7 @@ fn babble(stranger: &mut Stranger<'_>) -> io::Result<()> {
     let bytes = said.iter().flat_map(encoded).collect::<Vec<_>>().repeat(100);
     loop {
         stranger.strike();
-        stranger.link.send(&bytes)?;
+        stranger.send(&bytes)?;
     }
 }
 
@@ -169,10 +201,15 @@ fn drip_handshake(stranger: &mut Stranger<'_>) -> io::Result<()> {
     drip(stranger, &bytes)
 }
 
+fn say_nothing(stranger: &mut Stranger<'_>) -> io::Result<()> {
+    stranger.strike();
+    stranger.link.read_handshake().map(drop)
+}
+
 fn drip_block(stranger: &mut Stranger<'_>) -> io::Result<()> {
     serve(stranger, |stranger, wanted| {
         let bytes = stranger.block(wanted, false);
-        stranger.link.send(&piece_header(wanted.index, wanted.begin, wanted.len))?;
+        stranger.send(&piece_header(wanted.index, wanted.begin, wanted.len))?;
         drip(stranger, &bytes)
     })
 }
@@ -187,9 +224,9 @@ fn come_and_go(stranger: &mut Stranger<'_>) -> io::Result<()> {
 fn mirror(stranger: &mut Stranger<'_>) -> io::Result<()> {
     let info_hash = stranger.field.victim.metainfo.info_hash;
     let unnamed = Handshake::new(info_hash, PeerId::new([0; 20])).encode();
-    stranger.link.send(&unnamed[..HANDSHAKE_HEAD_LEN])?;
+    stranger.send(&unnamed[..HANDSHAKE_HEAD_LEN])?;
     let theirs = stranger.link.read_handshake()?;
-    stranger.link.send(theirs.peer_id.as_bytes())?;
+    stranger.send(theirs.peer_id.as_bytes())?;
     stranger.strike();
     stranger.offer()?;
     listen(stranger)
@@ -209,14 +246,14 @@ fn poison(stranger: &mut Stranger<'_>) -> io::Result<()> {
     stranger.greet_as(PeerId::new(name))?;
     stranger.offer()?;
     loop {
-        let Received::Message(Message::Request(wanted)) = stranger.link.receive()? else { continue };
+        let Received::Message(Message::Request(wanted)) = stranger.receive()? else { continue };
         let spoilt = stranger.random.u64(..SPOILT) == 0;
         let bytes = stranger.block(wanted, spoilt);
         give(stranger, wanted, &bytes)?;
         if spoilt {
             stranger.strike();
-            stranger.link.tell(&Message::Choke)?;
-            stranger.link.tell(&Message::Unchoke)?;
+            stranger.tell(&Message::Choke)?;
+            stranger.tell(&Message::Unchoke)?;
         }
     }
 }
@@ -229,7 +266,7 @@ fn serve(
     stranger.greet()?;
     stranger.offer()?;
     loop {
-        if let Received::Message(Message::Request(wanted)) = stranger.link.receive()? {
+        if let Received::Message(Message::Request(wanted)) = stranger.receive()? {
             stranger.strike();
             answer(stranger, wanted)?;
         }
@@ -237,20 +274,20 @@ fn serve(
 }
 
 fn give(stranger: &mut Stranger<'_>, block: RawBlock, bytes: &[u8]) -> io::Result<()> {
-    stranger.link.send(&[&piece_header(block.index, block.begin, block.len)[..], bytes].concat())
+    stranger.send(&[&piece_header(block.index, block.begin, block.len)[..], bytes].concat())
 }
 
 fn drip(stranger: &mut Stranger<'_>, bytes: &[u8]) -> io::Result<()> {
     for byte in bytes {
-        stranger.link.send(&[*byte])?;
+        stranger.send(&[*byte])?;
         stranger.strike();
         stranger.pause(DRIP)?;
     }
     Ok(())
 }
 
-fn listen(stranger: &mut Stranger<'_>) -> io::Result<()> {
+pub(super) fn listen(stranger: &mut Stranger<'_>) -> io::Result<()> {
     loop {
-        stranger.link.receive()?;
+        stranger.receive()?;
     }
 }

@@ -144,6 +144,9 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.up.add(bytes, cx.now);
             peer.turn_bytes = peer.turn_bytes.saturating_add(bytes);
+            if bytes > 0 {
+                (peer.taken, peer.idled) = (cx.now, false);
+            }
         }
     }
 }

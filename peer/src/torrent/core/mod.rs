@@ -10,6 +10,7 @@
 //! - `endgame`: the last blocks, asked of several peers;
 //! - `select`: what is wanted;
 //! - `slots`: who is unchoked;
+//! - `idle`: who takes nothing of what others wait for;
 //! - `options`: what the user set;
 //! - `show`: super-seeding;
 //! - `timers`: what happens because time passed.
@@ -19,6 +20,7 @@ mod connect;
 mod download;
 mod endgame;
 mod guilt;
+mod idle;
 #[cfg(any(test, debug_assertions))]
 mod invariants;
 mod messages;
@@ -43,6 +45,7 @@ pub use config::{Budget, CoreConfig, CoreStats};
 
 use self::connect::Departed;
 use self::guilt::Digests;
+use self::idle::Idle;
 use self::pieces::Pieces;
 use self::show::Show;
 use self::slots::Slots;
@@ -69,6 +72,7 @@ pub struct Core {
     evidence: Evidence,
     digests: Option<Digests>,
     slots: Slots,
+    idle: Idle,
     show: Show,
     timers: Timers,
     totals: Totals,
@@ -117,6 +121,7 @@ impl Core {
             evidence: Evidence::default(),
             digests: None,
             slots: Slots::default(),
+            idle: Idle::default(),
             show: Show::default(),
             timers: Timers::new(now),
             totals: Totals::default(),
@@ -217,6 +222,7 @@ impl Core {
         self.peers.clear();
         self.by_id.clear();
         self.slots = Slots::default();
+        self.idle = Idle::default();
         self.show = Show::default();
         self.timers.stop();
         self.pieces.end_all(budget, effects)

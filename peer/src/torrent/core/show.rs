@@ -100,7 +100,7 @@ impl Core {
         }
         if self.hides(cx.now) && !self.is_alone(cx.now) {
             self.show_more(cx);
-            if !self.show.books.stands_still() {
+            if !self.show.books.stands_still() && self.hides(cx.now) {
                 return;
             }
         }
@@ -110,9 +110,9 @@ impl Core {
         }
     }
 
-    /// There is one peer and no other, and it has waited for others, or is fast: hiding would only slow it down.
+    /// There is one peer and no other that takes anything, and it has waited for others, or is fast: hiding would only slow it down.
     fn is_alone(&mut self, now: Instant) -> bool {
-        if self.peers.len() > 1 {
+        if self.peers.values().filter(|peer| !peer.idled).nth(1).is_some() {
             self.show.alone_since = None;
             return false;
         }
@@ -129,7 +129,9 @@ impl Core {
             self.show.books.begin(pool);
         }
         let pace = self.pace(cx.now);
-        self.show.books.find_late(pace, cx.now);
+        let mut waited_for = self.show.books.find_late(pace, cx.now);
+        waited_for.extend(self.show.books.might_have_begun(cx.now));
+        self.idle_viewers(waited_for, cx);
         let picker = &self.pieces.picker;
         let mut shown: BTreeMap<PeerKey, Vec<PieceIndex>> = BTreeMap::new();
         while let Some((key, piece)) = self.show.books.next(pace, cx.now, |piece| picker.availability(piece))
@@ -139,7 +141,7 @@ impl Core {
         for (key, pieces) in shown {
             cx.send(key, Command::Show(pieces));
         }
-        self.show.look = self.show.books.next_late(pace);
+        self.show.look = self.show.books.next_late(pace, cx.now);
     }
 
     /// How fast what is shown should be taken.

@@ -38,25 +38,28 @@ impl Core {
         if peer.they_want == want {
             return;
         }
-        peer.they_want = want;
+        peer.wants(want, cx.now);
         if want {
             self.slots.next_round = self.slots.next_round.or(Some(cx.now + ROUND));
+            self.look_at_slots(cx.now);
             self.slot_at_once(key, cx);
         } else {
             self.fill_slots(cx);
         }
     }
 
-    /// A peer that becomes interested gets a slot at once if one is free, or held by one that is not interested.
+    /// A peer that becomes interested gets a slot at once if one is free, held by one that is not interested, or idle.
     fn slot_at_once(&mut self, key: PeerKey, cx: &mut Context<'_>) {
-        if self.peers.get(&key).is_none_or(|peer| peer.unchoked) {
-            return;
-        }
+        let Some(peer) = self.peers.get(&key).filter(|peer| !peer.unchoked) else { return };
         if self.slots.used >= self.slot_count() {
-            let idle =
-                self.peers.iter().find(|(_, peer)| peer.unchoked && !peer.they_want).map(|(&key, _)| key);
-            let Some(idle) = idle else { return };
-            self.set_slot(idle, false, cx);
+            let may_displace = !peer.idled;
+            let unwanted = self.peers.iter().find(|(_, peer)| peer.unchoked && !peer.they_want);
+            let idle = || self.idle_holders(cx.now).find(|_| may_displace);
+            let Some(loser) = unwanted.map(|(&key, _)| key).or_else(idle) else { return };
+            if let Some(peer) = self.peers.get_mut(&loser) {
+                peer.idled |= peer.they_want;
+            }
+            self.set_slot(loser, false, cx);
         }
         self.set_slot(key, true, cx);
     }
@@ -81,7 +84,7 @@ impl Core {
     }
 
     /// The interested among those that `may` get a slot.
-    fn candidates(&self, may: impl Fn(&Peer) -> bool, cx: &Context<'_>) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, may: impl Fn(&Peer) -> bool, cx: &Context<'_>) -> Vec<Candidate> {
         let interested = self.peers.iter().filter(|(_, peer)| peer.they_want && may(peer));
         interested.map(|(&key, peer)| peer.candidate(key, cx.now)).collect()
     }
@@ -96,7 +99,8 @@ impl Core {
         self.slots.next_round = Some(cx.now + ROUND);
         self.slots.round += 1;
         let rate = self.peers.values().map(|peer| peer.up.steady(cx.now)).fold(0, u64::saturating_add);
-        self.slots.uplink.round(rate, self.slots.used, candidates.len() > self.slots.used);
+        let in_use = self.slots.used.saturating_sub(self.idle_holders(cx.now).count());
+        self.slots.uplink.round(rate, in_use, candidates.len() > self.slots.used);
         let round = Round {
             number: self.slots.round,
             seeding: self.is_complete(),
@@ -123,9 +127,10 @@ impl Core {
         for key in decision.unchoked {
             self.set_slot(key, true, cx);
         }
+        self.look_at_slots(cx.now);
     }
 
-    fn set_slot(&mut self, key: PeerKey, unchoke: bool, cx: &mut Context<'_>) {
+    pub(super) fn set_slot(&mut self, key: PeerKey, unchoke: bool, cx: &mut Context<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if peer.unchoked == unchoke {
             return;
@@ -134,6 +139,7 @@ impl Core {
         peer.slot_since = cx.now;
         peer.turn_bytes = 0;
         if unchoke {
+            peer.taken = cx.now;
             self.slots.used += 1;
         } else {
             self.slots.used -= 1;

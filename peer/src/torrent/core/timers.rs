@@ -53,8 +53,8 @@ impl Core {
         let dial = self.dialler.next_due().filter(|_| self.may_dial());
         let want_peers = self.lacks_peers().then_some(self.timers.want_peers);
         let show = self.next_show();
-        let all =
-            [self.timers.check, self.slots.next_round, self.pieces.next_delayed(), dial, want_peers, show];
+        let slots = [self.slots.next_round, self.next_look_at_slots()].into_iter().flatten().min();
+        let all = [self.timers.check, slots, self.pieces.next_delayed(), dial, want_peers, show];
         all.into_iter().flatten().min()
     }
 
@@ -68,6 +68,9 @@ impl Core {
         }
         if self.slots.next_round.is_some_and(|due| due <= cx.now) {
             self.choke_round(cx);
+        }
+        if self.next_look_at_slots().is_some_and(|due| due <= cx.now) {
+            self.pass_on_idle_slots(cx);
         }
         if self.timers.check.is_some_and(|due| due <= cx.now) {
             self.check_peers(cx);

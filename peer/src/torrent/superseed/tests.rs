@@ -89,7 +89,7 @@ fn what_is_late_or_left_is_shown_to_another_and_holds_nobody_up() {
     let first = all(&mut books, SLOW, now);
     assert_eq!(first.len(), 4, "{first:?}");
     assert_eq!(all(&mut books, SLOW, now), []);
-    let late = books.next_late(SLOW).unwrap();
+    let late = books.next_late(SLOW, now).unwrap();
     assert_eq!(late, now + LATE_LEAST);
     books.find_late(SLOW, late);
     let again = all(&mut books, SLOW, late);

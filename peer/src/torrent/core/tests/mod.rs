@@ -2,7 +2,9 @@
 
 mod connect;
 mod download;
+mod endgame;
 mod guilt;
+mod idle;
 mod nonsense;
 mod select;
 mod show;

@@ -1,0 +1,108 @@
+//! Peers that take nothing of what is kept for them, an upload slot or a piece that they alone were shown, while others wait
+//! for it. An honest one asks within a round trip; strangers may ask for nothing, or never read what they are sent.
+//!
+//! While seeding such a slot is passed on at once, and who had it comes behind those who wait until it takes something. (While
+//! downloading slots are for those who give.) Whom we hide from
+//! (super-seeding) and who does not take what it is shown sees everything, and after a few of these everybody does.
+
+use std::time::{Duration, Instant};
+
+use super::{Context, Core};
+use crate::torrent::choker;
+use crate::torrent::event::{Command, PeerKey};
+use crate::torrent::peers::Peer;
+
+/// A slot is idle when nothing went through it for so long since it was given,
+const UNUSED: Duration = Duration::from_secs(2);
+/// or so long since something did: that may be a slow peer with long buffers.
+const STALLED: Duration = Duration::from_secs(5);
+/// How often slots are looked at while somebody waits for one.
+const LOOK: Duration = Duration::from_secs(1);
+/// So many peers that do not take what they are shown end super-seeding.
+const MAX_IDLERS: u32 = 3;
+
+/// What is known of those that take nothing.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    /// The next look at the slots.
+    look: Option<Instant>,
+    /// Peers that were shown pieces and did not take them, since we hide.
+    idlers: u32,
+}
+
+impl Peer {
+    /// It could take what it says that it wants, and does not.
+    fn is_idle(&self, now: Instant) -> bool {
+        let limit = if self.turn_bytes == 0 { UNUSED } else { STALLED };
+        self.unchoked && self.they_want && now.saturating_duration_since(self.taken) >= limit
+    }
+
+    /// It says that it wants something, or does not any more. Who says both by turns is idle all the same.
+    pub(super) fn wants(&mut self, want: bool, now: Instant) {
+        self.they_want = want;
+        if !want {
+            self.sated = now;
+        } else if now.saturating_duration_since(self.sated) >= UNUSED {
+            (self.taken, self.idled) = (now, false);
+        }
+    }
+}
+
+impl Core {
+    /// When [`Core::pass_on_idle_slots`] is due.
+    pub(super) const fn next_look_at_slots(&self) -> Option<Instant> {
+        self.idle.look
+    }
+
+    /// Those whose slots may be passed on.
+    pub(super) fn idle_holders(&self, now: Instant) -> impl Iterator<Item = PeerKey> + '_ {
+        let seeding = self.is_complete();
+        let idle = self.peers.iter().filter(move |(_, peer)| seeding && peer.is_idle(now));
+        idle.map(|(&key, _)| key)
+    }
+
+    /// Somebody waits for a slot.
+    pub(super) fn look_at_slots(&mut self, now: Instant) {
+        if self.is_complete() {
+            self.idle.look = self.idle.look.or(Some(now + LOOK));
+        }
+    }
+
+    /// Gives slots through which nothing goes to those who wait.
+    pub(super) fn pass_on_idle_slots(&mut self, cx: &mut Context<'_>) {
+        self.idle.look = None;
+        if !self.peers.values().any(|peer| peer.they_want && !peer.unchoked) {
+            return;
+        }
+        self.look_at_slots(cx.now);
+        let idle: Vec<_> = self.idle_holders(cx.now).collect();
+        for key in &idle {
+            self.peers.entry(*key).and_modify(|peer| peer.idled = true);
+        }
+        for key in idle {
+            let waiting = self.candidates(|peer| !peer.unchoked && !peer.idled, cx);
+            let Some(next) = choker::fill(&waiting, self.is_complete(), cx.random) else { return };
+            self.set_slot(key, false, cx);
+            self.set_slot(next, true, cx);
+        }
+    }
+
+    /// These were shown pieces a while ago and have not got them. It is not the fault of those who wait for a slot.
+    pub(super) fn idle_viewers(&mut self, keys: Vec<PeerKey>, cx: &mut Context<'_>) {
+        for key in keys {
+            let Some(peer) = self.peers.get_mut(&key).filter(|peer| !peer.idled) else { continue };
+            let took = cx.now.saturating_duration_since(peer.taken) < UNUSED;
+            if took || peer.they_want && !peer.unchoked {
+                continue;
+            }
+            peer.idled = true;
+            self.show_went(key);
+            cx.send(key, Command::ShowAll);
+            self.idle.idlers += 1;
+        }
+        if self.idle.idlers >= MAX_IDLERS {
+            self.idle.idlers = 0;
+            self.heard_of_seeder(cx.now);
+        }
+    }
+}

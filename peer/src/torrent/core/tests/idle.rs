@@ -1,0 +1,106 @@
+use super::*;
+
+/// A seeder of ten pieces, with 8 slots.
+fn seeder() -> Test {
+    let all: Vec<u32> = (0..10).collect();
+    torrent_with(10, &all, CoreConfig { upload_slots: 8, ..CoreConfig::new(OWN) })
+}
+
+/// Who gets a slot, or loses it.
+fn told(effects: &[Effect], command: &Command) -> Vec<u8> {
+    (1..=60).filter(|&number| commands(effects, number).contains(&command)).collect()
+}
+
+#[test]
+fn slots_that_nobody_uses_are_passed_on() {
+    let mut t = seeder();
+    (1..=8).for_each(|number| assert_eq!(told(&t.taker(number), &Command::Unchoke), [number]));
+    t.peer(1, PeerEvent::Uploaded(1));
+    assert_eq!(told(&t.taker(9), &Command::Unchoke), [0; 0]);
+    let effects = t.pass(3);
+    assert_eq!(told(&effects, &Command::Unchoke), [9]);
+    assert_eq!(told(&effects, &Command::Choke).len(), 1);
+    assert!(!told(&effects, &Command::Choke).contains(&1), "it took something");
+    // Another comes when they are known to be idle.
+    assert_eq!(told(&t.taker(10), &Command::Unchoke), [10]);
+    assert_eq!(told(&t.taker(11), &Command::Unchoke), [11]);
+}
+
+#[test]
+fn who_takes_what_it_gets_is_served_while_strangers_hold_slots_for_nothing() {
+    let mut t = seeder();
+    (1..=50).for_each(|number| _ = t.taker(number));
+    let (mut has_slot, mut seconds) = (false, 0);
+    let mut effects = t.taker(60);
+    for _ in 0..300 {
+        for command in commands(&effects, 60) {
+            has_slot = *command == Command::Unchoke;
+        }
+        if has_slot {
+            seconds += 1;
+            t.peer(60, PeerEvent::Uploaded(1000));
+        }
+        effects = t.pass(1);
+    }
+    // Each of the others is tried once.
+    assert!(seconds >= 280, "served for {seconds} of 300 seconds");
+}
+
+#[test]
+fn saying_both_by_turns_keeps_no_slot() {
+    let mut t = seeder();
+    (1..=8).for_each(|number| _ = t.taker(number));
+    t.taker(9);
+    let mut effects = Vec::new();
+    for _ in 0..40 {
+        for number in 1..=8 {
+            effects.extend(t.peer(number, PeerEvent::NotInterested));
+            effects.extend(t.peer(number, PeerEvent::Interested));
+            t.peer(9, PeerEvent::Uploaded(1));
+        }
+        t.now += Duration::from_millis(100);
+        effects.extend(t.event(Event::Tick));
+    }
+    assert!(told(&effects, &Command::Unchoke).contains(&9));
+    assert!(!told(&effects, &Command::Choke).contains(&9), "it takes what it gets");
+}
+
+#[test]
+fn while_downloading_slots_are_for_those_who_give() {
+    let mut t = torrent_with(50, &[0], CoreConfig { upload_slots: 2, ..CoreConfig::new(OWN) });
+    (1..=2).for_each(|number| assert_eq!(told(&t.taker(number), &Command::Unchoke), [number]));
+    let mut effects = t.taker(3);
+    effects.extend(t.pass(8));
+    assert_eq!(told(&effects, &Command::Choke), [0; 0]);
+}
+
+#[test]
+fn who_does_not_take_what_it_is_shown_sees_everything_and_a_few_end_hiding() {
+    let all: Vec<u32> = (0..10).collect();
+    let mut t = torrent_with(10, &all, CoreConfig::new(OWN));
+    let come = |t: &mut Test, number| {
+        let info = PeerInfo { hidden: true, ..info(number, Direction::Incoming) };
+        t.event(Event::Connected(key(number), info))
+    };
+    let sees_all = |effects: &[Effect]| told(effects, &Command::ShowAll);
+    // One says that it wants it, and one nothing.
+    come(&mut t, 1);
+    come(&mut t, 2);
+    t.peer(1, PeerEvent::Interested);
+    assert_eq!(sees_all(&t.pass(1)), [0; 0]);
+    // The last one is alone with those that do not count, and sees everything soon.
+    come(&mut t, 3);
+    t.peer(3, PeerEvent::Interested);
+    let mut effects = Vec::new();
+    for _ in 0..6 {
+        t.peer(3, PeerEvent::Uploaded(1));
+        effects.extend(t.pass(1));
+    }
+    assert_eq!(sees_all(&effects), [1, 2, 3]);
+    assert!(t.core.hides(t.now));
+    assert!(t.core.hides(t.now), "two of them are not enough");
+    come(&mut t, 4);
+    come(&mut t, 5);
+    assert_eq!(sees_all(&t.pass(3)), [4, 5]);
+    assert!(!t.core.hides(t.now));
+}
