@@ -368,7 +368,7 @@ fn links_swapped_in_meanwhile_lead_nowhere() {
     let (mut shared, mut refused) = ([0; 3], 0);
     std::thread::scope(|scope| {
         scope.spawn(swap);
-        for round in 0..20_000 {
+        for round in 0..5_000 {
             match create(&options(&root), &Progress::default()) {
                 Ok(created) => {
                     let which = honest.iter().position(|bytes| *bytes == created.bytes);
