@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests report by panicking")]
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 
 use torrent_common::config::PeerConfig;
@@ -83,6 +84,13 @@ fn every_thread_is_joined_and_every_descriptor_closed() {
     let before = (BTreeMap::new(), descriptors());
     for round in 0..3 {
         let running = Daemon::start(config.clone()).unwrap();
+        // A stranger that says nothing: its connection belongs to no torrent that could end it.
+        let silent = TcpStream::connect((Ipv4Addr::LOCALHOST, running.peer_address().port())).unwrap();
+        wait_for("the stranger's thread", PATIENCE, || {
+            let now = threads();
+            let one = now.keys().any(|name| name.starts_with("peer-"));
+            one.then_some(()).ok_or_else(|| format!("{now:?}"))
+        });
         if round == 0 {
             let body = serde_json::json!({ "torrent_path": torrent }).to_string();
             let url = format!("http://{}/leech", running.control_address());
@@ -100,6 +108,7 @@ fn every_thread_is_joined_and_every_descriptor_closed() {
             busy.then_some(()).ok_or_else(|| format!("{status:?}"))
         });
         running.stop();
+        drop(silent);
         // The kernel shows a thread a moment longer than it is joined; rayon joins none of its own.
         wait_for("nothing to be left", std::time::Duration::from_secs(2), || {
             let now = (threads(), descriptors());

@@ -4,7 +4,7 @@ mod flood;
 mod limits;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,6 +177,9 @@ impl Peer {
             }
             let mut more = [0; 4096];
             match self.stream.read(&mut more) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    panic!("nothing was said, and it is open")
+                }
                 Ok(0) | Err(_) => return Heard::Closed,
                 Ok(read) => self.buffer.extend(&more[..read]),
             }
@@ -187,7 +190,8 @@ impl Peer {
 fn pair() -> (TcpStream, TcpStream, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Before the connection gives up a silent peer by itself.
+    theirs.set_read_timeout(Some(PATIENCE / 2)).unwrap();
     let (ours, address) = listener.accept().unwrap();
     (theirs, ours, address)
 }
@@ -395,6 +399,17 @@ fn dialling_the_wrong_torrent_or_nobody_is_told() {
     let link = Arc::clone(&world.link);
     world.connections.spawn(OURS, move |lease| dial::run(lease, &link, address)).unwrap();
     assert!(matches!(world.next(), Input::DialFailed(failed) if failed == address));
+    world.finish();
+}
+
+#[test]
+fn a_stop_ends_a_connection_whose_torrent_lives_on() {
+    let world = World::new(true);
+    let (mut peer, _handle) = world.accept(PLAIN);
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.connections.stop());
+        while peer.hear() != Heard::Closed {}
+    });
     world.finish();
 }
 

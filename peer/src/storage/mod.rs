@@ -27,7 +27,7 @@ pub(crate) mod testing;
 mod tests;
 mod tree;
 mod watch;
-mod writing;
+pub(crate) mod writing;
 
 pub use error::StorageError;
 pub use tree::Stamp;

@@ -9,7 +9,9 @@ use rustix::io::Errno;
 use super::model::vouch_for;
 use super::*;
 use crate::options::Priority::{Normal, Skip};
+use crate::storage::disk::WriteJob;
 use crate::storage::lossy::{Fault, Left, LossyDisk};
+use crate::storage::writing;
 
 /// Ways in which each cut loses.
 fn rounds() -> u64 {
@@ -87,14 +89,22 @@ fn download(disk: &Disk, lossy: &LossyDisk, boot: u64, book: &mut Book) -> Resul
 
 fn write(disk: &Disk, process: &Process, pieces: &[u32]) -> Result<(), ResumeError> {
     let indices: Vec<PieceIndex> = pieces.iter().map(|&piece| disk.piece(piece)).collect();
-    process.journal.begin(&indices, SystemTime::now())?;
-    let stamps = indices.iter().zip(pieces).map(|(&piece, &index)| {
-        process.storage.write_piece(piece, &blocks(&disk.metainfo, index, &disk.bytes))
-    });
-    let stamps = stamps.collect::<Result<Vec<_>, _>>()?;
-    let written: Vec<_> =
-        indices.iter().zip(&stamps).map(|(&piece, stamps)| (piece, stamps.as_slice())).collect();
-    Ok(process.journal.written(&written)?)
+    let (jobs, queue) = crossbeam_channel::unbounded();
+    let (replies, outcomes) = crossbeam_channel::unbounded();
+    for (piece, &index) in indices.into_iter().zip(pieces) {
+        let replies = replies.clone();
+        let job = WriteJob {
+            storage: Arc::clone(&process.storage),
+            journal: Arc::clone(&process.journal),
+            piece,
+            blocks: blocks(&disk.metainfo, index, &disk.bytes),
+            reply: Box::new(move |outcome| replies.send(outcome).unwrap()),
+        };
+        jobs.send(job).unwrap();
+    }
+    drop((jobs, replies));
+    writing::run(&queue);
+    Ok(outcomes.iter().collect::<Result<(), _>>()?)
 }
 
 fn bits(disk: &Disk, pieces: &[u32]) -> Bitfield {
@@ -200,6 +210,36 @@ fn a_disk_that_fails_or_is_full_from_any_call_on_costs_nothing_that_was_safe() {
             lossy.fail(None);
             // The same boot, and the disk is mended.
             go_on(&mut disk, 1, book.safe_at(lossy.now()), true);
+        }
+    }
+}
+
+/// The same process goes on once there is room again: what it writes then is known after a kill, whatever the call without
+/// room left half done.
+#[test]
+fn a_disk_that_is_full_for_one_write_costs_nothing_that_is_written_later() {
+    for from in 1.. {
+        let mut disk = disk();
+        let lossy = LossyDisk::new(disk.folder.path());
+        disk.backend = lossy.backend();
+        disk.priorities = vec![];
+        let process = disk.start(1);
+        let begun = lossy.calls();
+        lossy.fail(Some(Fault { from: begun + from, errno: Errno::NOSPC }));
+        let all: Vec<u32> = (0..disk.geometry().piece_count()).collect();
+        for pair in all.chunks(2) {
+            if write(&disk, &process, pair).is_err() {
+                lossy.fail(None);
+                write(&disk, &process, pair).unwrap();
+            }
+        }
+        let over = lossy.calls() < begun + from;
+        lossy.fail(None);
+        drop(process);
+        let process = disk.start(1);
+        assert_eq!((&process.had, &process.suspect), (&all, &vec![]), "no room at call {from}");
+        if over {
+            break;
         }
     }
 }

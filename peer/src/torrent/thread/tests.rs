@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use crossbeam_channel::bounded;
 use torrent_common::bitfield::Bitfield;
+use torrent_common::geometry::PieceIndex;
 
 use super::super::core::CoreConfig;
 use super::super::have::Have;
@@ -13,7 +14,7 @@ use super::super::saving::Record;
 use super::super::stats::Stats;
 use super::super::{Bans, Room};
 use super::*;
-use crate::connection::link::{Timeouts, TorrentLink};
+use crate::connection::link::{ConnectionHandle, Timeouts, TorrentLink};
 use crate::connection::registry::Connections;
 use crate::control::api::TorrentState;
 use crate::options::{Preallocation, TorrentOptions};
@@ -25,6 +26,9 @@ use crate::storage::disk::DiskThreads;
 use crate::storage::files::Storage;
 use crate::storage::lossy::{Fault, LossyDisk};
 use crate::storage::testing::{BLOCK_LEN, TestFile, blocks, torrent};
+use crate::torrent::event::{CloseReason, Command, Direction, PeerEvent, PeerInfo};
+use crate::torrent::hashing::Whole;
+use crate::wake::Waker;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -130,6 +134,76 @@ fn what_gets_to_disk_at_the_end_is_not_lacking_any_more() {
     let stats = &runner.active.stats;
     assert_eq!((stats.transfer.left.load(Ordering::Relaxed), stats.lacking()), (900, 900));
     assert_eq!(stats.wanted_if_not_all(), None, "the last checkpoint says that everything is wanted");
+}
+
+#[test]
+fn a_piece_that_waits_to_be_hashed_beside_another_gets_to_disk_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (active, receiver, _told) = ten_pieces(folder.path(), false);
+    let (metainfo, have, now) = (Arc::clone(&active.metainfo), Arc::clone(&active.link.have), Instant::now());
+    let mut runner = Runner::new(active);
+    for index in [3, 5] {
+        let piece = metainfo.geometry.piece(index).unwrap();
+        let blocks = blocks(&metainfo, index, &torrent_payload());
+        runner.hashing.add(Whole { piece, blocks, compare: false }, true, now);
+    }
+    assert!(runner.hashing.next_wake().is_some(), "the second waits for a third");
+    runner.wind_down(&receiver, PATIENCE);
+    let had: Vec<_> = have.snapshot().iter(&metainfo.geometry).map(PieceIndex::get).collect();
+    assert_eq!(had, [3, 5]);
+}
+
+fn stranger() -> PeerInfo {
+    PeerInfo {
+        address: ([10, 0, 0, 1], 1).into(),
+        peer_id: PeerId::new([2; 20]),
+        direction: Direction::Incoming,
+        fast: true,
+        hidden: false,
+    }
+}
+
+#[test]
+fn who_poisoned_another_torrent_is_not_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let (active, _receiver, _told) = ten_pieces(folder.path(), false);
+    let mut runner = Runner::new(active);
+    let first = |runner: &mut Runner, key| {
+        let (handle, commands) = ConnectionHandle::new(Waker::new().unwrap());
+        runner.take(Input::Opened(PeerKey(key), stranger(), handle));
+        commands.try_recv().ok()
+    };
+    assert_eq!(first(&mut runner, 1), None);
+    runner.take(Input::Gone(PeerKey(1)));
+    runner.active.room.bans.add(stranger().address, stranger().peer_id);
+    assert_eq!(first(&mut runner, 2), Some(Command::Close(CloseReason::Banned)));
+}
+
+#[test]
+fn what_does_not_get_to_disk_in_time_holds_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (active, receiver, _told) = ten_pieces(folder.path(), false);
+    let (room, metainfo) = (Arc::clone(&active.room), Arc::clone(&active.metainfo));
+    let (hold, held) = bounded::<()>(0);
+    room.hashers.spawn(move || while held.recv().is_ok() {});
+    let mut runner = Runner::new(active);
+    let key = PeerKey(1);
+    let (handle, commands) = ConnectionHandle::new(Waker::new().unwrap());
+    runner.take(Input::Opened(key, stranger(), handle));
+    runner.take(Input::Peer(key, PeerEvent::Bitfield(Bitfield::full(&metainfo.geometry))));
+    runner.take(Input::Peer(key, PeerEvent::Unchoked));
+    let asked = commands.try_iter().find_map(|command| match command {
+        Command::Request(blocks) => Some(blocks),
+        _ => None,
+    });
+    let piece = asked.unwrap()[0].piece();
+    let bytes = blocks(&metainfo, piece.get(), &torrent_payload());
+    let all = (0..).map_while(|block| metainfo.geometry.block(piece, block));
+    runner.take(Input::Blocks(key, all.zip(bytes).collect()));
+    assert!(runner.hashing.is_busy() && room.pool.reserved() > 100);
+    runner.wind_down(&receiver, Duration::ZERO);
+    assert_eq!(room.pool.reserved(), 0);
+    drop(hold);
 }
 
 /// Begins on a disk that fails at the given call after the start. Gives back what the torrent says, and what a start on the
