@@ -46,6 +46,8 @@ mod tests {
     fn what_we_say_is_understood_and_nonsense_is_not() {
         let document = bencode::scan(&ours(), &Limits::for_len(1000)).map(|document| document.sorted);
         assert_eq!(document, Ok(true));
+        // Nobody is invited to tell us of peers (BEP 11): they come from trackers alone, of every torrent (BEP 27).
+        assert!(ours().starts_with(b"d1:mde"), "{}", ours().escape_ascii());
         assert_eq!(Told::read(&ours()), Told { max_request_len: MAX_BLOCK_LEN });
         assert_eq!(Told::read(b"d4:reqli99999999999ee").max_request_len, MAX_BLOCK_LEN);
         for odd in [&b"de"[..], b"d4:reqli-1ee", b"d4:reql3:abce", b"le", b"i7e", b"", b"d4:reqli16384e"] {

@@ -19,6 +19,9 @@ use crate::wake::{Ring, Waker};
 /// with the torrent ([`Outlet`](crate::torrent::late::Outlet)).
 const COMMAND_QUEUE_LEN: usize = 128;
 
+/// So long may bytes wait for a peer that takes none.
+pub const STALL: Duration = Duration::from_secs(60);
+
 /// A torrent, as its connections see it.
 #[derive(Debug)]
 pub struct TorrentLink {
@@ -49,6 +52,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Without a byte from the peer.
     pub silence: Duration,
+    /// While bytes wait for a peer that takes none; [`STALL`], but in tests.
+    pub stall: Duration,
 }
 
 /// How the torrent's thread reaches a connection. The queue and the waker are parameters for the sake of

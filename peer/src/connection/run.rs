@@ -21,8 +21,6 @@ use crate::torrent::input::Input;
 
 /// After so long without sending, a keep-alive: peers give up on silence after two minutes (BEP 3).
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
-/// So long may bytes wait for a peer that takes none.
-const STALL: Duration = Duration::from_secs(60);
 /// How often uploaded bytes are told to the torrent, for its rates.
 const REPORT: Duration = Duration::from_millis(500);
 /// A turn that received so much is followed by a pause: payload comes faster than it is worth to be woken for.
@@ -254,7 +252,7 @@ impl Connection {
         if now >= self.clock.heard + self.link.timeouts.silence {
             return Err(End::TimedOut);
         }
-        if self.clock.blocked.is_some_and(|since| now >= since + STALL) {
+        if self.clock.blocked.is_some_and(|since| now >= since + self.link.timeouts.stall) {
             return Err(End::Stalled);
         }
         let quiet = self.protocol.outbox.is_empty() || self.up.held.is_some();
@@ -288,7 +286,8 @@ impl Connection {
             deadline = deadline.min(self.clock.spoke + KEEP_ALIVE);
         } else {
             interest |= PollFlags::OUT;
-            deadline = deadline.min(self.clock.blocked.map_or(deadline, |since| since + STALL));
+            deadline =
+                deadline.min(self.clock.blocked.map_or(deadline, |since| since + self.link.timeouts.stall));
         }
         if self.unreported > 0 {
             deadline = deadline.min(self.clock.reported + REPORT);

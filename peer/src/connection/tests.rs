@@ -94,7 +94,7 @@ impl World {
             storage,
             pool: BlockPool::new(BLOCK_LEN, 1 << 16),
             inputs: sender,
-            timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE },
+            timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE, stall: PATIENCE },
             limits: TorrentLimits::default(),
         });
         Self { metainfo, bytes, link, inputs, connections: Connections::new(4, 4), _folder: folder }

@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::overlap::RootKey;
 use super::{Shared, bytes_of};
 use crate::announcer::AnnounceTarget;
-use crate::connection::link::{Timeouts, TorrentLink};
+use crate::connection::link::{STALL, Timeouts, TorrentLink};
 use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
 use crate::limits::{Limits, TorrentLimits};
@@ -416,6 +416,7 @@ impl Start {
             timeouts: Timeouts {
                 connect: Duration::from_secs(config.connect_timeout_s.into()),
                 silence: Duration::from_secs(config.peer_timeout_s.into()),
+                stall: STALL,
             },
             limits: TorrentLimits { own: Limits::default(), all: shared.room.rates.limits() },
         };
@@ -425,7 +426,6 @@ impl Start {
             max_connections: config.max_connections_per_torrent,
             max_per_host: config.max_connections_per_address,
             max_half_open: config.max_half_open.min(MAX_DIALLING),
-            private: metainfo.private,
             sequential: config.sequential,
             ..CoreConfig::new(shared.own_peer_id)
         };

@@ -216,6 +216,8 @@ impl World {
     }
 
     pub(super) fn dial(&mut self, from: usize, to: SocketAddr) {
+        let told = (0..self.nodes.len()).any(|node| address(node) == to);
+        assert!(told, "{from} dials {to}, which it has from no tracker");
         let Some(target) =
             (0..self.nodes.len()).find(|&node| address(node) == to && self.nodes[node].present)
         else {

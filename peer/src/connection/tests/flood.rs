@@ -133,3 +133,38 @@ fn who_floods_us_is_served_and_ends_with_its_socket() {
     assert!(matches!(second, Input::Gone(_)), "{second:?}");
     world.finish();
 }
+
+/// Waits until the connection is over: sooner than its patience with a peer that is silent.
+fn wait_for_the_end(world: &World) {
+    let until = Instant::now() + PATIENCE / 2;
+    while !matches!(world.inputs.recv_deadline(until), Ok(Input::Gone(_))) {
+        assert!(Instant::now() < until, "it goes on");
+    }
+}
+
+#[test]
+fn messages_do_not_pile_up_for_one_that_never_reads() {
+    let world = World::new(false);
+    let (_peer, handle) = world.accept(FAST);
+    // 20 MiB: more than a socket takes.
+    let said = (0..100).map(|_| Command::Request(vec![world.block(0, 0); 12_000]));
+    // It may be gone before the last.
+    said.for_each(|command| _ = handle.send(command));
+    wait_for_the_end(&world);
+    world.finish();
+}
+
+#[test]
+fn who_asks_for_much_and_takes_nothing_is_hung_up_on() {
+    let mut world = World::with(true, [16 << 20, 1], 1 << 18);
+    Arc::get_mut(&mut world.link).unwrap().timeouts.stall = Duration::from_millis(50);
+    let (mut peer, handle) = world.accept(FAST);
+    assert!(handle.send(Command::Unchoke));
+    while peer.hear() != Heard::Message(Message::Unchoke) {}
+    // 15 MiB: more than a socket takes.
+    let half = 1 << 17;
+    let wanted = (0..60).flat_map(|piece| [0, half].map(|begin| Message::Request(raw(piece, begin, half))));
+    peer.stream.write_all(&bytes(&wanted.collect::<Vec<_>>())).unwrap();
+    wait_for_the_end(&world);
+    world.finish();
+}

@@ -24,8 +24,6 @@ pub struct CoreConfig {
     pub max_half_open: usize,
     /// Our name: a peer with this name is ourselves.
     pub own_peer_id: PeerId,
-    /// Peers come from the trackers alone (BEP 27): we never dial an address that we know only from a connection.
-    pub private: bool,
     /// Pieces are fetched in order, unless the torrent's options say otherwise.
     pub sequential: bool,
     /// What is wanted, at first.
@@ -43,7 +41,6 @@ impl CoreConfig {
             max_outgoing: 50,
             max_half_open: 8,
             own_peer_id,
-            private: false,
             sequential: false,
             selection: Selection::default(),
         }

@@ -83,7 +83,7 @@ fn ten_pieces_on(
             storage: Arc::clone(&storage),
             pool: BlockPool::new(BLOCK_LEN, 1000),
             inputs,
-            timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE },
+            timeouts: Timeouts { connect: PATIENCE, silence: PATIENCE, stall: PATIENCE },
             limits: crate::limits::TorrentLimits::default(),
         }),
         metainfo,
