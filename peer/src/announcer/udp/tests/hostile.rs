@@ -132,22 +132,21 @@ fn a_flood_ends_with_the_time_or_when_we_end() {
     let scraped = |transaction: TransactionId| [&[0, 0, 0, 2][..], &transaction.0].concat();
     for packet in [nonsense, scraped as fn(TransactionId) -> Vec<u8>] {
         for hangs_up in [false, true] {
+            // Joined last, also when this fails: the end of the flood ends it.
+            let mut askers = Vec::new();
             let flood = Flood::start(packet);
             let client = std::sync::Arc::new(client());
             let (asking, url) = (std::sync::Arc::clone(&client), format!("udp://{}", flood.address));
             let (tell, told) = unbounded();
             let patience = if hangs_up { AGES } else { SHORT };
-            let asker = Worker::spawn("asker", move || {
-                let _ = tell.send(asking.announce(&url, &request(), patience, 50));
-            });
+            let ask = move || drop(tell.send(asking.announce(&url, &request(), patience, 50)));
+            askers.push(Worker::spawn("asker", ask).unwrap());
             flood.begun.recv_timeout(AGES).unwrap();
             if hangs_up {
                 client.hang_up();
             }
             let error = told.recv_timeout(AGES / 4).unwrap().unwrap_err();
             assert_eq!(matches!(error, UdpError::HungUp), hangs_up, "{error}");
-            drop(flood);
-            asker.unwrap().join();
         }
     }
 }
