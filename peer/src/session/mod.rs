@@ -193,6 +193,8 @@ impl RunningSession {
         self.shared.jobs.stop();
         self.shared.ask(Request::Stop(patience));
         self.worker.join();
+        // Torrents have ended, with what got to disk in time.
+        self.shared.room.disk.give_up();
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
-use torrent_common::worker::Worker;
+use torrent_common::worker::{Shutdown, Worker};
 
 use super::StorageError;
 use super::blocks::BlockBuf;
@@ -21,7 +21,7 @@ use crate::options::Preallocation;
 use crate::resume::{Details, Journal, ResumeError};
 
 /// What a disk thread does. Every `reply` is called exactly once, on a disk thread: it may wait for a torrent, never for
-/// the disk.
+/// the disk. Of jobs that are given up nothing is told.
 pub enum DiskJob {
     /// Writes a piece.
     Write(WriteJob),
@@ -72,10 +72,11 @@ pub struct Place {
 /// Devices that have threads of their own. More share theirs.
 const MAX_DEVICES: usize = 8;
 
-/// The threads and their queues. Dropping it finishes what is queued, then joins.
+/// The threads and their queues. Dropping it finishes what is queued, unless that is given up, then joins.
 pub struct DiskThreads {
     threads: usize,
     queue_len: usize,
+    given_up: Shutdown,
     lanes: Mutex<Lanes>,
 }
 
@@ -104,9 +105,22 @@ impl DiskThreads {
     /// The system's, when it has no room for another thread.
     pub fn start(threads: usize, queue_len: usize) -> io::Result<Self> {
         let (threads, queue_len) = (threads.max(1), queue_len.max(1));
-        let first = Arc::new(Lane::start(0, threads, queue_len)?);
+        let given_up = Shutdown::new();
+        let first = Arc::new(Lane::start(0, threads, queue_len, &given_up)?);
         let lanes = Mutex::new(Lanes { all: vec![first], of: HashMap::new() });
-        Ok(Self { threads, queue_len, lanes })
+        Ok(Self { threads, queue_len, given_up, lanes })
+    }
+
+    /// Gives up what is queued: nobody waits for it any more. Pieces that were not written are fetched again, and instead of
+    /// a checkpoint that was not made the journal holds. Never waits.
+    pub fn give_up(&self) {
+        self.given_up.set();
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lanes.all.iter().any(|lane| !lane.is_idle()) {
+            log::warn!(
+                "a disk was too slow for the last pieces and checkpoints: the journals hold what was written"
+            );
+        }
     }
 
     /// The threads of a device.
@@ -119,7 +133,7 @@ impl DiskThreads {
             None if known >= MAX_DEVICES => usize::try_from(device).unwrap_or_default() % MAX_DEVICES,
             None => {
                 if known >= lanes.all.len() {
-                    match Lane::start(known, self.threads, self.queue_len) {
+                    match Lane::start(known, self.threads, self.queue_len, &self.given_up) {
                         Ok(lane) => lanes.all.push(Arc::new(lane)),
                         Err(error) => {
                             log::warn!("another disk gets no threads of its own: {error}");
@@ -160,7 +174,7 @@ impl DiskThreads {
 
 impl Lane {
     /// The threads of the nth device.
-    fn start(nth: usize, threads: usize, queue_len: usize) -> io::Result<Self> {
+    fn start(nth: usize, threads: usize, queue_len: usize, given_up: &Shutdown) -> io::Result<Self> {
         let mut writes = Vec::new();
         let (checkpoints, checkpoint_jobs) = crossbeam_channel::bounded(queue_len);
         let mut workers = Vec::new();
@@ -168,11 +182,18 @@ impl Lane {
             let (sender, jobs) = crossbeam_channel::bounded(queue_len);
             writes.push(sender);
             let name = format!("disk-{}", nth * threads + number);
-            workers.push(Worker::spawn(name, move || writing::run(&jobs))?);
+            let given_up = given_up.clone();
+            workers.push(Worker::spawn(name, move || writing::run(&jobs, &given_up))?);
         }
         let name = if nth == 0 { "disk-sync".into() } else { format!("disk-sync-{nth}") };
-        workers.push(Worker::spawn(name, move || run(&checkpoint_jobs, DiskJob::run))?);
+        let given_up = given_up.clone();
+        workers.push(Worker::spawn(name, move || run(&checkpoint_jobs, &given_up))?);
         Ok(Self { writes, checkpoints, _workers: workers })
+    }
+
+    /// Nothing waits for its threads.
+    fn is_idle(&self) -> bool {
+        self.checkpoints.is_empty() && self.writes.iter().all(Sender::is_empty)
     }
 }
 
@@ -182,10 +203,10 @@ fn take_back<T>(refused: TrySendError<T>) -> T {
     }
 }
 
-/// Until the other end is dropped and the queue is empty. A job that panics takes no other with it.
-fn run<T>(jobs: &Receiver<T>, work: impl Fn(T)) {
-    for job in jobs {
-        if catch_unwind(AssertUnwindSafe(|| work(job))).is_err() {
+/// Until the other end is dropped and the queue is empty, or it is given up. A job that panics takes no other with it.
+fn run(jobs: &Receiver<DiskJob>, given_up: &Shutdown) {
+    for job in jobs.iter().take_while(|_| !given_up.is_set()) {
+        if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
             log::error!("a disk job's reply panicked: this is a bug, please report it with the lines above");
         }
     }
@@ -383,6 +404,51 @@ mod tests {
         go_on.send(()).unwrap();
         drop(disk);
         assert_eq!(told.iter().collect::<Vec<_>>(), [true, true]);
+    }
+
+    #[test]
+    fn what_is_queued_can_be_given_up() {
+        let world = world();
+        let disk = DiskThreads::start(1, 4).unwrap();
+        let (started, has_started) = bounded(0);
+        let (go_on, may_go_on) = bounded::<()>(0);
+        let (replies, told) = unbounded();
+        let busy = |name: &'static str| {
+            let (started, may_go_on, replies) = (started.clone(), may_go_on.clone(), replies.clone());
+            move |is_ok: bool| {
+                started.send(()).unwrap();
+                may_go_on.recv().unwrap();
+                replies.send((name, is_ok)).unwrap();
+            }
+        };
+        let checkpoint = |reply: Box<dyn FnOnce(Result<(), ResumeError>) + Send>| {
+            DiskJob::Checkpoint(CheckpointJob {
+                storage: Arc::clone(&world.storage),
+                journal: Arc::clone(&world.journal),
+                details: Box::new(Details { paused: true, ..details() }),
+                place: None,
+                reply,
+            })
+        };
+        let (write, save) = (busy("write"), busy("checkpoint"));
+        assert!(disk.try_submit(world.write(0, move |outcome| write(outcome.is_ok()))).is_ok());
+        assert!(disk.try_submit(checkpoint(Box::new(move |outcome| save(outcome.is_ok())))).is_ok());
+        has_started.iter().take(2).for_each(drop);
+        let late = replies.clone();
+        assert!(disk.try_submit(world.write(1, move |_| late.send(("late write", true)).unwrap())).is_ok());
+        let late = checkpoint(Box::new(move |_| replies.send(("late checkpoint", true)).unwrap()));
+        assert!(disk.try_submit(late).is_ok());
+        disk.give_up();
+        (0..2).for_each(|_| go_on.send(()).unwrap());
+        drop((disk, started));
+        let mut told: Vec<_> = told.try_iter().collect();
+        told.sort_unstable();
+        assert_eq!(
+            told,
+            [("checkpoint", true), ("write", true)],
+            "what was under way is finished, and no more"
+        );
+        assert_eq!(world.had(), [0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Receiver;
 use torrent_common::geometry::PieceIndex;
+use torrent_common::worker::Shutdown;
 
 use super::disk::WriteJob;
 use super::{Stamp, StorageError};
@@ -19,10 +20,14 @@ const NOTE_AGAIN: Duration = Duration::from_secs(1);
 /// A piece, and the stamps that it left on its files; or why it was not written.
 type Outcome = Result<Vec<(usize, Stamp)>, StorageError>;
 
-/// Does jobs until the other end of the queue is dropped and it is empty. A job that panics takes no other with it.
-pub fn run(jobs: &Receiver<WriteJob>) {
+/// Does jobs until the other end of the queue is dropped and it is empty, or what is left is given up. A job that panics takes
+/// no other with it.
+pub fn run(jobs: &Receiver<WriteJob>, given_up: &Shutdown) {
     let mut next = None;
     while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
+        if given_up.is_set() {
+            return;
+        }
         let mut len = first.len();
         let mut group = vec![first];
         while len < TOGETHER_LEN

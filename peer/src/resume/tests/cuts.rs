@@ -12,6 +12,7 @@ use crate::options::Priority::{Normal, Skip};
 use crate::storage::disk::WriteJob;
 use crate::storage::lossy::{Fault, Left, LossyDisk};
 use crate::storage::writing;
+use torrent_common::worker::Shutdown;
 
 /// Ways in which each cut loses.
 fn rounds() -> u64 {
@@ -103,7 +104,7 @@ fn write(disk: &Disk, process: &Process, pieces: &[u32]) -> Result<(), ResumeErr
         jobs.send(job).unwrap();
     }
     drop((jobs, replies));
-    writing::run(&queue);
+    writing::run(&queue, &Shutdown::new());
     Ok(outcomes.iter().collect::<Result<(), _>>()?)
 }
 
