@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -54,6 +55,7 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     fit_to_descriptors(&mut config);
     // Before anything is started, so that a signal in between is not lost.
     let interrupt = Interrupt::new()?;
+    survive_file_size_limit();
     let downloads = config.download_dir.clone();
     let limit = Duration::from_secs(config.stop_timeout_s.into());
     let running = Daemon::start(config).map_err(|error| Failure::failed(error.to_string()))?;
@@ -115,6 +117,14 @@ fn raise_descriptor_limit() {
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
         log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// A limit of the process on the length of files (`ulimit -f`, LimitFSIZE) ends it by a signal, unless somebody listens: then
+/// the write fails, which is the matter of one torrent.
+fn survive_file_size_limit() {
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
+        log::warn!("a limit on the length of files, if there is one, will end this process: {error}");
     }
 }
 

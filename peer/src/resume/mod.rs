@@ -100,6 +100,11 @@ pub enum ResumeError {
 }
 
 impl ResumeError {
+    /// The file is what nobody can make sense of, and no other program either.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::TooLong { .. })
+    }
+
     fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |source| Self::Io { path, source }

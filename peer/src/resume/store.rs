@@ -110,7 +110,7 @@ impl ResumeStore {
             }
             let read = read_at_most(&path, MAX_CHECKPOINT_LEN)
                 .and_then(|bytes| Saved::decode(&bytes, info_hash, &path));
-            if let Err(ResumeError::Damaged { .. } | ResumeError::TooLong { .. }) = &read {
+            if read.as_ref().is_err_and(ResumeError::is_damage) {
                 self.set_aside(&path);
             }
             all.push(read.map_err(|error| (path, error)));

@@ -89,7 +89,8 @@ fn load(shared: &Shared) -> Result<Vec<Saved>, ResumeError> {
     for loaded in shared.store.load_all()? {
         match loaded {
             Ok(saved) => all.push(saved),
-            Err((path, error)) => log::error!("{}: set aside: {error}", path.display()),
+            Err((_, error)) if error.is_damage() => log::error!("{error}. It is set aside (*.bad)"),
+            Err((_, error)) => log::error!("{error}. It is left as it is"),
         }
     }
     all.sort_by_key(|saved| (saved.details.added_ns, saved.info_hash));

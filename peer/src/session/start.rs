@@ -104,6 +104,11 @@ pub enum StartupError {
     /// Its torrent file, kept since it was added, is not what it was.
     #[error("the torrent file kept in STATE_DIR is damaged ({0}): remove the torrent and add it again")]
     Metainfo(#[from] MetainfoError),
+    /// It is another torrent's, or a bit of it is another.
+    #[error(
+        "the torrent file kept in STATE_DIR is damaged (its info-hash is {0} now): remove the torrent and add it again"
+    )]
+    AnotherTorrent(InfoHash),
     /// The system has no room for its thread.
     #[error("no room for another thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -116,7 +121,7 @@ impl StartupError {
             Self::Storage(error) | Self::Resume(ResumeError::Storage(error)) => error.may_pass(),
             Self::Resume(ResumeError::Io { .. }) | Self::Gone { .. } | Self::Thread(_) => true,
             Self::Changed { missing, .. } => *missing,
-            Self::Resume(_) | Self::Metainfo(_) | Self::Overlap { .. } => false,
+            Self::Resume(_) | Self::Metainfo(_) | Self::AnotherTorrent(_) | Self::Overlap { .. } => false,
         }
     }
 }
@@ -486,7 +491,12 @@ impl Shared {
     /// The torrent file kept for a torrent, parsed anew.
     fn metainfo(&self, info_hash: &InfoHash) -> Result<Metainfo, StartupError> {
         let bytes = self.store.load_torrent(info_hash, self.config.max_torrent_len)?;
-        Ok(Metainfo::parse(&bytes, &self.limits())?)
+        let metainfo = Metainfo::parse(&bytes, &self.limits())?;
+        // By the hash of one piece that is not right, honest peers would be banned for it.
+        if metainfo.info_hash != *info_hash {
+            return Err(StartupError::AnotherTorrent(metainfo.info_hash));
+        }
+        Ok(metainfo)
     }
 
     pub(super) fn storage(&self, saved: &Saved) -> Result<Arc<Storage>, StartupError> {

@@ -29,6 +29,14 @@ pub enum StorageError {
         /// Which.
         path: PathBuf,
     },
+    /// A file longer than the file system takes (4 GiB on FAT), or the limits of this process.
+    #[error("{path}: no file may be as long there ({source}): choose a folder on another file system, or raise this process's limit (ulimit -f)", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A device, pipe, socket or folder where a file of the torrent should be, or a file where a folder should be.
     #[error("{path} is in the way: it is not a {wanted}", path = path.display())]
     Kind {
@@ -132,6 +140,7 @@ impl StorageError {
             Self::Io { path, .. }
             | Self::Link { path }
             | Self::OtherNames { path }
+            | Self::TooLarge { path, .. }
             | Self::Kind { path, .. }
             | Self::Missing { path }
             | Self::Short { path }
@@ -157,6 +166,7 @@ impl StorageError {
             | Self::Journal { .. } => true,
             Self::Link { .. }
             | Self::OtherNames { .. }
+            | Self::TooLarge { .. }
             | Self::Kind { .. }
             | Self::Longer { .. }
             | Self::Name { .. }
@@ -169,6 +179,10 @@ impl StorageError {
 
     /// The system's error for `path`.
     pub(super) fn io(path: PathBuf, source: impl Into<io::Error>) -> Self {
-        Self::Io { path, source: source.into() }
+        let source = source.into();
+        if source.raw_os_error() == Some(Errno::FBIG.raw_os_error()) {
+            return Self::TooLarge { path, source };
+        }
+        Self::Io { path, source }
     }
 }

@@ -171,9 +171,23 @@ impl Storage {
             // After the write: entered before, a sync in between would take the entry and miss the bytes.
             self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
             outcome.map_err(error)?;
-            written.push((index, stamp_of(&file).map_err(error)?));
+            written.push((index, self.stamp_if_there(index, &file)?));
         }
         Ok(written)
+    }
+
+    /// The stamp of an open file, unless another is there under its name, or none: what is written to it would go when it is
+    /// closed.
+    fn stamp_if_there(&self, index: usize, file: &File) -> Result<Stamp, StorageError> {
+        let (stamp, has_name) = self.tree.look(index, file)?;
+        if !has_name {
+            self.close_file(index);
+            return Err(match Walker::new(&self.tree, false)?.find(index)? {
+                Some(_) => StorageError::Changed { path: self.path(index) },
+                None => self.missing(index),
+            });
+        }
+        Ok(stamp)
     }
 
     /// Fills `buffer` with the bytes of `span`; a shorter buffer with the first of them.

@@ -178,6 +178,27 @@ fn a_file_that_goes_or_shrinks_is_an_error_and_is_not_made_anew() {
 }
 
 #[test]
+fn a_file_that_goes_while_it_is_open_takes_no_bytes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("a", 64), ("b", 64)]);
+    let metainfo = torrent("t", &files, 64, None);
+    let storage = storage(&metainfo, folder.path());
+    let write =
+        |index| storage.write_piece(piece(&metainfo, index), &blocks(&metainfo, index, &payload(&files)));
+    storage.prepare(|_| true, Preallocation::Sparse).unwrap();
+    write(0).unwrap();
+    write(1).unwrap();
+    fs::remove_file(folder.path().join("t/a")).unwrap();
+    assert!(matches!(write(0), Err(StorageError::Missing { .. })));
+    fs::copy(folder.path().join("t/b"), folder.path().join("other")).unwrap();
+    fs::rename(folder.path().join("other"), folder.path().join("t/b")).unwrap();
+    assert!(matches!(write(1), Err(StorageError::Changed { .. })));
+    // Looked at anew, it is as any other.
+    write(1).unwrap();
+    assert!(matches!(write(0), Err(StorageError::Missing { .. })));
+}
+
+#[test]
 fn a_read_only_folder_can_be_seeded() {
     let folder = tempfile::tempdir().unwrap();
     let files = TestFile::list(&[("d/a", 64)]);

@@ -98,6 +98,17 @@ pub(super) const MAX_SYNCED_SINGLY: usize = 256;
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Tree {
+    /// What an open file is now, and whether it has a name still.
+    pub fn look(&self, file: usize, opened: &File) -> Result<(Stamp, bool), StorageError> {
+        let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::io(self.path(file), errno))?;
+        let is_found = || {
+            let found = Walker::new(self, false)?.find(file)?;
+            Ok(found.is_some_and(|found| (found.device, found.inode) == (stat.st_dev, stat.st_ino)))
+        };
+        // Some file systems do not count names.
+        Ok((stamp(&stat), stat.st_nlink > 0 || is_found()?))
+    }
+
     /// `root` replaces the first component of every path.
     pub fn new(
         metainfo: Arc<Metainfo>,

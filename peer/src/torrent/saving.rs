@@ -140,7 +140,7 @@ impl Saving {
     /// written could not be flushed: nothing more may be written then.
     pub fn done(&mut self, active: &Active, outcome: Result<(), ResumeError>) -> Result<bool, ResumeError> {
         self.checkpointing = false;
-        self.failed = outcome.is_err();
+        let failed_before = std::mem::replace(&mut self.failed, outcome.is_err());
         if std::mem::take(&mut self.placing) {
             if let Err(error) = outcome {
                 self.broken = true;
@@ -160,7 +160,11 @@ impl Saving {
         if let Err(error) = outcome {
             // Tried again when it is due; the journal holds what was written meanwhile.
             self.dirty = true;
-            log::warn!("{}: progress is not saved: {error}", active.name);
+            if !failed_before {
+                log::warn!("{}: progress is not saved for now: {error}", active.name);
+            }
+        } else if failed_before {
+            log::info!("{}: progress is saved again", active.name);
         }
         Ok(false)
     }

@@ -194,3 +194,46 @@ fn data_changed_while_the_daemon_was_away_is_noticed() {
     seeder.stop();
     tracker.stop();
 }
+
+/// A bit of what STATE_DIR keeps is another: that torrent says so, and is not downloaded by hashes that are not its own.
+#[test]
+fn a_torrent_file_with_another_bit_in_state_dir_is_told_and_bans_nobody() {
+    let room = Room::new("torrent-bit");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("one.bin");
+    write_file(&source, 200_000, 21);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * KIB, &tracker.url());
+    let other = room.folder("source").join("other.bin");
+    write_file(&other, 100_000, 22);
+    let mut seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let published = seeder.publish(&other, 16 * KIB);
+    let mut leecher = Daemon::start(&room, "leecher", &tracker.url());
+    leecher.leech(&torrent, None);
+    leecher.leech(&published.torrent_path, None);
+    leecher.wait_for_seeding(published.info_hash);
+    leecher.process().terminate();
+    let kept = leecher.folder().join(format!("state/{}.torrent", metainfo.info_hash));
+    let mut bytes = std::fs::read(&kept).unwrap();
+    let hash = &metainfo.piece_hashes[..20];
+    let at = bytes.windows(20).position(|part| part == hash).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&kept, &bytes).unwrap();
+    leecher.start_again();
+    let status = wait_for("the damage to be told", PATIENCE, || {
+        let all = leecher.status().torrents;
+        let status = all.into_iter().find(|torrent| torrent.info_hash == metainfo.info_hash).unwrap();
+        if status.state == TorrentState::Error { Ok(status) } else { Err(format!("{status:?}")) }
+    });
+    assert!(status.error.unwrap().contains("damaged"));
+    assert_eq!(status.retry_seconds, None);
+    leecher.wait_for_seeding(published.info_hash);
+    // What it says helps.
+    seeder.leech(&torrent, Some(&room.folder("source")));
+    leecher.tell("/remove", metainfo.info_hash, false);
+    leecher.leech(&torrent, None);
+    leecher.wait_for_seeding(metainfo.info_hash);
+    assert_same(&source, &leecher.downloads().join("one.bin"));
+    seeder.process().terminate();
+    leecher.stop();
+    tracker.stop();
+}

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use torrent_common::metainfo::Metainfo;
 use torrent_peer::control::api::TorrentState;
@@ -12,9 +13,9 @@ use torrent_tests::payload::{assert_same, write_tree};
 use torrent_tests::room::Room;
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
-use torrent_tests::wait::{PATIENCE, wait_for};
+use torrent_tests::wait::{PATIENCE, wait_for, wait_until};
 
-use crate::world::ask_for_everything;
+use crate::world::{World, ask_for_everything, wait_for_error, wait_for_seeding_after_all};
 
 const PIECE_LEN: u64 = 16 * 1024;
 
@@ -76,8 +77,27 @@ impl Pair {
 
 fn patch(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = File::options().write(true).open(path).unwrap();
-    file.seek(SeekFrom::Start(at)).unwrap();
-    file.write_all(bytes).unwrap();
+    change_after(modified(path), path, || {
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+    });
+}
+
+fn modified(path: &Path) -> SystemTime {
+    path.metadata().unwrap().modified().unwrap()
+}
+
+/// Changes a file until its time is another than that: the clock of files ticks every few milliseconds, and what happens
+/// within a tick looks the same to everybody.
+fn change_after(time: SystemTime, path: &Path, mut change: impl FnMut()) {
+    change();
+    wait_until("the clock of files to tick", PATIENCE, || {
+        let ticked = modified(path) != time;
+        if !ticked {
+            change();
+        }
+        ticked
+    });
 }
 
 #[test]
@@ -100,8 +120,9 @@ fn a_file_cut_short_is_noticed_and_mended() {
 fn a_file_replaced_is_noticed_and_mended() {
     let pair = Pair::new("replaced");
     let other = pair.daemon.downloads().join("other");
-    std::fs::write(&other, vec![7; 200_000]).unwrap();
-    std::fs::rename(&other, pair.tree().join("second.bin")).unwrap();
+    let second = pair.tree().join("second.bin");
+    change_after(modified(&second), &other, || std::fs::write(&other, vec![7; 200_000]).unwrap());
+    std::fs::rename(&other, second).unwrap();
     // Those who have the old file open read what is right; a start finds the new one.
     pair.ask_for_everything();
     let mut pair = pair;
@@ -124,6 +145,33 @@ fn a_file_deleted_is_noticed_and_fetched_again() {
     let fetched = details.status.downloaded - pair.metainfo.total_len();
     assert!((300_000..=300_000 + PIECE_LEN).contains(&fetched), "{fetched}");
     pair.stop();
+}
+
+/// Somebody cleans up while it is downloaded: what comes in later must not go to files that nobody can find.
+#[test]
+fn a_download_deleted_on_the_way_is_not_said_to_be_complete() {
+    let world = World::with("cleaned-up", "UPLOAD_LIMIT_KIB = 500");
+    let files: &[_] = &[("first.bin", 900_000), ("second.bin", 700_000)];
+    let payload = world.seed("tree", files, 35);
+    let daemon = Daemon::start(&world.room, "daemon", &world.tracker.url());
+    daemon.leech(&payload.torrent, None);
+    daemon.wait_for("some of it", payload.hash, |details| details.pieces_had >= 4);
+    std::fs::remove_file(daemon.downloads().join("tree/first.bin")).unwrap();
+    wait_for_seeding_after_all(&daemon, payload.hash);
+    assert_same(&payload.source, &daemon.downloads().join("tree"));
+    daemon.tell("/remove", payload.hash, true);
+
+    daemon.leech(&payload.torrent, None);
+    daemon.wait_for("some of it", payload.hash, |details| details.pieces_had >= 4);
+    std::fs::remove_dir_all(daemon.downloads().join("tree")).unwrap();
+    let said = wait_for_error(&daemon, payload.hash, "is gone, all of it");
+    assert_eq!(said.state, TorrentState::Error);
+    // The user wants it after all.
+    daemon.tell("/resume", payload.hash, false);
+    wait_for_seeding_after_all(&daemon, payload.hash);
+    assert_same(&payload.source, &daemon.downloads().join("tree"));
+    daemon.stop();
+    world.stop();
 }
 
 /// Taken out and put back, also while the daemon was stopped in between: nothing is fetched again, nothing hashed.

@@ -2,12 +2,17 @@
 //! waits, the others do not notice, and it goes on by itself when it can.
 
 use torrent_peer::control::api::TorrentState;
+use torrent_peer::options::Priority::{Normal, Skip};
+use torrent_peer::options::{OptionsPatch, Preallocation};
 use torrent_tests::daemon::Daemon;
 use torrent_tests::mounts;
 use torrent_tests::payload::assert_same;
 use torrent_tests::wait::{PATIENCE, wait_for};
 
-use crate::world::{KIB, World, ask_for_everything, status, wait_for_error, wait_for_seeding_after_all};
+use crate::world::{
+    KIB, World, ask_for_everything, leech_only, leech_with, status, wait_for_error,
+    wait_for_seeding_after_all,
+};
 
 fn may_mount() -> bool {
     mounts::may_run(mounts::possible())
@@ -177,6 +182,34 @@ fn a_full_state_dir_holds_downloads_until_there_is_room() {
     let told = daemon.logged("No space left on device");
     assert!((1..=20).contains(&told), "{told} lines");
     daemon.process().terminate();
+    world.stop();
+}
+
+/// A limit of the process, as FAT has one of its own. The system's way to say so would end the process.
+#[test]
+fn a_file_longer_than_any_may_be_is_one_torrents_own() {
+    if !may_mount() {
+        return;
+    }
+    let world = World::new("too-large");
+    let tree = world.seed("tree", &[("a.bin", 300_000), ("large.bin", 2_500_000)], 51);
+    let other = world.seed("other", &[("other.bin", 400_000)], 52);
+    // In blocks of 512 bytes.
+    let daemon = world.daemon("", "ulimit -f 4000");
+    for preallocation in [Preallocation::Sparse, Preallocation::Full, Preallocation::None] {
+        let options = OptionsPatch { preallocation: Some(Some(preallocation)), ..OptionsPatch::default() };
+        leech_with(&daemon, &tree.torrent, None, options);
+        let said = wait_for_error(&daemon, tree.hash, "no file may be as long there");
+        assert!(said.error.as_ref().unwrap().contains("tree/large.bin"), "{said:?}");
+        // Nothing that passes by itself.
+        assert_eq!((said.state, said.retry_seconds), (TorrentState::Error, None));
+        daemon.tell("/remove", tree.hash, true);
+    }
+    daemon.leech(&other.torrent, None);
+    daemon.wait_for_seeding(other.hash);
+    leech_only(&daemon, &tree.torrent, &daemon.downloads(), vec![Normal, Skip]);
+    wait_for_seeding_after_all(&daemon, tree.hash);
+    daemon.stop();
     world.stop();
 }
 

@@ -120,6 +120,22 @@ fn errors_of_a_disk_are_one_torrents_own_and_pass() {
     failing.world.stop();
 }
 
+/// What was written since the last flush may be lost, also where it can be read for now.
+#[test]
+fn after_a_flush_that_failed_all_since_the_last_is_hashed() {
+    let Some(failing) = Failing::new("flush") else { return };
+    failing.disk.fail("sync EIO");
+    failing.leech_sick();
+    let said = wait_for_error(&failing.daemon, failing.sick.hash, "Input/output error");
+    assert_eq!(said.state, TorrentState::Error);
+    failing.goes_on_by_itself();
+    let details = failing.daemon.details(failing.sick.hash);
+    assert_eq!((details.pieces_checked, details.pieces_had), (details.piece_count, details.piece_count));
+    assert_eq!(details.status.downloaded, failing.sick.metainfo.total_len(), "nothing was fetched again");
+    drop(failing.daemon);
+    failing.world.stop();
+}
+
 /// There seems to be room, and there is none.
 #[test]
 fn a_quota_is_waited_for() {

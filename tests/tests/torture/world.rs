@@ -90,11 +90,17 @@ pub fn status(daemon: &Daemon, hash: InfoHash) -> TorrentStatus {
 
 /// Adds a torrent of which only some files are wanted.
 pub fn leech_only(daemon: &Daemon, torrent: &Path, output: &Path, priorities: Vec<Priority>) {
+    let options = OptionsPatch { priorities: Some(Some(priorities)), ..OptionsPatch::default() };
+    leech_with(daemon, torrent, Some(output), options);
+}
+
+/// Adds a torrent with options.
+pub fn leech_with(daemon: &Daemon, torrent: &Path, output: Option<&Path>, options: OptionsPatch) {
     let request = LeechRequest {
         torrent_base64: None,
         torrent_path: Some(torrent.to_owned()),
-        output: Some(output.to_owned()),
-        options: OptionsPatch { priorities: Some(Some(priorities)), ..OptionsPatch::default() },
+        output: output.map(Path::to_owned),
+        options,
     };
     let answer = daemon.post("/leech", &request);
     assert_eq!(answer.status, 200, "{}", answer.text());
