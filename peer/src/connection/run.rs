@@ -73,6 +73,8 @@ struct Clock {
     reported: Instant,
     /// The torrent was told that we do not listen.
     excused: Instant,
+    /// The torrent was told that a limit keeps the peer waiting until then.
+    kept_waiting: Instant,
 }
 
 impl Connection {
@@ -111,7 +113,14 @@ impl Connection {
             commands,
             protocol,
             inbox: Inbox::new(decoder),
-            clock: Clock { heard: now, spoke: now, blocked: None, reported: now, excused: now },
+            clock: Clock {
+                heard: now,
+                spoke: now,
+                blocked: None,
+                reported: now,
+                excused: now,
+                kept_waiting: now,
+            },
             down: Pace { allowance: down, held: None },
             up: Pace { allowance: up, held: None },
             unreported: 0,
@@ -193,6 +202,7 @@ impl Connection {
         self.up.moved(sent.payload, sent.held, sent.blocked, now);
         self.unreported += sent.payload;
         self.useful |= sent.payload > 0;
+        self.report_wait(now);
         if sent.any {
             self.clock.spoke = now;
         }
@@ -239,6 +249,15 @@ impl Connection {
     /// There may be something to read, and it is left there for now.
     const fn is_held(&self) -> bool {
         self.braked.is_some() || self.down.held.is_some()
+    }
+
+    /// Tells of long waits for our own limit, so that the torrent does not think the peer takes nothing.
+    fn report_wait(&mut self, now: Instant) {
+        let long = self.up.held.filter(|&due| due >= now + REPORT && due > self.clock.kept_waiting);
+        if let Some(due) = long {
+            self.protocol.report(PeerEvent::KeptWaiting(due));
+            self.clock.kept_waiting = due;
+        }
     }
 
     fn report_uploads(&mut self, now: Instant) {

@@ -23,7 +23,7 @@ pub struct Candidate {
     pub key: PeerKey,
     /// It has a slot now.
     pub unchoked: bool,
-    /// It took nothing when it had a slot: while seeding it comes last.
+    /// It took nothing when it had a slot a while ago: while seeding it comes last.
     pub idled: bool,
     /// Bytes per second that it sends us.
     pub from_them: u64,

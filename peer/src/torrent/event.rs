@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{BlockRef, PieceIndex};
@@ -99,6 +100,8 @@ pub enum PeerEvent {
     Uploaded(u64),
     /// We do not listen to it, because of a limit of ours: that it sends nothing is not its fault. Reported now and then.
     Held,
+    /// It asked for blocks, and a limit of ours keeps it waiting until then: that it takes nothing is not its fault.
+    KeptWaiting(Instant),
 }
 
 /// What the core wants done. Carried out in order.

@@ -68,10 +68,14 @@ pub struct Peer {
     pub slot_since: Instant,
     /// Bytes sent since it got its slot.
     pub turn_bytes: u64,
-    /// When it last took payload, or could begin to.
+    /// When it last took payload, or could begin to: in the future while a limit of ours keeps it waiting.
     pub taken: Instant,
     /// It had a slot, or was shown a piece, and took nothing; nor has it since.
     pub idled: bool,
+    /// How often that was,
+    pub idle_turns: u32,
+    /// and until when others come before it.
+    pub behind_until: Instant,
     /// What it owes us, oldest first.
     pub outstanding: VecDeque<Outstanding>,
     /// Requests given up lately.
@@ -115,6 +119,8 @@ impl Peer {
             turn_bytes: 0,
             taken: now,
             idled: false,
+            idle_turns: 0,
+            behind_until: now,
             outstanding: VecDeque::new(),
             lost: Vec::new(),
             allowed_fast: Vec::new(),
@@ -199,7 +205,7 @@ impl Peer {
         choker::Candidate {
             key,
             unchoked: self.unchoked,
-            idled: self.idled,
+            idled: self.is_behind(now),
             from_them: self.down.steady(now),
             to_them: self.up.steady(now),
             snubbing: owing && self.unchoked && age(self.slot_since) > SNUBBING,

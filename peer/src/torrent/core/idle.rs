@@ -1,9 +1,9 @@
 //! Peers that take nothing of what is kept for them, an upload slot or a piece that they alone were shown, while others wait
 //! for it. An honest one asks within a round trip; strangers may ask for nothing, or never read what they are sent.
 //!
-//! While seeding such a slot is passed on at once, and who had it comes behind those who wait until it takes something. (While
-//! downloading slots are for those who give.) Whom we hide from
-//! (super-seeding) and who does not take what it is shown sees everything, and after a few of these everybody does.
+//! While seeding such a slot is passed on at once, and who had it comes behind those who wait, for a while: an honest one may
+//! have had a bad moment. (While downloading slots are for those who give.) Whom we hide from (super-seeding) and who does not
+//! take what it is shown sees everything, and after a few of these everybody does.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,10 @@ use crate::torrent::peers::Peer;
 const UNUSED: Duration = Duration::from_secs(2);
 /// or so long since something did: that may be a slow peer with long buffers.
 const STALLED: Duration = Duration::from_secs(5);
+/// Who left a slot idle comes behind the others for so long; twice as long each time that it does so again,
+const BEHIND: Duration = Duration::from_secs(120);
+/// but not more often doubled than this.
+const MAX_DOUBLED: u32 = 6;
 /// How often slots are looked at while somebody waits for one.
 const LOOK: Duration = Duration::from_secs(1);
 /// So many peers that do not take what they are shown end super-seeding.
@@ -37,6 +41,20 @@ impl Peer {
         self.unchoked && self.they_want && now.saturating_duration_since(self.taken) >= limit
     }
 
+    /// It left what was kept for it idle. Told again and again while it does: counts once in the time that others come first.
+    pub(super) fn idles(&mut self, now: Instant) {
+        if !self.is_behind(now) {
+            self.behind_until = now + BEHIND * (1 << self.idle_turns.min(MAX_DOUBLED));
+            self.idle_turns = self.idle_turns.saturating_add(1);
+        }
+        self.idled = true;
+    }
+
+    /// Others who wait for a slot come before it.
+    pub fn is_behind(&self, now: Instant) -> bool {
+        self.idled && now < self.behind_until
+    }
+
     /// It says that it wants something, or does not any more. Who says both by turns is idle all the same.
     pub(super) fn wants(&mut self, want: bool, now: Instant) {
         self.they_want = want;
@@ -52,6 +70,13 @@ impl Core {
     /// When [`Core::pass_on_idle_slots`] is due.
     pub(super) const fn next_look_at_slots(&self) -> Option<Instant> {
         self.idle.look
+    }
+
+    /// A limit of ours holds back what it asked for.
+    pub(super) fn kept_waiting(&mut self, key: PeerKey, until: Instant) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.taken = peer.taken.max(until);
+        }
     }
 
     /// Those whose slots may be passed on.
@@ -77,10 +102,10 @@ impl Core {
         self.look_at_slots(cx.now);
         let idle: Vec<_> = self.idle_holders(cx.now).collect();
         for key in &idle {
-            self.peers.entry(*key).and_modify(|peer| peer.idled = true);
+            self.peers.entry(*key).and_modify(|peer| peer.idles(cx.now));
         }
         for key in idle {
-            let waiting = self.candidates(|peer| !peer.unchoked && !peer.idled, cx);
+            let waiting = self.candidates(|peer| !peer.unchoked && !peer.is_behind(cx.now), cx);
             let Some(next) = choker::fill(&waiting, self.is_complete(), cx.random) else { return };
             self.set_slot(key, false, cx);
             self.set_slot(next, true, cx);
@@ -95,7 +120,7 @@ impl Core {
             if took || peer.they_want && !peer.unchoked {
                 continue;
             }
-            peer.idled = true;
+            peer.idles(cx.now);
             self.show_went(key);
             cx.send(key, Command::ShowAll);
             self.idle.idlers += 1;

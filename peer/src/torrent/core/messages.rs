@@ -21,6 +21,7 @@ impl Core {
             PeerEvent::AllowedFast(piece) => self.allowed_fast(key, piece, cx),
             PeerEvent::Uploaded(bytes) => self.uploaded(key, bytes, cx),
             PeerEvent::Held => self.held(key, cx),
+            PeerEvent::KeptWaiting(until) => self.kept_waiting(key, until),
         }
     }
 
@@ -145,7 +146,7 @@ impl Core {
             peer.up.add(bytes, cx.now);
             peer.turn_bytes = peer.turn_bytes.saturating_add(bytes);
             if bytes > 0 {
-                (peer.taken, peer.idled) = (cx.now, false);
+                (peer.taken, peer.idled, peer.idle_turns) = (cx.now, false, 0);
             }
         }
     }

@@ -52,12 +52,12 @@ impl Core {
     fn slot_at_once(&mut self, key: PeerKey, cx: &mut Context<'_>) {
         let Some(peer) = self.peers.get(&key).filter(|peer| !peer.unchoked) else { return };
         if self.slots.used >= self.slot_count() {
-            let may_displace = !peer.idled;
+            let may_displace = !peer.is_behind(cx.now);
             let unwanted = self.peers.iter().find(|(_, peer)| peer.unchoked && !peer.they_want);
             let idle = || self.idle_holders(cx.now).find(|_| may_displace);
             let Some(loser) = unwanted.map(|(&key, _)| key).or_else(idle) else { return };
-            if let Some(peer) = self.peers.get_mut(&loser) {
-                peer.idled |= peer.they_want;
+            if let Some(peer) = self.peers.get_mut(&loser).filter(|peer| peer.they_want) {
+                peer.idles(cx.now);
             }
             self.set_slot(loser, false, cx);
         }

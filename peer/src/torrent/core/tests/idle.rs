@@ -42,8 +42,55 @@ fn who_takes_what_it_gets_is_served_while_strangers_hold_slots_for_nothing() {
         }
         effects = t.pass(1);
     }
-    // Each of the others is tried once.
+    // Each of the others is tried once, and again when it is forgiven.
     assert!(seconds >= 280, "served for {seconds} of 300 seconds");
+}
+
+/// Who has a slot after these.
+fn follow(has_slot: &mut [bool; 61], effects: &[Effect]) {
+    for number in 1..=60 {
+        for command in commands(effects, number) {
+            match command {
+                Command::Unchoke => has_slot[usize::from(number)] = true,
+                Command::Choke => has_slot[usize::from(number)] = false,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn one_bad_moment_does_not_keep_an_honest_peer_out_of_a_busy_swarm() {
+    let (mut t, mut has_slot, mut got) = (seeder(), [false; 61], 0);
+    (1..=30).for_each(|number| follow(&mut has_slot, &t.taker(number)));
+    for second in 0..600 {
+        for number in 1..=30_u8 {
+            // The first takes nothing for three seconds.
+            if has_slot[usize::from(number)] && (number > 1 || second >= 3) {
+                t.peer(number, PeerEvent::Uploaded(1 << 20));
+            }
+        }
+        let effects = t.pass(1);
+        follow(&mut has_slot, &effects);
+        got += u32::from(has_slot[1] && second >= 3);
+    }
+    // Eight slots for thirty: a fair share were 160 seconds.
+    assert!(got >= 80, "it had a slot for {got} of 600 seconds");
+}
+
+#[test]
+fn whom_our_own_limit_keeps_waiting_does_not_lose_its_slot() {
+    let mut t = seeder();
+    (1..=8).for_each(|number| _ = t.taker(number));
+    let until = t.now + Duration::from_secs(20);
+    (1..=8).for_each(|number| _ = t.peer(number, PeerEvent::KeptWaiting(until)));
+    t.taker(9);
+    for _ in 0..19 {
+        let effects = t.pass(1);
+        assert_eq!(told(&effects, &Command::Choke), [0; 0]);
+    }
+    // Then it may take it, and does not.
+    assert!((0..4).any(|_| !told(&t.pass(1), &Command::Choke).is_empty()));
 }
 
 #[test]

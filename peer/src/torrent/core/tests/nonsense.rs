@@ -85,7 +85,8 @@ fn any_message(t: &Test, piece: PieceIndex, random: &mut fastrand::Rng) -> PeerE
         9 => PeerEvent::AllowedFast(piece),
         10 => PeerEvent::Haves(vec![piece, piece]),
         11 => PeerEvent::Uploaded(random.u64(..)),
-        12 => PeerEvent::Held,
+        12 if piece.get().is_multiple_of(2) => PeerEvent::Held,
+        12 => PeerEvent::KeptWaiting(t.now + Duration::from_secs(10)),
         _ => PeerEvent::Blocks((0..random.u32(..5)).map(|_| block(random)).collect()),
     }
 }
