@@ -10,48 +10,37 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::sockets::{Cookie, Traffic};
+use crate::Reason;
+use crate::sockets::{Cookie, Traffic};
 
 /// Bytes of a request's head, or of several that were sent together. An announce has a few hundred, a scrape of 64
 /// torrents 5,000.
-pub(super) const MAX_HEAD_LEN: u64 = 8 << 10;
+pub const MAX_HEAD_LEN: u64 = 8 << 10;
 /// The same, of all connections together.
 const MAX_HEADS_LEN: u64 = 1 << 20;
 
 /// What connections may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) connections: usize,
+pub struct Limits {
+    /// How many there may be at most, with those that come in before it is seen that there are too many.
+    pub connections: usize,
     /// Until the first request, and from a request's first byte to its answer.
-    pub(crate) request: Duration,
+    pub request: Duration,
     /// Between an answer and the next request.
-    pub(crate) idle: Duration,
+    pub idle: Duration,
 }
 
 impl Limits {
     /// Beyond so many the idlest are closed, and nobody comes in while they are. As many more may come in before that is
     /// seen: the system keeps back who says nothing, and hands out hundreds at once.
-    pub(crate) const fn kept(&self) -> usize {
+    pub const fn kept(&self) -> usize {
         (2 * self.connections).div_ceil(5)
     }
 }
 
-/// Why a connection has to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Reason {
-    /// Its request is too long.
-    Long,
-    /// Its request takes too long.
-    Slow,
-    /// It asks nothing.
-    Silent,
-    /// There are too many, and it is of less use than others.
-    TooMany,
-}
-
 /// The connections seen so far.
 #[derive(Debug)]
-pub(super) struct Census {
+pub(crate) struct Census {
     known: HashMap<Cookie, Connection>,
     look: u64,
     /// For putting some of them in order, by bytes or by time.
@@ -82,17 +71,17 @@ impl Connection {
 
 impl Census {
     /// With room for so many connections, for the reason that [`super::roll::Roll::with_room`] has.
-    pub(super) fn with_room(connections: usize) -> Self {
+    pub(crate) fn with_room(connections: usize) -> Self {
         Self { known: HashMap::with_capacity(connections), look: 0, order: Vec::with_capacity(connections) }
     }
 
     /// A look at all connections begins.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.look += 1;
     }
 
     /// A connection is there. `busy` if a lane has a request of it: with the bytes that may come meanwhile.
-    pub(super) fn see(
+    pub(crate) fn see(
         &mut self,
         cookie: Cookie,
         peer: SocketAddr,
@@ -124,7 +113,7 @@ impl Census {
     }
 
     /// Every connection was seen that is still there.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let look = self.look;
         self.known.retain(|_, known| known.look == look);
     }
@@ -135,7 +124,7 @@ impl Census {
     }
 
     /// Tells those that have to go, each once. `is_answering` says whether a request of a connection is being answered.
-    pub(super) fn doom(
+    pub(crate) fn doom(
         &mut self,
         limits: &Limits,
         now: Instant,

@@ -15,7 +15,7 @@ const READ_AHEAD_LEN: u64 = 1024;
 
 /// What is known of a body before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
+pub enum Body {
     /// No byte.
     None,
     /// So many bytes, not 0.
@@ -29,11 +29,14 @@ pub(super) enum Body {
 
 /// A body that was not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
+pub enum BodyError {
+    /// It is over so many bytes.
     #[error("the body is over {0} bytes")]
     TooLong(u64),
-    #[error("the upload needs a Content-Length, not Transfer-Encoding")]
+    /// It has no length.
+    #[error("the body needs a Content-Length, not Transfer-Encoding")]
     Chunked,
+    /// It did not come.
     #[error("the body ended early: {0}")]
     Io(#[from] io::Error),
 }
@@ -42,7 +45,7 @@ impl Body {
     /// What the headers say. tiny_http itself takes an unreadable Content-Length for no body, any Transfer-Encoding
     /// for chunked, and the first of two lengths. Servers and proxies that differ in that can be played off against
     /// each other (RFC 9112, 6.3), so none of it is let through.
-    pub(super) fn of(request: &Request) -> Self {
+    pub fn of(request: &Request) -> Self {
         Self::from_headers(request.headers())
     }
 
@@ -69,7 +72,7 @@ impl Body {
     }
 
     /// The first so many bytes of a body that has more, for [`Self::read`]; nothing of one that has not.
-    pub(super) fn read_start(self, request: &mut Request, len: u64) -> io::Result<Vec<u8>> {
+    pub fn read_start(self, request: &mut Request, len: u64) -> io::Result<Vec<u8>> {
         let mut start = Vec::new();
         if self.is_longer_than(len) {
             request.as_reader().take(len).read_to_end(&mut start)?;
@@ -78,7 +81,7 @@ impl Body {
     }
 
     /// Whether its length is known, and over so many bytes.
-    pub(super) const fn is_longer_than(self, len: u64) -> bool {
+    pub const fn is_longer_than(self, len: u64) -> bool {
         matches!(self, Self::Length(own) if own > len)
     }
 
@@ -87,12 +90,7 @@ impl Body {
     ///
     /// # Errors
     /// [`BodyError`].
-    pub(super) fn read(
-        self,
-        request: &mut Request,
-        max_len: u64,
-        start: Vec<u8>,
-    ) -> Result<Vec<u8>, BodyError> {
+    pub fn read(self, request: &mut Request, max_len: u64, start: Vec<u8>) -> Result<Vec<u8>, BodyError> {
         match self {
             Self::None | Self::Malformed(_) => Ok(Vec::new()),
             Self::Length(len) if len > max_len => Err(BodyError::TooLong(max_len)),
@@ -119,7 +117,7 @@ impl Body {
 
     /// The bytes that may come of it at most, where a body of `max_len` is read. Of one that is longer somewhat more is
     /// let in and thrown away, so that its sender hears why it was refused.
-    pub(super) fn len_max(self, max_len: u64) -> u64 {
+    pub fn len_max(self, max_len: u64) -> u64 {
         match self {
             Self::None => 0,
             Self::Length(len) | Self::Malformed(len) => len.min(max_len.saturating_add(MAX_REFUSED_LEN)),
@@ -129,7 +127,7 @@ impl Body {
 
     /// Whether the request can be dropped. tiny_http then makes room for all of the body that was not read, and a
     /// failure to get that room ends the whole process: a body announced as 10^15 bytes must never get there.
-    pub(super) fn can_be_dropped(self) -> bool {
+    pub fn can_be_dropped(self) -> bool {
         match self {
             Self::Length(len) | Self::Malformed(len) => {
                 usize::try_from(len).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok())
@@ -139,7 +137,7 @@ impl Body {
     }
 
     /// Whether tiny_http lets go of the request at once, without waiting, and without making room for what was not read.
-    pub(super) fn is_let_go_at_once(self, request: &Request) -> bool {
+    pub fn is_let_go_at_once(self, request: &Request) -> bool {
         let waits = || request.headers().iter().any(|header| header.field.equiv("Expect"));
         match self {
             Self::Length(len) | Self::Malformed(len) => len <= READ_AHEAD_LEN && !waits(),
@@ -148,7 +146,7 @@ impl Body {
     }
 
     /// Whether dropping the request waits for bytes that the client has not sent.
-    pub(super) const fn drop_waits(self) -> bool {
+    pub const fn drop_waits(self) -> bool {
         matches!(self, Self::Length(1..) | Self::Malformed(1..))
     }
 }
