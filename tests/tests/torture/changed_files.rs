@@ -42,6 +42,10 @@ impl Pair {
         let daemon = Daemon::start(&room, "daemon", &tracker.url());
         daemon.leech(&torrent, None);
         daemon.wait_for_seeding(metainfo.info_hash);
+        // Files are watched from the checkpoint of the complete torrent on: after a pause it is there.
+        daemon.tell("/pause", metainfo.info_hash, false);
+        daemon.tell("/resume", metainfo.info_hash, false);
+        daemon.wait_for_seeding(metainfo.info_hash);
         Self { room, tracker, seeder, daemon, metainfo, source }
     }
 
