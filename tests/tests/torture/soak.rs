@@ -21,6 +21,8 @@ const TORRENTS: usize = 50;
 const DAEMONS: usize = 6;
 const STEADY: usize = 3;
 const SAMPLE: Duration = Duration::from_secs(1);
+/// Samples between two times that they are written.
+const WRITE_EVERY: usize = 60;
 
 /// What is looked at, how it is found, and how much more of it is none.
 type Kind = (&'static str, fn(&Usage) -> u64, u64);
@@ -144,6 +146,10 @@ fn a_swarm_that_comes_and_goes_takes_no_more_with_time() {
                 track.samples.push((seconds, daemon.process().usage()));
             }
             tracks[STEADY].samples.push((seconds, tracker.process().usage()));
+            // Also what was seen before something went wrong is worth a picture.
+            if tracks[STEADY].samples.len().is_multiple_of(WRITE_EVERY) {
+                write_csv(&tracks);
+            }
         }
     }
     write_csv(&tracks);
