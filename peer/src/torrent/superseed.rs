@@ -144,6 +144,11 @@ impl SuperSeed {
         self.viewers.get(&key).map_or(0, |viewer| viewer.got)
     }
 
+    /// It was shown something that it has not got yet.
+    pub fn is_shown(&self, key: PeerKey) -> bool {
+        self.viewers.get(&key).is_some_and(|viewer| !viewer.in_hand.is_empty())
+    }
+
     /// A peer is gone. What it was to get is shown to others.
     pub fn went(&mut self, key: PeerKey) {
         let Some(viewer) = self.viewers.remove(&key) else { return };

@@ -101,14 +101,23 @@ impl Core {
         }
         self.look_at_slots(cx.now);
         let idle: Vec<_> = self.idle_holders(cx.now).collect();
-        for key in &idle {
-            self.peers.entry(*key).and_modify(|peer| peer.idles(cx.now));
-        }
+        idle.iter().for_each(|&key| self.left_slot_idle(key, cx));
         for key in idle {
             let waiting = self.candidates(|peer| !peer.unchoked && !peer.is_behind(cx.now), cx);
             let Some(next) = choker::fill(&waiting, self.is_complete(), cx.random) else { return };
             self.set_slot(key, false, cx);
             self.set_slot(next, true, cx);
+        }
+    }
+
+    /// It took nothing through its slot. If it was shown pieces too, that is told now: a stranger who loses its slot may come
+    /// again under another name before they are late, and another, and hold all that is shown for ever.
+    pub(super) fn left_slot_idle(&mut self, key: PeerKey, cx: &mut Context<'_>) {
+        if self.is_shown(key) {
+            self.idle_viewers(vec![key], cx);
+        }
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.idles(cx.now);
         }
     }
 

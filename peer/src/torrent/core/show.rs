@@ -92,6 +92,11 @@ impl Core {
         self.show.books.went(key);
     }
 
+    /// It was shown pieces that it has not got yet.
+    pub(super) fn is_shown(&self, key: PeerKey) -> bool {
+        self.show.books.is_shown(key)
+    }
+
     /// Shows what is to be shown now. The last step of every event while we hide from somebody.
     pub(super) fn run_show(&mut self, cx: &mut Context<'_>) {
         if self.show.books.is_empty() {

@@ -56,8 +56,8 @@ impl Core {
             let unwanted = self.peers.iter().find(|(_, peer)| peer.unchoked && !peer.they_want);
             let idle = || self.idle_holders(cx.now).find(|_| may_displace);
             let Some(loser) = unwanted.map(|(&key, _)| key).or_else(idle) else { return };
-            if let Some(peer) = self.peers.get_mut(&loser).filter(|peer| peer.they_want) {
-                peer.idles(cx.now);
+            if self.peers.get(&loser).is_some_and(|peer| peer.they_want) {
+                self.left_slot_idle(loser, cx);
             }
             self.set_slot(loser, false, cx);
         }

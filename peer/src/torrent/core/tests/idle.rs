@@ -151,3 +151,30 @@ fn who_does_not_take_what_it_is_shown_sees_everything_and_a_few_end_hiding() {
     assert_eq!(sees_all(&t.pass(3)), [4, 5]);
     assert!(!t.core.hides(t.now));
 }
+
+#[test]
+fn strangers_under_ever_new_names_do_not_hold_what_is_shown() {
+    let all: Vec<u32> = (0..10).collect();
+    let mut t = torrent_with(10, &all, CoreConfig { upload_slots: 4, ..CoreConfig::new(OWN) });
+    let come = |t: &mut Test, number| {
+        let info = PeerInfo { hidden: true, ..info(number, Direction::Incoming) };
+        t.event(Event::Connected(key(number), info));
+        t.peer(number, PeerEvent::Interested);
+    };
+    let mut names: Vec<u8> = (1..=6).collect();
+    names.iter().for_each(|&number| come(&mut t, number));
+    let mut next = 7;
+    for _ in 0..8 {
+        let effects = t.pass(1);
+        // Who loses its slot is gone at once, and here again.
+        for number in told(&effects, &Command::Choke) {
+            t.event(Event::Gone(key(number)));
+            names.retain(|&name| name != number);
+            come(&mut t, next);
+            names.push(next);
+            next += 1;
+        }
+    }
+    assert!(next > 7);
+    assert!(!t.core.hides(t.now), "all is shown to everybody");
+}
