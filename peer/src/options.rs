@@ -4,8 +4,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use torrent_common::config::Preallocation;
 use torrent_common::config::ranges::{CONNECTIONS, OutOfRange, RATE, SEED_RATIO, SEED_TIME, Whole};
 
-use crate::object::objects;
-
 /// What a user set for one torrent. `None`: as configured for all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -92,7 +90,7 @@ pub struct OptionsPatch {
     #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub priorities: Option<Option<Vec<Priority>>>,
     /// The priorities of some files, after `priorities`.
-    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FilePriority>,
 }
 

@@ -16,6 +16,7 @@ mod housekeeping;
 mod http;
 mod metrics;
 pub mod near;
+pub mod regular;
 mod shared;
 pub mod snapshot;
 mod startable;

@@ -14,8 +14,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use torrent_common::config::{Config, TrackerConfig};
-use torrent_common::regular;
-use torrent_tracker::{Running, Tracker};
+use torrent_tracker::{Running, Tracker, regular};
 
 /// Open files, so about 4,000 connections at once.
 const DESCRIPTORS: u64 = 8192;

@@ -4,14 +4,13 @@ pub mod admit;
 pub mod api;
 pub mod client;
 pub mod engine;
-mod guarded;
+mod guard;
 pub mod handle;
 pub mod listing;
-pub mod route;
 pub mod server;
+mod sockets;
 #[cfg(test)]
 mod tests;
-mod work;
 
 pub use client::{ClientError, ControlClient};
 pub use engine::{Engine, Refusal};

@@ -1,26 +1,26 @@
 //! The session as the control server sees it.
 
+use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::Sender;
+use rustix::fs::{Mode, OFlags};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::config::is_tracker_url;
 use torrent_common::geometry::{Geometry, PieceIndex};
 use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::magnet::magnet_link;
-use torrent_common::regular;
 
 use super::actor::Request;
 use super::adopt::NewTorrent;
 use super::entry::Entry;
 use super::jobs::Jobs;
-use super::start::StartupError;
 use super::{Session, Shared};
 use crate::control::api::{
     DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentState,
@@ -69,13 +69,13 @@ impl Engine for Session {
         self.shared.table().entries.get(info_hash).map(|entry| entry.status())
     }
 
-    fn details(&self, info_hash: &InfoHash) -> Result<TorrentDetails, Refusal> {
+    fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails> {
         let (status, stats, options, had) = {
             let table = self.shared.table();
-            let entry = table.entries.get(info_hash).ok_or(Refusal::NotFound)?;
+            let entry = table.entries.get(info_hash)?;
             (entry.status(), Arc::clone(&entry.stats), Arc::clone(&entry.options), entry.had())
         };
-        let metainfo = self.shared.metainfo_now(info_hash).map_err(|error| unreadable(&error))?;
+        let metainfo = self.shared.metainfo_now(info_hash).ok()?;
         let had = match had {
             Some(had) => had,
             None if status.progress >= 1.0
@@ -86,7 +86,7 @@ impl Engine for Session {
             }
             None => self.shared.had_at_checkpoint(info_hash, &metainfo),
         };
-        Ok(TorrentDetails {
+        Some(TorrentDetails {
             piece_length: u64::from(metainfo.geometry.nominal_piece_len()),
             piece_count: metainfo.geometry.piece_count(),
             pieces_had: stats.pieces_had.load(Ordering::Relaxed),
@@ -157,13 +157,13 @@ impl Engine for Session {
         let files = if patch.names_files() {
             let known = self.shared.table().entries.contains_key(info_hash);
             let metainfo = known.then(|| self.shared.metainfo_now(info_hash)).ok_or(Refusal::NotFound)?;
-            metainfo.map_err(|error| unreadable(&error))?.payload_files().count()
+            metainfo.map_err(|error| Refusal::Internal(error.to_string()))?.payload_files().count()
         } else {
             0
         };
         let patch = Box::new(patch.clone());
         self.shared.order(|reply| Request::Options(*info_hash, patch, files, reply))?;
-        self.details(info_hash)
+        self.details(info_hash).ok_or(Refusal::NotFound)
     }
 
     fn settings(&self) -> SessionSettings {
@@ -211,11 +211,6 @@ impl Shared {
     }
 }
 
-/// The torrent file in STATE_DIR.
-fn unreadable(error: &StartupError) -> Refusal {
-    Refusal::Internal(format!("the daemon cannot read its copy of the torrent file: {error}"))
-}
-
 fn absolute(path: &Path) -> Result<(), Refusal> {
     if path.is_absolute() {
         return Ok(());
@@ -224,9 +219,15 @@ fn absolute(path: &Path) -> Result<(), Refusal> {
 }
 
 /// One byte over the limit is enough to see that it is passed.
-fn read_bounded(path: &Path, max_len: usize) -> std::io::Result<Vec<u8>> {
+fn read_bounded(path: &PathBuf, max_len: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    regular::open(path)?.take(max_len as u64 + 1).read_to_end(&mut bytes)?;
+    // A named pipe would wait for its other end, and the daemon for it.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("not a file"));
+    }
+    file.take(max_len as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

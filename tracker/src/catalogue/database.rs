@@ -11,9 +11,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use rustix::fs::Access;
 
 use super::{CatalogueError, files, schema};
-use torrent_common::regular;
-
-use crate::aside;
+use crate::{aside, regular};
 
 /// Pages of databases have this length unless somebody chose another.
 const PAGE_LEN: u64 = 4096;

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use torrent_common::ids::InfoHash;
 
 use super::CatalogueError;
-use torrent_common::regular;
+use crate::regular;
 
 const UPLOAD_PREFIX: &str = ".upload-";
 /// Bytes written to see whether there is room: a disk that was full has a little more again.

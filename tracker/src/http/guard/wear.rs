@@ -19,7 +19,7 @@ const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many requests may be left behind.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(super) struct Bounds {
     /// Enough to begin anew when it suits.
     some: usize,
     /// Enough to do so soon: a quarter of the descriptors.
@@ -28,7 +28,7 @@ pub(crate) struct Bounds {
 
 /// Since when this process is worn, and what was done about it.
 #[derive(Debug)]
-pub(crate) struct Wear {
+pub(super) struct Wear {
     bounds: Bounds,
     /// When the tracker began, or asked to begin anew.
     since: Instant,
@@ -53,19 +53,19 @@ impl Bounds {
 
 impl Wear {
     /// The tracker begins.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         let limit = getrlimit(Resource::Nofile).current;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         Self { bounds: Bounds::of(limit), since: now }
     }
 
     /// When to begin anew, with so many requests left behind.
-    pub(crate) fn due(&self, lost: usize) -> Option<Instant> {
+    pub(super) fn due(&self, lost: usize) -> Option<Instant> {
         Some(self.since + self.bounds.pause(lost)?)
     }
 
     /// Whether it is time for that. If so, it is told once, and again after a pause if nothing came of it.
-    pub(crate) fn take_due(&mut self, lost: usize, now: Instant) -> bool {
+    pub(super) fn take_due(&mut self, lost: usize, now: Instant) -> bool {
         let is_due = self.due(lost).is_some_and(|at| at <= now);
         if is_due {
             self.since = now;

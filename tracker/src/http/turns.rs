@@ -27,7 +27,7 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 const MAX_CLOSED: usize = 1 << 13;
 
 /// The connections that have a request in work, each with those that wait behind it.
-pub struct Turns<R = Request>(Mutex<Book<R>>);
+pub(super) struct Turns<R = Request>(Mutex<Book<R>>);
 
 struct Book<R> {
     lines: HashMap<SocketAddr, Line<R>>,
@@ -51,7 +51,7 @@ struct Line<R> {
 
 /// What is to be done with a request that arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn<R> {
+pub(super) enum Turn<R> {
     /// Its turn is now: then [`Turns::finish`] is to be called when it is answered.
     Now(R),
     /// It waits.
@@ -100,7 +100,7 @@ impl<R> Turns<R> {
     }
 
     /// Takes a request, in the order of arrival.
-    pub fn arrive(&self, from: SocketAddr, request: R) -> Turn<R> {
+    pub(super) fn arrive(&self, from: SocketAddr, request: R) -> Turn<R> {
         let book = &mut *self.book();
         if book.closed.has(&from) {
             return Turn::Closed(request);
@@ -119,12 +119,12 @@ impl<R> Turns<R> {
     }
 
     /// Whether a request of this connection is in work.
-    pub fn has(&self, from: &SocketAddr) -> bool {
+    pub(super) fn has(&self, from: &SocketAddr) -> bool {
         self.book().lines.contains_key(from)
     }
 
     /// The connection is to be shut down: neither what waits is answered, nor what else arrives on it.
-    pub fn close(&self, from: &SocketAddr) {
+    pub(super) fn close(&self, from: &SocketAddr) {
         let book = &mut *self.book();
         book.closed.insert(*from, Instant::now());
         if let Some(line) = book.lines.get_mut(from) {
@@ -134,7 +134,7 @@ impl<R> Turns<R> {
 
     /// The request in work is answered. Returns the one whose turn is next, if there is one; what is not to be answered
     /// goes to `discard`, in order.
-    pub fn finish(&self, from: &SocketAddr, discard: impl FnMut(R)) -> Option<R> {
+    pub(super) fn finish(&self, from: &SocketAddr, discard: impl FnMut(R)) -> Option<R> {
         let mut book = self.book();
         let line = book.lines.get_mut(from)?;
         if !line.is_cut
@@ -149,7 +149,7 @@ impl<R> Turns<R> {
     }
 
     /// Everything that waits goes to `discard`: nobody answers any more.
-    pub fn end(&self, discard: impl FnMut(R)) {
+    pub(super) fn end(&self, discard: impl FnMut(R)) {
         let lines = std::mem::take(&mut self.book().lines);
         lines.into_values().flat_map(|line| line.waiting).for_each(discard);
     }

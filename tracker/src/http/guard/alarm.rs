@@ -15,7 +15,7 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 
 /// Belongs to the thread that made it.
-pub(crate) struct Alarm {
+pub(super) struct Alarm {
     signals: SignalFd,
     timer: Timer,
     processor_time: Duration,
@@ -26,7 +26,7 @@ impl Alarm {
     ///
     /// # Errors
     /// The system's, where there are no such timers.
-    pub(crate) fn every(processor_time: Duration) -> io::Result<Self> {
+    pub(super) fn every(processor_time: Duration) -> io::Result<Self> {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGVTALRM);
         signals.thread_block()?;
@@ -38,7 +38,7 @@ impl Alarm {
     }
 
     /// From now on it rings that often.
-    pub(crate) fn set(&mut self, processor_time: Duration) {
+    pub(super) fn set(&mut self, processor_time: Duration) {
         if self.processor_time != processor_time {
             let interval = Expiration::Interval(processor_time.into());
             match self.timer.set(interval, TimerSetTimeFlags::empty()) {
@@ -49,7 +49,7 @@ impl Alarm {
     }
 
     /// Whether it rang since it was asked last.
-    pub(crate) fn has_rung(&self) -> bool {
+    pub(super) fn has_rung(&self) -> bool {
         matches!(self.signals.read_signal(), Ok(Some(_)))
     }
 }

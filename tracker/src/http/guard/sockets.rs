@@ -16,21 +16,21 @@ use rustix::net::RecvFlags;
 use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-/// The connections to one address of this process.
-pub struct Sockets {
-    address: SocketAddr,
+/// The connections to one port of this process.
+pub(super) struct Sockets {
+    port: u16,
     process: OwnedFd,
 }
 
 /// What has gone through a connection, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Traffic {
+pub(super) struct Traffic {
     /// Received by the system, read or not.
-    pub(crate) received: u64,
+    pub(super) received: u64,
     /// Written by us, on its way or not.
-    pub(crate) written: u64,
+    pub(super) written: u64,
     /// We have not shut it down, nor has the other side reset it.
-    pub(crate) is_open: bool,
+    pub(super) is_open: bool,
 }
 
 /// Bytes that are thrown away at once, and how often. A connection's buffer holds less.
@@ -45,7 +45,7 @@ const LISTENING: u8 = 10;
 
 /// What is at a number.
 #[derive(Debug)]
-pub(crate) enum Descriptor {
+pub(super) enum Descriptor {
     Closed,
     Socket(Cookie, TcpStream),
     /// A file, say.
@@ -54,24 +54,22 @@ pub(crate) enum Descriptor {
 
 /// This process has no descriptor left.
 #[derive(Debug)]
-pub(crate) struct NoDescriptors;
+pub(super) struct NoDescriptors;
 
 /// The system's number for a socket: never used twice.
-pub(crate) type Cookie = u64;
+pub(super) type Cookie = u64;
 
 impl Sockets {
-    /// Those to this address; whichever address of this machine they are to, if it is the unspecified one.
-    ///
     /// # Errors
     /// The system's, where descriptors cannot be duplicated like this.
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn open(port: u16) -> io::Result<Self> {
         let process = pidfd_open(getpid(), PidfdFlags::empty())?;
         pidfd_getfd(&process, process.as_raw_fd(), PidfdGetfdFlags::empty())?;
-        Ok(Self { address, process })
+        Ok(Self { port, process })
     }
 
     /// The numbers of all descriptors of this process; none if there was no descriptor left to look with.
-    pub(crate) fn numbers() -> Option<Vec<RawFd>> {
+    pub(super) fn numbers() -> Option<Vec<RawFd>> {
         let entries = std::fs::read_dir("/proc/self/fd").ok()?;
         let number = |entry: DirEntry| entry.file_name().to_str()?.parse().ok();
         entries.map(|entry| entry.ok().and_then(number)).collect()
@@ -81,7 +79,7 @@ impl Sockets {
     ///
     /// # Errors
     /// [`NoDescriptors`].
-    pub(crate) fn duplicate(&self, number: RawFd) -> Result<Descriptor, NoDescriptors> {
+    pub(super) fn duplicate(&self, number: RawFd) -> Result<Descriptor, NoDescriptors> {
         match pidfd_getfd(&self.process, number, PidfdGetfdFlags::empty()) {
             Ok(duplicate) => Ok(match socket_cookie(&duplicate) {
                 Ok(cookie) => Descriptor::Socket(cookie, TcpStream::from(duplicate)),
@@ -93,7 +91,7 @@ impl Sockets {
     }
 
     /// Whether that number is a descriptor of this very socket. When it cannot be told, it is taken for one.
-    pub(crate) fn is_socket(&self, number: RawFd, cookie: Cookie) -> bool {
+    pub(super) fn is_socket(&self, number: RawFd, cookie: Cookie) -> bool {
         match self.duplicate(number) {
             Ok(Descriptor::Socket(found, _)) => found == cookie,
             Ok(_) => false,
@@ -103,22 +101,18 @@ impl Sockets {
 
     /// Every socket of this process, most of them more than once, as far as there are descriptors to look with. Some
     /// microseconds for each.
-    pub(crate) fn all(&self) -> impl Iterator<Item = TcpStream> {
+    pub(super) fn all(&self) -> impl Iterator<Item = TcpStream> {
         let numbers = Self::numbers().unwrap_or_default().into_iter();
         numbers.map_while(|number| self.duplicate(number).ok()).filter_map(Descriptor::socket)
     }
 
-    /// Whether that is a connection to the address, or was, or listens there.
-    pub(crate) fn is_ours(&self, stream: &TcpStream) -> bool {
-        let Self { address, .. } = self;
-        stream.local_addr().is_ok_and(|local| {
-            local.port() == address.port()
-                && (address.ip().is_unspecified() || local.ip().to_canonical() == address.ip().to_canonical())
-        })
+    /// Whether that is a connection to the port, or was, or listens there.
+    pub(super) fn is_ours(&self, stream: &TcpStream) -> bool {
+        stream.local_addr().is_ok_and(|local| local.port() == self.port)
     }
 
-    /// The other side of a connection to the address; none for any other socket.
-    pub(crate) fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
+    /// The other side of a connection to the port; none for any other socket.
+    pub(super) fn peer(&self, stream: &TcpStream) -> Option<SocketAddr> {
         if self.is_ours(stream) { stream.peer_addr().ok() } else { None }
     }
 
@@ -126,7 +120,7 @@ impl Sockets {
     ///
     /// # Errors
     /// [`NoDescriptors`].
-    pub(crate) fn find(&self, from: SocketAddr) -> Result<Option<TcpStream>, NoDescriptors> {
+    pub(super) fn find(&self, from: SocketAddr) -> Result<Option<TcpStream>, NoDescriptors> {
         for number in Self::numbers().ok_or(NoDescriptors)? {
             let found = self.duplicate(number)?.socket();
             if let Some(stream) = found.filter(|stream| self.peer(stream) == Some(from)) {
@@ -147,7 +141,7 @@ impl Descriptor {
 }
 
 /// What the system says of a connection; none for what is no TCP socket, or listens.
-pub(crate) fn traffic(stream: &TcpStream) -> Option<Traffic> {
+pub(super) fn traffic(stream: &TcpStream) -> Option<Traffic> {
     let info = getsockopt(stream, TcpInfo).ok().filter(|info| info.state != LISTENING)?;
     let sent = info.bytes_sent.saturating_sub(info.bytes_retrans);
     Some(Traffic {
@@ -158,7 +152,7 @@ pub(crate) fn traffic(stream: &TcpStream) -> Option<Traffic> {
 }
 
 /// Throws away what has arrived on a connection and was not read. Shut down or not, tiny_http would read it to its end.
-pub(crate) fn drain(stream: &TcpStream) {
+pub(super) fn drain(stream: &TcpStream) {
     // Nothing is written to it. It is not from the heap: where hundreds of threads ask the system for memory, one more
     // that does waits for all of them.
     let mut nowhere = [0; DRAIN_LEN];
@@ -204,7 +198,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut accepted, from) = listener.accept().unwrap();
-        let sockets = Sockets::open(listener.local_addr().unwrap()).unwrap();
+        let sockets = Sockets::open(listener.local_addr().unwrap().port()).unwrap();
         assert_eq!(traffic(&accepted), Some(Traffic { received: 0, written: 0, is_open: true }));
         client.write_all(&[1; 1000]).unwrap();
         accepted.read_exact(&mut [0; 10]).unwrap();

@@ -27,7 +27,7 @@ const UNNOTICED_MAX: usize = 4;
 /// 64 forgotten connections; gives how many threads that took. To be called about once a second while there are
 /// connections: where nothing is forgotten it costs one or two connections that are closed at once. Returns in less than
 /// a millisecond as a rule, and within seconds where nobody accepts.
-pub(crate) fn nudge(address: SocketAddr) -> usize {
+pub fn nudge(address: SocketAddr) -> usize {
     let (mut grown, mut unnoticed) = (0, 0);
     while grown < NUDGES_MAX && unnoticed < UNNOTICED_MAX {
         let before = threads();

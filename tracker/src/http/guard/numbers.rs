@@ -6,14 +6,14 @@
 
 use std::os::fd::RawFd;
 
-use crate::sockets::Cookie;
+use super::sockets::Cookie;
 
 /// Numbers in a row, higher than any that was taken before, behind which nothing new is looked for.
 const GAP: usize = 64;
 
 /// Who has a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(super) enum Owner {
     /// A connection to the tracker, or what was one.
     Connection(Cookie),
     /// The roll itself.
@@ -22,29 +22,25 @@ pub(crate) enum Owner {
 
 /// Owners by number.
 #[derive(Debug, Default)]
-pub(crate) struct Numbers {
-    owners: Vec<Option<Owner>>,
-    /// Descriptors of others that the last search met.
-    others: usize,
-}
+pub(super) struct Numbers(Vec<Option<Owner>>);
 
 impl Numbers {
     /// With room for numbers below that, so that memory is seldom asked for later.
-    pub(crate) fn with_room(count: usize) -> Self {
-        Self { owners: Vec::with_capacity(count), others: 0 }
+    pub(super) fn with_room(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
     }
 
-    pub(crate) fn set(&mut self, number: RawFd, owner: Owner) {
+    pub(super) fn set(&mut self, number: RawFd, owner: Owner) {
         let Ok(index) = usize::try_from(number) else { return };
         self.reach(index);
-        if let Some(slot) = self.owners.get_mut(index) {
+        if let Some(slot) = self.0.get_mut(index) {
             *slot = Some(owner);
         }
     }
 
     /// Clears those numbers of connections that are not to be kept.
-    pub(crate) fn keep(&mut self, mut is_kept: impl FnMut(RawFd, Cookie) -> bool) {
-        for (number, slot) in (0..).zip(&mut self.owners) {
+    pub(super) fn keep(&mut self, mut is_kept: impl FnMut(RawFd, Cookie) -> bool) {
+        for (number, slot) in (0..).zip(&mut self.0) {
             if let Some(Owner::Connection(cookie)) = *slot
                 && !is_kept(number, cookie)
             {
@@ -53,49 +49,42 @@ impl Numbers {
         }
     }
 
-    /// How many descriptors of others the last search met. Each of them is looked at in every search.
-    pub(crate) const fn others(&self) -> usize {
-        self.others
-    }
-
     fn reach(&mut self, index: usize) {
-        if index >= self.owners.len() {
-            self.owners.resize(index + 1, None);
+        if index >= self.0.len() {
+            self.0.resize(index + 1, None);
         }
     }
 
     /// That number has been, or may have been, given to someone else.
-    pub(crate) fn clear(&mut self, number: RawFd) {
-        if let Some(slot) = usize::try_from(number).ok().and_then(|index| self.owners.get_mut(index)) {
+    pub(super) fn clear(&mut self, number: RawFd) {
+        if let Some(slot) = usize::try_from(number).ok().and_then(|index| self.0.get_mut(index)) {
             *slot = None;
         }
     }
 
     /// Nothing is known any more but that these are taken, by whomever.
-    pub(crate) fn begin_anew(&mut self, taken: &[RawFd]) {
+    pub(super) fn begin_anew(&mut self, taken: &[RawFd]) {
         let highest = taken.iter().copied().max().and_then(|highest| usize::try_from(highest).ok());
-        self.owners.clear();
-        self.owners.resize(highest.map_or(0, |highest| highest + 1), None);
+        self.0.clear();
+        self.0.resize(highest.map_or(0, |highest| highest + 1), None);
     }
 
     /// Calls `look` with each number of which nothing is known, the lowest first, and enters what it tells. False if `look`
     /// gave up.
-    pub(crate) fn search(&mut self, mut look: impl FnMut(RawFd) -> Found) -> bool {
+    pub(super) fn search(&mut self, mut look: impl FnMut(RawFd) -> Found) -> bool {
         let (mut at, mut misses) = (0, 0);
-        self.others = 0;
-        while at < self.owners.len() || misses < GAP {
+        while at < self.0.len() || misses < GAP {
             let Ok(number) = RawFd::try_from(at) else { break };
-            if self.owners.get(at).copied().flatten().is_none() {
+            if self.0.get(at).copied().flatten().is_none() {
                 match look(number) {
                     Found::Nothing => misses += 1,
                     Found::Taken(owner) => {
                         misses = 0;
                         self.set(number, owner);
                     }
-                    // What is open now and then only must not hide a connection later.
+                    // Those are few. What is open now and then only must not hide a connection later.
                     Found::Other => {
                         misses = 0;
-                        self.others += 1;
                         self.reach(at);
                     }
                     Found::NoDescriptors => return false,
@@ -109,7 +98,7 @@ impl Numbers {
 
 /// What is at a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(super) enum Found {
     Nothing,
     Taken(Owner),
     /// A file, say.
@@ -144,7 +133,6 @@ mod tests {
         let (found, looks) = find(&mut numbers, &taken);
         assert_eq!(found, Vec::from_iter(0..100));
         assert_eq!(looks, 100 + GAP);
-        assert_eq!(numbers.others(), 1);
         for number in [7, 50, 51] {
             numbers.clear(number);
         }

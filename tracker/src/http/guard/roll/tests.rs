@@ -15,7 +15,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let sockets = Sockets::open(listener.local_addr().unwrap()).unwrap();
+        let sockets = Sockets::open(listener.local_addr().unwrap().port()).unwrap();
         Self { roll: Roll::with_room(0), sockets, listener, start: Instant::now() }
     }
 

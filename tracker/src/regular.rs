@@ -1,5 +1,5 @@
-//! Files that are files. A path from a user or a configuration may name a pipe or a device by mistake: opening one can wait for ever,
-//! and its end may never come, so that nothing else would be answered.
+//! Files that are files. A path in the configuration may name a pipe or a device by mistake: opening one can wait for ever,
+//! and its end may never come, so that neither a start nor a signal would be answered.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};

@@ -10,37 +10,48 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::Reason;
-use crate::sockets::{Cookie, Traffic};
+use super::sockets::{Cookie, Traffic};
 
 /// Bytes of a request's head, or of several that were sent together. An announce has a few hundred, a scrape of 64
 /// torrents 5,000.
-pub const MAX_HEAD_LEN: u64 = 8 << 10;
+pub(super) const MAX_HEAD_LEN: u64 = 8 << 10;
 /// The same, of all connections together.
 const MAX_HEADS_LEN: u64 = 1 << 20;
 
 /// What connections may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How many there may be at most, with those that come in before it is seen that there are too many.
-    pub connections: usize,
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
     /// Until the first request, and from a request's first byte to its answer.
-    pub request: Duration,
+    pub(crate) request: Duration,
     /// Between an answer and the next request.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 impl Limits {
     /// Beyond so many the idlest are closed, and nobody comes in while they are. As many more may come in before that is
     /// seen: the system keeps back who says nothing, and hands out hundreds at once.
-    pub const fn kept(&self) -> usize {
+    pub(crate) const fn kept(&self) -> usize {
         (2 * self.connections).div_ceil(5)
     }
 }
 
+/// Why a connection has to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Reason {
+    /// Its request is too long.
+    Long,
+    /// Its request takes too long.
+    Slow,
+    /// It asks nothing.
+    Silent,
+    /// There are too many, and it is of less use than others.
+    TooMany,
+}
+
 /// The connections seen so far.
 #[derive(Debug)]
-pub(crate) struct Census {
+pub(super) struct Census {
     known: HashMap<Cookie, Connection>,
     look: u64,
     /// For putting some of them in order, by bytes or by time.
@@ -71,17 +82,17 @@ impl Connection {
 
 impl Census {
     /// With room for so many connections, for the reason that [`super::roll::Roll::with_room`] has.
-    pub(crate) fn with_room(connections: usize) -> Self {
+    pub(super) fn with_room(connections: usize) -> Self {
         Self { known: HashMap::with_capacity(connections), look: 0, order: Vec::with_capacity(connections) }
     }
 
     /// A look at all connections begins.
-    pub(crate) fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.look += 1;
     }
 
     /// A connection is there. `busy` if a lane has a request of it: with the bytes that may come meanwhile.
-    pub(crate) fn see(
+    pub(super) fn see(
         &mut self,
         cookie: Cookie,
         peer: SocketAddr,
@@ -113,7 +124,7 @@ impl Census {
     }
 
     /// Every connection was seen that is still there.
-    pub(crate) fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         let look = self.look;
         self.known.retain(|_, known| known.look == look);
     }
@@ -124,7 +135,7 @@ impl Census {
     }
 
     /// Tells those that have to go, each once. `is_answering` says whether a request of a connection is being answered.
-    pub(crate) fn doom(
+    pub(super) fn doom(
         &mut self,
         limits: &Limits,
         now: Instant,

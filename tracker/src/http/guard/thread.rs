@@ -2,7 +2,6 @@
 //! this process has worked for a while.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
@@ -10,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use torrent_common::worker::Worker;
 
-use crate::accepting::{Acceptance, Nudger, is_waiting};
-use crate::alarm::Alarm;
-use crate::census::Census;
-use crate::gate::{Barred, Gate};
-use crate::guard::{Notice, Notices};
-use crate::reading::Reading;
-use crate::roll::Roll;
-use crate::sockets::Sockets;
-use crate::wear::Wear;
-use crate::{Guarded, Reason};
+use super::Notice;
+use super::accepting::{Acceptance, Nudger, is_waiting};
+use super::alarm::Alarm;
+use super::census::{Census, Reason};
+use super::gate::{Barred, Gate};
+use super::reading::Reading;
+use super::roll::Roll;
+use super::sockets::Sockets;
+use super::wear::Wear;
+use crate::http::Inner;
+use crate::metrics::labels::Closed;
 
 /// How often connections are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,17 +31,9 @@ const SOON: Duration = Duration::from_millis(50);
 const WORK: Duration = Duration::from_millis(10);
 /// The same where connections are so many that looking at all of them takes long, and not [`SOME`] more than before.
 const LONG_WORK: Duration = Duration::from_millis(25);
-/// The longest, whatever there is to be looked at.
-const MAX_WORK: Duration = Duration::from_millis(100);
 /// So many.
 const MANY: usize = 200;
 const SOME: usize = 20;
-/// Processor time for each descriptor that is not a connection of ours: of what this process does, looking at all of them
-/// is a few hundredths.
-const WORK_PER_OTHER: Duration = Duration::from_micros(100);
-/// So many times as long may it work where there is no connection, as far as is known: then one that comes wakes the guard
-/// by itself, nearly always.
-const QUIET: u32 = 5;
 /// How often they are looked at where nobody counts processor time.
 const TICK: Duration = Duration::from_millis(20);
 /// How often connections are looked for that tiny_http has accepted and forgotten.
@@ -54,30 +45,9 @@ const PRIORITY: i32 = -15;
 /// How often it is said at most that connections were closed.
 const REPORT: Duration = Duration::from_secs(60);
 
-/// The guard's thread, and its helper.
-#[derive(Debug)]
-pub struct Patrol(Worker);
-
-impl Patrol {
-    /// Begins to look.
-    ///
-    /// # Errors
-    /// The system's, when it has no room for another thread.
-    pub fn start<H: Guarded>(host: &Arc<H>, Notices(notices): Notices) -> io::Result<Self> {
-        let (host, nudger) = (Arc::clone(host), Nudger::start(H::NAME, host.listener())?);
-        let name = format!("{}-guard", H::NAME);
-        Ok(Self(Worker::spawn(name, move || run(&host, &notices, nudger))?))
-    }
-
-    /// Waits for its end, after [`crate::Guard::stop`].
-    pub fn join(self) {
-        self.0.join();
-    }
-}
-
 /// What the thread knows.
-struct Watchman<'a, H: Guarded> {
-    host: &'a Arc<H>,
+struct Watchman<'a> {
+    inner: &'a Arc<Inner>,
     alarm: Option<Alarm>,
     roll: Roll,
     /// How many were on it at the last look.
@@ -100,7 +70,7 @@ struct Watchman<'a, H: Guarded> {
 }
 
 /// Runs until it is told to stop.
-fn run<H: Guarded>(host: &Arc<H>, notices: &Receiver<Notice>, nudger: Nudger) {
+pub(in crate::http) fn run(inner: &Arc<Inner>, notices: &Receiver<Notice>, nudger: Nudger) {
     // Where hundreds of threads read what strangers send, one that is no more than they waits for all of them.
     if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
         log::debug!("the guard's priority stays as it is: {error}");
@@ -110,15 +80,15 @@ fn run<H: Guarded>(host: &Arc<H>, notices: &Receiver<Notice>, nudger: Nudger) {
         log::debug!("processor time is not counted ({error}): connections are looked at all the time");
     }
     let now = Instant::now();
-    let room = (2 * host.guard().limits.connections).min(MAX_ROOM);
+    let room = (2 * inner.guard.limits.connections).min(MAX_ROOM);
     let mut this = Watchman {
-        host,
+        inner,
         alarm: alarm.ok(),
         roll: Roll::with_room(room),
         count: 0,
         gate: Gate::new(),
         census: Census::with_room(room),
-        acceptance: Acceptance::of(host.listener()),
+        acceptance: Acceptance::of(&inner.listener),
         watched: Vec::new(),
         readings: Vec::new(),
         next_look: Some(now + SOON),
@@ -136,7 +106,7 @@ fn run<H: Guarded>(host: &Arc<H>, notices: &Receiver<Notice>, nudger: Nudger) {
             match notices.try_recv() {
                 Ok(Notice::Stop) | Err(TryRecvError::Disconnected) => {
                     // Or threads of this process could not connect to it to be woken.
-                    this.gate.set(host.listener(), Barred::default(), Instant::now());
+                    this.gate.set(&inner.listener, Barred::default(), Instant::now());
                     return this.nudger.stop();
                 }
                 Ok(Notice::Watch(number, deadline, stream)) => this.watched.push((number, deadline, stream)),
@@ -154,19 +124,19 @@ fn run<H: Guarded>(host: &Arc<H>, notices: &Receiver<Notice>, nudger: Nudger) {
         }
         let now = Instant::now();
         for _ in 0..hang_up_late(&mut this.watched, now) {
-            host.closed(Reason::Deadline);
+            inner.shared.metrics.closed(Closed::Deadline);
         }
-        if has_rung || !host.guard().doomed.1.is_empty() || this.next_look.is_some_and(|at| at <= now) {
+        if has_rung || !inner.guard.doomed.1.is_empty() || this.next_look.is_some_and(|at| at <= now) {
             this.look(now, has_rung);
         }
         if this.acceptance.is_due(now) {
-            this.acceptance.renew(host, &this.nudger);
+            this.acceptance.renew(inner, &this.nudger);
         }
         this.look_at_wear(now);
     }
 }
 
-impl<H: Guarded> Watchman<'_, H> {
+impl Watchman<'_> {
     /// Sleeps until there is something to do. True if this process has worked, or a connection came after there was none.
     fn wait(&mut self) -> bool {
         let deadlines = self.watched.iter().map(|(_, deadline, _)| *deadline);
@@ -174,10 +144,10 @@ impl<H: Guarded> Watchman<'_, H> {
         let until = deadlines.chain(self.acceptance.due()).chain(self.next_look).chain(wear).min();
         let timeout =
             until.and_then(|until| Timespec::try_from(until.saturating_duration_since(Instant::now())).ok());
-        let mut descriptors = vec![PollFd::new(&self.host.guard().bell, PollFlags::IN)];
+        let mut descriptors = vec![PollFd::new(&self.inner.guard.bell, PollFlags::IN)];
         descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
         if self.next_look.is_none() {
-            descriptors.push(PollFd::from_borrowed_fd(self.host.listener().as_fd(), PollFlags::IN));
+            descriptors.push(PollFd::from_borrowed_fd(self.inner.listener.as_fd(), PollFlags::IN));
         }
         if let Err(error) = poll(&mut descriptors, timeout.as_ref())
             && error != rustix::io::Errno::INTR
@@ -186,8 +156,8 @@ impl<H: Guarded> Watchman<'_, H> {
             std::thread::sleep(SOON);
         }
         drop(descriptors);
-        let _ = rustix::io::read(&self.host.guard().bell, &mut [0; 8]);
-        if self.next_look.is_none() && is_waiting(self.host.listener()) {
+        let _ = rustix::io::read(&self.inner.guard.bell, &mut [0; 8]);
+        if self.next_look.is_none() && is_waiting(self.inner) {
             self.next_look = Some(Instant::now() + SOON);
         }
         self.alarm.as_ref().is_some_and(Alarm::has_rung)
@@ -195,24 +165,24 @@ impl<H: Guarded> Watchman<'_, H> {
 
     /// Looks at everything. `is_working`: this process was at work.
     fn look(&mut self, now: Instant, is_working: bool) {
-        let guard = self.host.guard();
+        let guard = &self.inner.guard;
         let mut is_barred = false;
         if let Some(sockets) = &guard.sockets {
             self.look_at_connections(sockets, now);
             is_barred = self.set_gate(now);
             self.set_alarm(now, is_working && !is_barred);
             self.stuck = self.roll.count_stuck(now);
-            let is_wanted = self.host.has_waiting_bodies();
+            let is_wanted = self.inner.bodies.has_waiting();
             self.readings.retain_mut(|reading| {
                 let is_slow = reading.look(now, is_wanted);
                 if is_slow {
-                    self.host.closed(Reason::Deadline);
+                    self.inner.shared.metrics.closed(Closed::Deadline);
                 }
                 !is_slow
             });
         }
-        let is_waiting = is_waiting(self.host.listener());
-        self.acceptance.look(&**self.host, is_waiting, now);
+        let is_waiting = is_waiting(self.inner);
+        self.acceptance.look(self.inner, is_waiting, now);
         let is_quiet = guard.sockets.is_some() && !self.roll.has_news(now);
         if !is_quiet && self.next_nudge <= now && !is_waiting {
             self.nudger.nudge();
@@ -230,7 +200,7 @@ impl<H: Guarded> Watchman<'_, H> {
 
     /// Looks at every connection, and closes those that have to go, and the doomed.
     fn look_at_connections(&mut self, sockets: &Sockets, now: Instant) {
-        let guard = self.host.guard();
+        let guard = &self.inner.guard;
         let is_thorough = self.next_thorough <= now;
         if is_thorough {
             self.next_thorough = now + LOOK;
@@ -245,7 +215,7 @@ impl<H: Guarded> Watchman<'_, H> {
         if is_complete {
             census.end();
         } else {
-            guard.has_descriptors(H::NAME, |reason| self.host.closed(reason));
+            guard.has_descriptors(&self.inner.shared.metrics);
         }
         for doomed in guard.doomed.1.try_iter() {
             if let Some(cookie) = self.roll.of_peer(&doomed) {
@@ -257,14 +227,14 @@ impl<H: Guarded> Watchman<'_, H> {
 
     /// True if somebody is kept out.
     fn set_gate(&mut self, now: Instant) -> bool {
-        let barred = if self.roll.len(now) > self.host.guard().limits.kept() {
+        let barred = if self.roll.len(now) > self.inner.guard.limits.kept() {
             Barred::Everybody
         } else {
-            let host = self.host;
+            let inner = self.inner;
             // Behind a proxy are many who did nothing.
-            Barred::from(self.roll.guilty(now).filter(|ip| !host.is_shared(*ip)))
+            Barred::from(self.roll.guilty(now).filter(|ip| !inner.is_shared(*ip)))
         };
-        self.gate.set(self.host.listener(), barred, now);
+        self.gate.set(&self.inner.listener, barred, now);
         !self.gate.is_open()
     }
 
@@ -274,34 +244,40 @@ impl<H: Guarded> Watchman<'_, H> {
         if let Some(alarm) = &mut self.alarm {
             // To accept a connection takes little: a long pause is for those that are known, and work.
             let is_calm = may_pause && count < before + SOME;
-            let work = if is_calm && count > MANY { LONG_WORK } else { WORK };
-            let others = u32::try_from(self.roll.others()).unwrap_or(u32::MAX);
-            let costs = WORK_PER_OTHER.saturating_mul(others).min(MAX_WORK);
-            let is_quiet = costs > WORK && !self.roll.has_news(now);
-            alarm.set(if is_quiet { QUIET * costs } else { work.max(costs) });
+            alarm.set(if is_calm && count > MANY { LONG_WORK } else { WORK });
         }
     }
 
     fn close(&mut self, now: Instant) {
-        let Self { host, roll, census, closed, .. } = self;
-        let is_answering = |peer: &SocketAddr| host.is_answering(peer);
-        census.doom(&host.guard().limits, now, is_answering, |cookie, reason| {
+        let Self { inner, roll, census, closed, .. } = self;
+        let is_answering = |peer: &SocketAddr| inner.turns.has(peer);
+        census.doom(&inner.guard.limits, now, is_answering, |cookie, reason| {
             roll.close(cookie, reason == Reason::Long, now);
-            host.closed(reason);
+            inner.shared.metrics.closed(match reason {
+                Reason::Long => Closed::LongHead,
+                Reason::Slow => Closed::SlowHead,
+                Reason::Silent => Closed::Idle,
+                Reason::TooMany => Closed::TooMany,
+            });
             *closed.entry(reason).or_default() += 1;
         });
     }
 
     /// Threads that are lost, each with a connection: of requests left behind, and of those that tiny_http is stuck with.
     fn lost(&self) -> usize {
-        self.host.guard().count_abandoned().max(self.stuck)
+        self.inner.guard.count_abandoned().max(self.stuck)
     }
 
     /// Asks for a new beginning when too much was lost.
     fn look_at_wear(&mut self, now: Instant) {
-        let lost = self.lost();
+        let (guard, lost) = (&self.inner.guard, self.lost());
         if self.wear.take_due(lost, now) {
-            self.host.worn(lost);
+            log::warn!(
+                "{lost} requests that tiny_http cannot be rid of were left behind, each with a thread and open files: time to begin anew"
+            );
+            if let Some(call) = guard.worn.get() {
+                call();
+            }
         }
     }
 
@@ -316,8 +292,7 @@ impl<H: Guarded> Watchman<'_, H> {
         if long + slow + many > 0 {
             let shut = self.gate.take_count();
             log::warn!(
-                "{}: connections closed: {long} with long requests, {slow} with slow ones, {many} because there were too many; new ones from such addresses had to wait {shut} times",
-                H::NAME
+                "connections closed: {long} with long requests, {slow} with slow ones, {many} because there were too many; new ones from such addresses had to wait {shut} times"
             );
             self.next_report = now + REPORT;
         }

@@ -26,7 +26,7 @@ const OPEN: Duration = Duration::from_millis(200);
 
 /// Who is kept out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Barred {
+pub(super) enum Barred {
     /// Addresses, each as [`network`] has it.
     From(BTreeSet<IpAddr>),
     Everybody,
@@ -34,7 +34,7 @@ pub(crate) enum Barred {
 
 /// The gate, and who is kept out by it.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(super) struct Gate {
     barred: Barred,
     /// When everybody was last begun to be kept out.
     shut: Option<Instant>,
@@ -50,12 +50,12 @@ impl Default for Barred {
 
 impl Barred {
     /// Nobody is.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::From(addresses) if addresses.is_empty())
     }
 
     /// The first of these. With many strangers at it, the rest of them is not worth to keep others out for.
-    pub(crate) fn from(addresses: impl Iterator<Item = IpAddr>) -> Self {
+    pub(super) fn from(addresses: impl Iterator<Item = IpAddr>) -> Self {
         let mut barred = BTreeSet::new();
         for address in addresses {
             if barred.len() == MAX_BARRED {
@@ -69,12 +69,12 @@ impl Barred {
 
 impl Gate {
     /// Open.
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { barred: Barred::default(), shut: None, count: 0 }
     }
 
     /// From now on these are kept out, and nobody else; if that is everybody, not for long.
-    pub(crate) fn set(&mut self, listener: &TcpListener, barred: Barred, now: Instant) {
+    pub(super) fn set(&mut self, listener: &TcpListener, barred: Barred, now: Instant) {
         let barred =
             if barred == Barred::Everybody && !self.may_be_shut(now) { Barred::default() } else { barred };
         if barred == self.barred {
@@ -91,12 +91,12 @@ impl Gate {
     }
 
     /// Whether nobody is kept out.
-    pub(crate) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.barred.is_empty()
     }
 
     /// How often it was shut for somebody since this was asked.
-    pub(crate) fn take_count(&mut self) -> usize {
+    pub(super) fn take_count(&mut self) -> usize {
         std::mem::take(&mut self.count)
     }
 
@@ -132,15 +132,15 @@ fn network(ip: IpAddr) -> IpAddr {
 /// The commands of the classic BPF that are used here (linux/bpf_common.h).
 mod command {
     /// Loads four bytes of the packet.
-    pub(crate) const LOAD: u16 = 0x20;
+    pub(super) const LOAD: u16 = 0x20;
     /// Loads one.
-    pub(crate) const LOAD_BYTE: u16 = 0x30;
+    pub(super) const LOAD_BYTE: u16 = 0x30;
     /// Shifts to the right.
-    pub(crate) const SHIFT: u16 = 0x74;
+    pub(super) const SHIFT: u16 = 0x74;
     /// Skips so many commands if it is equal, and so many if not.
-    pub(crate) const IS_EQUAL: u16 = 0x15;
+    pub(super) const IS_EQUAL: u16 = 0x15;
     /// Ends, and keeps so many bytes of the packet.
-    pub(crate) const KEEP: u16 = 0x06;
+    pub(super) const KEEP: u16 = 0x06;
 }
 
 /// Where the header of the network's protocol begins (SKF_NET_OFF): the packet itself begins with TCP's.

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::sockets::traffic;
+use super::sockets::traffic;
 
 /// How long nothing may come: longer than what is lost on the way takes to be sent again.
 const PAUSE: Duration = Duration::from_millis(1500);
@@ -16,7 +16,7 @@ const MIN_RATE: u64 = 8 << 10;
 
 /// One body.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(super) struct Reading {
     number: usize,
     stream: Arc<TcpStream>,
     pace: Pace,
@@ -33,17 +33,17 @@ struct Pace {
 
 impl Reading {
     /// `number` is that of its watch.
-    pub(crate) fn new(number: usize, stream: Arc<TcpStream>, now: Instant) -> Self {
+    pub(super) fn new(number: usize, stream: Arc<TcpStream>, now: Instant) -> Self {
         let received = received(&stream);
         Self { number, stream, pace: Pace { began: now, first: received, latest: received, progress: now } }
     }
 
-    pub(crate) const fn number(&self) -> usize {
+    pub(super) const fn number(&self) -> usize {
         self.number
     }
 
     /// Looks at what has come. Closes the connection if that is too little; `is_wanted` when others wait for its thread.
-    pub(crate) fn look(&mut self, now: Instant, is_wanted: bool) -> bool {
+    pub(super) fn look(&mut self, now: Instant, is_wanted: bool) -> bool {
         let is_slow = self.pace.look(received(&self.stream), now) && is_wanted;
         if is_slow {
             let _ = self.stream.shutdown(Shutdown::Both);

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use rustix::io::ioctl_fionread;
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::numbers::{Found, Numbers, Owner};
-use crate::sockets::{Cookie, Descriptor, NoDescriptors, Sockets, Traffic, drain, traffic};
+use super::numbers::{Found, Numbers, Owner};
+use super::sockets::{Cookie, Descriptor, NoDescriptors, Sockets, Traffic, drain, traffic};
 
 /// A closed connection that is held for longer is so for ever. Requests wait in the lanes for less, even if their clients
 /// have left, unless the lanes are overrun.
@@ -35,7 +35,7 @@ const GUILT: Duration = Duration::from_secs(2);
 
 /// The connections that were found.
 #[derive(Debug)]
-pub(crate) struct Roll {
+pub(super) struct Roll {
     open: HashMap<Cookie, Member>,
     cookies: HashMap<SocketAddr, Cookie>,
     /// Those that tiny_http has not let go of, as far as it is known.
@@ -67,7 +67,7 @@ struct Held {
 impl Roll {
     /// With room for so many connections, so that memory is seldom asked for later: where hundreds of threads ask for
     /// it, one more waits for all of them.
-    pub(crate) fn with_room(connections: usize) -> Self {
+    pub(super) fn with_room(connections: usize) -> Self {
         Self {
             open: HashMap::with_capacity(connections),
             cookies: HashMap::with_capacity(connections),
@@ -84,7 +84,7 @@ impl Roll {
     ///
     /// Some descriptors may be taken for those of a connection that had their numbers before; not if `is_thorough`. While a
     /// request is worked at tiny_http may be done with reading, and close one of two; so `has_work` says of whom that is.
-    pub(crate) fn call(
+    pub(super) fn call(
         &mut self,
         sockets: &Sockets,
         is_thorough: bool,
@@ -186,7 +186,7 @@ impl Roll {
                 return Found::Taken(Owner::Roll);
             }
             if !open.contains_key(&cookie) && !closed.contains_key(&cookie) {
-                if !sockets.is_ours(&stream) || traffic(&stream).is_none() {
+                if traffic(&stream).is_none() || !sockets.is_ours(&stream) {
                     return Found::Other;
                 }
                 match (stream.peer_addr(), open_traffic(&stream)) {
@@ -207,12 +207,12 @@ impl Roll {
     }
 
     /// The open connection from there, if it was found.
-    pub(crate) fn of_peer(&self, peer: &SocketAddr) -> Option<Cookie> {
+    pub(super) fn of_peer(&self, peer: &SocketAddr) -> Option<Cookie> {
         self.cookies.get(peer).copied()
     }
 
     /// Shuts a connection down, and throws away what it sent. `is_guilty`: that was too much.
-    pub(crate) fn close(&mut self, cookie: Cookie, is_guilty: bool, now: Instant) {
+    pub(super) fn close(&mut self, cookie: Cookie, is_guilty: bool, now: Instant) {
         if let Some(member) = self.open.get(&cookie) {
             if is_guilty {
                 self.guilty.insert(cookie, (member.peer.ip(), now));
@@ -225,28 +225,23 @@ impl Roll {
     }
 
     /// Connections that are closed, and that tiny_http will never let go of.
-    pub(crate) fn count_stuck(&self, now: Instant) -> usize {
+    pub(super) fn count_stuck(&self, now: Instant) -> usize {
         self.closed.values().filter(|held| held.is_stuck(now)).count()
     }
 
     /// Whether there will be something to see: a connection that is open, or one that may be let go of, or become stuck.
-    pub(crate) fn has_news(&self, now: Instant) -> bool {
+    pub(super) fn has_news(&self, now: Instant) -> bool {
         !self.open.is_empty() || self.closed.values().any(|held| !held.is_stuck(now))
     }
 
-    /// Descriptors that belong to the rest of the program. Each is looked at in every call, which takes three microseconds.
-    pub(crate) const fn others(&self) -> usize {
-        self.numbers.others()
-    }
-
     /// Connections that there are: open, or closed just now.
-    pub(crate) fn len(&self, now: Instant) -> usize {
+    pub(super) fn len(&self, now: Instant) -> usize {
         let is_passing = |held: &&Held| now.saturating_duration_since(held.since) < PASSING;
         self.open.len() + self.closed.values().filter(is_passing).count()
     }
 
     /// Where connections came from that were closed for what they sent, and are not let go of: the last ones first.
-    pub(crate) fn guilty(&mut self, now: Instant) -> impl Iterator<Item = IpAddr> {
+    pub(super) fn guilty(&mut self, now: Instant) -> impl Iterator<Item = IpAddr> {
         let Self { open, closed, guilty, last, .. } = self;
         guilty.retain(|cookie, (_, since)| {
             now.saturating_duration_since(*since) < GUILT

@@ -12,10 +12,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use tiny_http::{Request, Server};
 
 /// Requests taken together at most. As many of them are work for another worker, too.
-pub const BATCH: usize = 16;
+pub(super) const BATCH: usize = 16;
 
 /// A tiny_http server, and who takes its requests.
-pub struct Source {
+pub(super) struct Source {
     server: Server,
     /// Whether a worker has the post.
     is_taken: Mutex<bool>,
@@ -23,23 +23,16 @@ pub struct Source {
     is_ended: AtomicBool,
 }
 
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("is_ended", &self.is_ended).finish_non_exhaustive()
-    }
-}
-
 /// The right to take requests, given back when dropped.
-pub struct Post<'a>(&'a Source);
+pub(super) struct Post<'a>(&'a Source);
 
 impl Source {
-    /// Nobody has taken any yet.
-    pub fn new(server: Server) -> Self {
+    pub(super) fn new(server: Server) -> Self {
         Self { server, is_taken: Mutex::new(false), vacant: Condvar::new(), is_ended: AtomicBool::new(false) }
     }
 
     /// Waits for the post. `None`: there will be no requests any more.
-    pub fn post(&self) -> Option<Post<'_>> {
+    pub(super) fn post(&self) -> Option<Post<'_>> {
         let taken = self.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = |is_taken: &mut bool| *is_taken && !self.is_ended();
         let mut taken = self.vacant.wait_while(taken, wait).unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +44,7 @@ impl Source {
     }
 
     /// Ends the waiting of all workers.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         let taken = self.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_ended.store(true, Ordering::Release);
         drop(taken);
@@ -71,7 +64,7 @@ impl Post<'_> {
     ///
     /// # Errors
     /// Connections are not accepted any more. Requests over those there are may still come.
-    pub fn take(&self, requests: &mut Vec<Request>, may_wait: bool) -> io::Result<bool> {
+    pub(super) fn take(&self, requests: &mut Vec<Request>, may_wait: bool) -> io::Result<bool> {
         let Self(source) = self;
         // A look at what waits may have taken the notice that ends all waiting.
         if source.is_ended() {

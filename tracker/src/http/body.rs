@@ -15,7 +15,7 @@ const READ_AHEAD_LEN: u64 = 1024;
 
 /// What is known of a body before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub(super) enum Body {
     /// No byte.
     None,
     /// So many bytes, not 0.
@@ -29,14 +29,11 @@ pub enum Body {
 
 /// A body that was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// It is over so many bytes.
+pub(super) enum BodyError {
     #[error("the body is over {0} bytes")]
     TooLong(u64),
-    /// It has no length.
-    #[error("the body needs a Content-Length, not Transfer-Encoding")]
+    #[error("the upload needs a Content-Length, not Transfer-Encoding")]
     Chunked,
-    /// It did not come.
     #[error("the body ended early: {0}")]
     Io(#[from] io::Error),
 }
@@ -45,7 +42,7 @@ impl Body {
     /// What the headers say. tiny_http itself takes an unreadable Content-Length for no body, any Transfer-Encoding
     /// for chunked, and the first of two lengths. Servers and proxies that differ in that can be played off against
     /// each other (RFC 9112, 6.3), so none of it is let through.
-    pub fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         Self::from_headers(request.headers())
     }
 
@@ -72,7 +69,7 @@ impl Body {
     }
 
     /// The first so many bytes of a body that has more, for [`Self::read`]; nothing of one that has not.
-    pub fn read_start(self, request: &mut Request, len: u64) -> io::Result<Vec<u8>> {
+    pub(super) fn read_start(self, request: &mut Request, len: u64) -> io::Result<Vec<u8>> {
         let mut start = Vec::new();
         if self.is_longer_than(len) {
             request.as_reader().take(len).read_to_end(&mut start)?;
@@ -81,7 +78,7 @@ impl Body {
     }
 
     /// Whether its length is known, and over so many bytes.
-    pub const fn is_longer_than(self, len: u64) -> bool {
+    pub(super) const fn is_longer_than(self, len: u64) -> bool {
         matches!(self, Self::Length(own) if own > len)
     }
 
@@ -90,7 +87,12 @@ impl Body {
     ///
     /// # Errors
     /// [`BodyError`].
-    pub fn read(self, request: &mut Request, max_len: u64, start: Vec<u8>) -> Result<Vec<u8>, BodyError> {
+    pub(super) fn read(
+        self,
+        request: &mut Request,
+        max_len: u64,
+        start: Vec<u8>,
+    ) -> Result<Vec<u8>, BodyError> {
         match self {
             Self::None | Self::Malformed(_) => Ok(Vec::new()),
             Self::Length(len) if len > max_len => Err(BodyError::TooLong(max_len)),
@@ -117,7 +119,7 @@ impl Body {
 
     /// The bytes that may come of it at most, where a body of `max_len` is read. Of one that is longer somewhat more is
     /// let in and thrown away, so that its sender hears why it was refused.
-    pub fn len_max(self, max_len: u64) -> u64 {
+    pub(super) fn len_max(self, max_len: u64) -> u64 {
         match self {
             Self::None => 0,
             Self::Length(len) | Self::Malformed(len) => len.min(max_len.saturating_add(MAX_REFUSED_LEN)),
@@ -127,7 +129,7 @@ impl Body {
 
     /// Whether the request can be dropped. tiny_http then makes room for all of the body that was not read, and a
     /// failure to get that room ends the whole process: a body announced as 10^15 bytes must never get there.
-    pub fn can_be_dropped(self) -> bool {
+    pub(super) fn can_be_dropped(self) -> bool {
         match self {
             Self::Length(len) | Self::Malformed(len) => {
                 usize::try_from(len).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok())
@@ -137,7 +139,7 @@ impl Body {
     }
 
     /// Whether tiny_http lets go of the request at once, without waiting, and without making room for what was not read.
-    pub fn is_let_go_at_once(self, request: &Request) -> bool {
+    pub(super) fn is_let_go_at_once(self, request: &Request) -> bool {
         let waits = || request.headers().iter().any(|header| header.field.equiv("Expect"));
         match self {
             Self::Length(len) | Self::Malformed(len) => len <= READ_AHEAD_LEN && !waits(),
@@ -146,7 +148,7 @@ impl Body {
     }
 
     /// Whether dropping the request waits for bytes that the client has not sent.
-    pub const fn drop_waits(self) -> bool {
+    pub(super) const fn drop_waits(self) -> bool {
         matches!(self, Self::Length(1..) | Self::Malformed(1..))
     }
 }
