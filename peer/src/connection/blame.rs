@@ -44,9 +44,7 @@ impl Blame {
             None => log::debug!("{address}: {what}: {why}"),
         }
     }
-}
 
-impl Blame {
     /// A stranger's connection was over soon, and good for nothing. Of many from one host there is a line.
     pub fn visited(&self, address: SocketAddr, why: &dyn Display) {
         let host = Host::of(address.ip());

@@ -31,16 +31,27 @@ const MAX_WAITING: usize = 1 << 16;
 impl Catalogue {
     /// Keeps the catalogue until the channel is closed.
     pub(crate) fn keep(&self, stop: &Receiver<()>) {
+        let mut is_well = self.put_right(stop);
         loop {
-            let is_well = self.put_right(stop);
             let (rings, retry) =
                 if is_well { (self.rings.clone(), never()) } else { (never(), after(RETRY)) };
             select! {
                 recv(stop) -> _ => return self.add_waiting_downloads(),
-                recv(rings) -> _ => {}
-                recv(retry) -> _ => {}
+                recv(rings) -> _ => is_well = !self.is_to_wait() && self.put_right(stop),
+                recv(retry) -> _ => is_well = self.put_right(stop),
             }
         }
+    }
+
+    /// Whether a visitor has just met with trouble, so that trying at once would most likely fail too. What a small write
+    /// of ours shows need not help a large one of theirs: who asks meanwhile is told of the trouble for a while, and
+    /// the log does not go to and fro with every one of their tries.
+    fn is_to_wait(&self) -> bool {
+        !self.is_damaged.load(Ordering::Relaxed) && !self.disk_is_well()
+    }
+
+    fn disk_is_well(&self) -> bool {
+        [Part::Catalogue, Part::Uploads].iter().all(|&part| self.health.of(part).is_none())
     }
 
     /// Adds to the completed downloads of those of the torrents that are published: soon, and as soon as that works.
@@ -92,8 +103,7 @@ impl Catalogue {
         }
         // What was rung by our own reports is heard already.
         let _ = self.rings.try_recv();
-        let is_well = [Part::Catalogue, Part::Uploads].iter().all(|&part| self.health.of(part).is_none());
-        is_done && is_well && held(&self.completed).is_empty()
+        is_done && self.disk_is_well() && held(&self.completed).is_empty()
     }
 
     /// Opens the database again if it is not open, not there, or damaged.

@@ -130,19 +130,30 @@ fn who_never_reads_does_not_hold_up_others() {
     fixture.upload(&[("torrent", &bytes)]);
     for target in ["/scrape".to_owned(), "/torrents".to_owned(), format!("/torrents/{hash}")] {
         let requests = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(20_000);
-        let deaf: Vec<_> = (0..4)
-            .map(|_| {
-                let stream = fixture.connect();
-                stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-                // Until nothing more goes in either direction, or the tracker has had enough.
-                let _ = (&stream).write_all(requests.as_bytes());
-                stream
-            })
-            .collect();
-        let start = Instant::now();
-        fixture.announce(&query(1, "10.0.0.1", "left=5"));
-        assert!(start.elapsed() < Duration::from_secs(2), "{target}: {:?}", start.elapsed());
-        drop(deaf);
+        quickest_within(Duration::from_secs(2), || {
+            let deaf: Vec<_> = (0..4)
+                .map(|_| {
+                    let stream = fixture.connect();
+                    stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+                    // Until nothing more goes in either direction, or the tracker has had enough.
+                    let _ = (&stream).write_all(requests.as_bytes());
+                    stream
+                })
+                .collect();
+            let start = Instant::now();
+            fixture.announce(&query(1, "10.0.0.1", "left=5"));
+            drop(deaf);
+            start.elapsed()
+        });
+    }
+}
+
+/// The quickest of some tries takes no longer: what is held up is so every time, a busy machine is slow now and then.
+fn quickest_within(limit: Duration, mut attempt: impl FnMut() -> Duration) {
+    let mut times = Vec::new();
+    while times.last().is_none_or(|time| *time >= limit) {
+        assert!(times.len() < 5, "{times:?}");
+        times.push(attempt());
     }
 }
 
@@ -199,17 +210,19 @@ fn a_proxy_has_no_share() {
 fn who_does_not_read_the_api_does_not_hold_up_announces() {
     let fixture = Fixture::with(|config| config.workers = 2);
     let requests = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(8);
-    let deaf: Vec<_> = (0..60)
-        .map(|_| {
-            let stream = fixture.connect();
-            (&stream).write_all(requests.as_bytes()).unwrap();
-            stream
-        })
-        .collect();
-    let start = Instant::now();
-    fixture.announce(&query(1, "10.0.0.1", "left=5"));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    drop(deaf);
+    quickest_within(Duration::from_secs(1), || {
+        let deaf: Vec<_> = (0..60)
+            .map(|_| {
+                let stream = fixture.connect();
+                (&stream).write_all(requests.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        let start = Instant::now();
+        fixture.announce(&query(1, "10.0.0.1", "left=5"));
+        drop(deaf);
+        start.elapsed()
+    });
 }
 
 /// Some torrents whose descriptions make listings of them long, each answer far longer than what sockets hold.
@@ -243,10 +256,11 @@ fn who_does_not_read_long_answers_does_not_hold_up_the_catalogue() {
         stream.read_exact(&mut [0; 1000]).expect("an answer that begins");
     }
     for target in ["/torrents", "/torrents?limit=200", "/torrents?limit=1", "/torrents.rss"] {
-        let start = Instant::now();
-        let reply = fixture.get(target);
-        assert_eq!(reply.status, 200);
-        assert!(start.elapsed() < Duration::from_secs(2), "{target}: {:?}", start.elapsed());
+        quickest_within(Duration::from_secs(2), || {
+            let start = Instant::now();
+            assert_eq!(fixture.get(target).status, 200);
+            start.elapsed()
+        });
     }
     drop(deaf);
 }
