@@ -71,7 +71,8 @@ impl Look {
         completed_s
     }
 
-    /// Makes ready for work: makes or extends the wanted files if wanted pieces are missing, and puts a checkpoint on disk if anything is different from the last. Gives back what is had.
+    /// Makes ready for work: makes or extends the wanted files if wanted pieces are missing, and puts a checkpoint on disk
+    /// if anything is different from the last. Gives back what is had.
     ///
     /// # Errors
     /// [`ResumeError`].

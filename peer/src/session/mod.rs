@@ -6,6 +6,7 @@ mod actor;
 mod adopt;
 mod engine;
 mod entry;
+mod error;
 mod gate;
 mod goals;
 mod jobs;

@@ -17,7 +17,7 @@ use torrent_common::metainfo::paths::SafePath;
 use torrent_common::metainfo::{Metainfo, TorrentPath};
 
 use super::Shared;
-use super::start::StartupError;
+use super::error::StartupError;
 use crate::resume::Details;
 use crate::storage::files::Storage;
 

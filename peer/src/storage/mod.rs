@@ -12,6 +12,7 @@ pub mod disk;
 mod error;
 pub mod files;
 mod judge;
+mod lanes;
 pub mod layout;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]

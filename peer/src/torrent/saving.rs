@@ -253,7 +253,7 @@ impl Saving {
         let inputs = active.link.inputs.clone();
         self.submit(
             active,
-            DiskJob::Checkpoint(CheckpointJob {
+            CheckpointJob {
                 storage: Arc::clone(&active.record.storage),
                 journal: Arc::clone(&active.record.journal),
                 details: Box::new(self.details.clone()),
@@ -261,7 +261,8 @@ impl Saving {
                 reply: Box::new(move |outcome| {
                     let _ = inputs.send(Input::Checkpointed(outcome));
                 }),
-            }),
+            }
+            .into(),
         );
     }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::Runner;
 use crate::storage::StorageError;
-use crate::storage::disk::DiskJob;
 use crate::storage::room::RoomJob;
 use crate::torrent::event::Event;
 use crate::torrent::input::Input;
@@ -81,7 +80,7 @@ impl Runner {
         let inputs = self.active.link.inputs.clone();
         let two_pieces = 2 * u64::from(self.geometry.nominal_piece_len());
         let for_payload = self.core.lacking().min(ENOUGH_LEN.max(two_pieces));
-        let job = DiskJob::Room(RoomJob {
+        let job = RoomJob {
             path: path.clone(),
             device: self.active.record.storage.device(),
             needed: if self.full.notes { ENOUGH_FOR_NOTES_LEN } else { for_payload },
@@ -89,8 +88,8 @@ impl Runner {
                 // Fails only when the torrent has ended.
                 let _ = inputs.send(Input::Room(there));
             }),
-        });
-        self.full.next = match self.active.room.disk.try_submit(job) {
+        };
+        self.full.next = match self.active.room.disk.try_submit(job.into()) {
             Ok(()) => None,
             Err(_) => Some(now + LOOK_EVERY),
         };

@@ -1,0 +1,143 @@
+//! Which device has which threads. Each device has a lane: a few threads that write pieces, and one that flushes, each
+//! with a bounded queue of its own.
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use torrent_common::worker::{Shutdown, Worker};
+
+use super::disk::{DiskJob, FlushJob, WriteJob};
+use super::writing;
+
+/// Devices that have threads of their own. More share theirs.
+pub(super) const MAX_DEVICES: usize = 8;
+
+/// Which device has which threads.
+pub(super) struct Lanes {
+    threads: usize,
+    queue_len: usize,
+    given_up: Shutdown,
+    /// The first is there from the beginning, for the first device that comes.
+    all: Vec<Arc<Lane>>,
+    of: HashMap<u64, usize>,
+}
+
+/// The threads of one device, and their queues.
+pub(super) struct Lane {
+    // Before the workers: dropped first, which ends them.
+    /// One for each thread. A torrent's pieces go to one of them alone: two threads that write to one file wait for each
+    /// other in the kernel.
+    writes: Vec<Sender<WriteJob>>,
+    flushes: Sender<FlushJob>,
+    _workers: Vec<Worker>,
+}
+
+impl Lanes {
+    /// Starts the first lane, of `threads` threads that write, with queues of `queue_len` jobs: at least one of each.
+    /// Others like it start when their devices come. All leave what is queued when `given_up` is set.
+    ///
+    /// # Errors
+    /// The system's, when it has no room for another thread.
+    pub fn start(threads: usize, queue_len: usize, given_up: Shutdown) -> io::Result<Self> {
+        let (threads, queue_len) = (threads.max(1), queue_len.max(1));
+        let first = Arc::new(Lane::start(0, threads, queue_len, &given_up)?);
+        Ok(Self { threads, queue_len, given_up, all: vec![first], of: HashMap::new() })
+    }
+
+    /// The threads of a device.
+    pub fn of(&mut self, device: u64) -> Option<Arc<Lane>> {
+        let known = self.of.len();
+        let nth = match self.of.get(&device) {
+            Some(&nth) => nth,
+            // Disks come and go, and each time as another device.
+            None if known >= MAX_DEVICES => usize::try_from(device).unwrap_or_default() % MAX_DEVICES,
+            None => {
+                if known >= self.all.len() {
+                    match Lane::start(known, self.threads, self.queue_len, &self.given_up) {
+                        Ok(lane) => self.all.push(Arc::new(lane)),
+                        Err(error) => {
+                            log::warn!("another disk gets no threads of its own: {error}");
+                            return self.all.first().cloned();
+                        }
+                    }
+                }
+                self.of.insert(device, known);
+                known
+            }
+        };
+        self.all.get(nth).cloned()
+    }
+
+    /// Nothing waits for any thread.
+    pub fn are_idle(&self) -> bool {
+        self.all.iter().all(|lane| lane.is_idle())
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+impl Lane {
+    /// The threads of the nth device.
+    fn start(nth: usize, threads: usize, queue_len: usize, given_up: &Shutdown) -> io::Result<Self> {
+        let mut writes = Vec::new();
+        let mut workers = Vec::new();
+        for number in 0..threads {
+            let (sender, jobs) = crossbeam_channel::bounded(queue_len);
+            writes.push(sender);
+            let name = format!("disk-{}", nth * threads + number);
+            let given_up = given_up.clone();
+            workers.push(Worker::spawn(name, move || writing::run(&jobs, &given_up))?);
+        }
+        let (flushes, jobs) = crossbeam_channel::bounded(queue_len);
+        let name = if nth == 0 { "disk-sync".into() } else { format!("disk-sync-{nth}") };
+        let given_up = given_up.clone();
+        workers.push(Worker::spawn(name, move || flush(&jobs, &given_up))?);
+        Ok(Self { writes, flushes, _workers: workers })
+    }
+
+    /// Queues a job; gives it back when the queue is full.
+    pub fn try_submit(&self, job: DiskJob) -> Result<(), DiskJob> {
+        match job {
+            DiskJob::Write(job) => {
+                let threads = self.writes.len().max(1) as u64;
+                let nth = usize::try_from(job.storage.id() % threads).unwrap_or_default();
+                match self.writes.get(nth) {
+                    Some(writes) => {
+                        writes.try_send(job).map_err(|refused| DiskJob::Write(take_back(refused)))
+                    }
+                    None => Err(DiskJob::Write(job)),
+                }
+            }
+            DiskJob::Flush(job) => {
+                self.flushes.try_send(job).map_err(|refused| DiskJob::Flush(take_back(refused)))
+            }
+        }
+    }
+
+    /// Nothing waits for its threads.
+    fn is_idle(&self) -> bool {
+        self.flushes.is_empty() && self.writes.iter().all(Sender::is_empty)
+    }
+}
+
+fn take_back<T>(refused: TrySendError<T>) -> T {
+    match refused {
+        TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+    }
+}
+
+/// Until the other end is dropped and the queue is empty, or it is given up. A job that panics takes no other with it.
+fn flush(jobs: &Receiver<FlushJob>, given_up: &Shutdown) {
+    for job in jobs.iter().take_while(|_| !given_up.is_set()) {
+        if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
+            log::error!("a disk job's reply panicked: this is a bug, please report it with the lines above");
+        }
+    }
+}
