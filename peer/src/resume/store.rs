@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use torrent_common::ids::InfoHash;
 
 use super::record::{self, Part, Record};
@@ -324,11 +324,20 @@ impl ResumeStore {
     }
 }
 
+/// Reads a file of ours. What stands in its place and is none, a pipe for one, is not waited for.
 fn read_at_most(path: &Path, limit_len: u64) -> Result<Vec<u8>, ResumeError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = || -> io::Result<(File, u64)> {
+        let file: File = rustix::fs::open(path, flags, Mode::empty())?.into();
+        let found = file.metadata()?;
+        if found.is_file() { Ok((file, found.len())) } else { Err(io::Error::other("it is not a file")) }
+    };
+    let (file, len) = open().map_err(ResumeError::io(path))?;
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(ResumeError::io(path))?;
-    file.take(limit_len.saturating_add(1)).read_to_end(&mut bytes).map_err(ResumeError::io(path))?;
-    if bytes.len() as u64 > limit_len {
+    if len <= limit_len {
+        file.take(limit_len.saturating_add(1)).read_to_end(&mut bytes).map_err(ResumeError::io(path))?;
+    }
+    if len.max(bytes.len() as u64) > limit_len {
         return Err(ResumeError::TooLong { path: path.into(), limit_len });
     }
     Ok(bytes)

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 use tiny_http::{Method, Request};
+use torrent_common::network::Network;
 use torrent_common::worker::Worker;
 
 use super::answer::Answer;
@@ -47,9 +48,9 @@ pub(super) struct Lane {
     places: Arc<Places>,
 }
 
-/// How many requests a lane has of each address.
+/// How many requests a lane has of each host: an IPv4 address, or an IPv6 network of 64 bits.
 #[derive(Default)]
-struct Places(Mutex<HashMap<IpAddr, usize>>);
+struct Places(Mutex<HashMap<Network, usize>>);
 
 /// A request on its way through a lane.
 pub(super) struct Job {
@@ -61,30 +62,30 @@ pub(super) struct Job {
 /// What a request has in a lane, until the lane is done with it.
 struct Place {
     places: Arc<Places>,
-    ip: IpAddr,
+    host: Network,
 }
 
 impl Places {
-    /// Takes a place, unless an address has as many as it may.
-    fn take(self: &Arc<Self>, ip: IpAddr, share: usize) -> Option<Place> {
+    /// Takes a place, unless a host has as many as it may.
+    fn take(self: &Arc<Self>, host: Network, share: usize) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(ip).or_default();
+        let count = counts.entry(host).or_default();
         if *count >= share {
             return None;
         }
         *count += 1;
-        Some(Place { places: Arc::clone(self), ip })
+        Some(Place { places: Arc::clone(self), host })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = counts.get(&self.ip).copied().unwrap_or(0).saturating_sub(1);
+        let left = counts.get(&self.host).copied().unwrap_or(0).saturating_sub(1);
         if left == 0 {
-            counts.remove(&self.ip);
+            counts.remove(&self.host);
         } else {
-            counts.insert(self.ip, left);
+            counts.insert(self.host, left);
         }
     }
 }
@@ -107,9 +108,9 @@ impl Lane {
         !self.jobs.is_empty()
     }
 
-    /// Hands a request over. What comes back was refused: the lane is full, or has `share` of the address already.
+    /// Hands a request over. What comes back was refused: the lane is full, or has `share` of the host already.
     pub(super) fn push(&self, request: Request, from: SocketAddr, share: usize) -> Option<Request> {
-        let Some(place) = self.places.take(from.ip(), share) else { return Some(request) };
+        let Some(place) = self.places.take(Network::of_host(from.ip()), share) else { return Some(request) };
         match self.jobs.try_send(Job { request, from, place }) {
             Ok(()) => None,
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Some(job.request),
@@ -385,5 +386,23 @@ fn publish_form(
     match published {
         Ok(accepted) => Answer::published(accepted.info_hash, accepted.published == Published::New),
         Err(refused) => pages::refused(visit, &refused, request, body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_a_share_whatever_addresses_it_uses() {
+        let places = Arc::new(Places::default());
+        let take = |ip: &str| places.take(Network::of_host(ip.parse().unwrap()), 2);
+        let held = [take("2001:db8::1"), take("2001:db8::2:2")];
+        assert!(held.iter().all(Option::is_some) && take("2001:db8::3:3:3").is_none());
+        assert!(take("2001:db8:0:1::1").is_some() && take("::ffff:10.0.0.1").is_some());
+        let one = take("10.0.0.1");
+        assert!(take("::ffff:10.0.0.1").is_some() && take("10.0.0.2").is_some());
+        drop((held, one));
+        assert!(places.0.lock().unwrap().is_empty(), "what is given back is forgotten");
     }
 }

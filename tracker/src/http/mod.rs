@@ -2,10 +2,10 @@
 //!
 //! Workers take requests from tiny_http and answer announces and scrapes themselves, from memory. Whatever may take
 //! longer goes through a bounded queue to a lane of its own: numbers (GET /metrics), so that they are there when everything
-//! else is slow; pages, which fit into a socket's buffer; the catalogue (database, files); and requests with a body (uploads, and bodies that nobody asked for). A full lane refuses, and so does one of
-//! which an address has its share; so neither a
-//! slow search nor a hundred uploads that never end hold up an announce. Long answers are sent by one thread to all who read
-//! them: see [`outbox`].
+//! else is slow; pages, which fit into a socket's buffer; the catalogue (database, files); and requests with a body
+//! (uploads, and bodies that nobody asked for). A full lane refuses, and so does one of which a host has its share; so
+//! neither a slow search nor a hundred uploads that never end hold up an announce. Long answers are sent by one thread to
+//! all who read them: see [`outbox`].
 //!
 //! Answers on one connection leave in the order of its requests, and tiny_http makes a thread that answers too early
 //! wait. So requests of one connection are taken one at a time: see [`turns`].
@@ -63,8 +63,8 @@ use turns::{Turn, Turns};
 
 /// What a form may have around the torrent file, in bytes.
 const FORM_LEN: u64 = 64 << 10;
-/// Requests of one address that a lane takes, a quarter of what waits in it at most; and those in all lanes beyond which
-/// a body is refused.
+/// Requests of one host (an IPv4 address, an IPv6 network of 64 bits) that a lane takes, a quarter of what waits in it at
+/// most; and those of one address in all lanes beyond which a body is refused.
 const MAX_PER_ADDRESS: usize = 16;
 /// Servers kept: see [`Inner::renew`].
 const MAX_GENERATIONS: usize = 16;
@@ -289,7 +289,7 @@ impl Inner {
         self.shared.trusted_proxies.iter().any(|network| network.contains(ip))
     }
 
-    /// How many requests of an address a lane takes.
+    /// How many requests of its host a lane takes.
     fn share(&self, ip: IpAddr) -> usize {
         if self.is_shared(ip) { usize::MAX } else { MAX_PER_ADDRESS }
     }

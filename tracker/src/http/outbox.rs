@@ -4,7 +4,7 @@
 //!   slowly as he likes. A thread that waited for him would be missing to others.
 //! - Cost: one thread sends all of them, a piece of each whenever its client has room for more. So nobody waits for anybody
 //!   else; who does not read holds memory alone, and of that there is a bound.
-//! - Bounds: [`MAX_LETTERS`] and [`MAX_HELD`]. Beyond them, of the address that has most of it, who has read slowest so far is
+//! - Bounds: [`MAX_LETTERS`] and [`MAX_HELD`]. Beyond them, of the host that has most of it, who has read slowest so far is
 //!   cut off; so is who pauses for [`PAUSE`], or is slower than [`MIN_RATE`] on the whole. A torrent file that a whole class asks
 //!   for is there once.
 //!
@@ -14,7 +14,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,6 +25,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tiny_http::Request;
 use torrent_common::ids::InfoHash;
+use torrent_common::network::Network;
 
 use super::Inner;
 use super::answer::Rest;
@@ -293,20 +294,23 @@ fn wait(inner: &Inner, letters: &[Letter], until: Option<Instant>) {
     let _ = rustix::io::read(&inner.outbox.bell, &mut [0; 8]);
 }
 
-/// Who has read slowest of the address that has most, if there are too many, or they hold too much.
+/// Who has read slowest of the host (an IPv4 address, an IPv6 network of 64 bits) that has most, if there are too many, or
+/// they hold too much.
 fn one_too_many(letters: &[Letter], max_letters: usize, now: Instant) -> Option<usize> {
     let held: usize = letters.iter().map(Letter::held).sum();
     let are_too_many = letters.len() > max_letters;
     if !are_too_many && (held <= MAX_HELD || letters.len() <= 1) {
         return None;
     }
-    let mut shares = HashMap::<IpAddr, usize>::new();
+    let mut shares = HashMap::<Network, usize>::new();
+    let host = |letter: &Letter| Network::of_host(letter.from.ip());
     for letter in letters {
-        *shares.entry(letter.from.ip()).or_default() += if are_too_many { 1 } else { letter.held() };
+        *shares.entry(host(letter)).or_default() += if are_too_many { 1 } else { letter.held() };
     }
-    let share = |letter: &Letter| shares.get(&letter.from.ip()).copied().unwrap_or(0);
+    let share = |letter: &Letter| shares.get(&host(letter)).copied().unwrap_or(0);
     // Of equals the oldest.
-    let key = |letter: &Letter| (Reverse(share(letter)), letter.from.ip(), letter.pace(now), letter.began);
+    let key =
+        |letter: &Letter| (Reverse(share(letter)), host(letter).first(), letter.pace(now), letter.began);
     letters.iter().enumerate().min_by_key(|(_, letter)| key(letter)).map(|(at, _)| at)
 }
 
@@ -395,11 +399,16 @@ mod tests {
         assert_eq!(one_too_many(&[one], MAX_LETTERS, now), None, "a single one may be as long as it is");
         // Who has one of them does not go before whose many hold more together, however slow it is.
         let (mut shared, _clients): (Vec<_>, Vec<_>) = (0..5).map(|_| letter(8 << 20)).unzip();
-        for letter in &mut shared[1..] {
+        for (number, letter) in (1..).zip(&mut shared[1..]) {
             letter.from.set_ip([10, 0, 0, 9].into());
-            letter.sent = 5 << 20;
+            letter.sent = number << 20;
         }
-        shared[3].sent = 1 << 20;
+        shared.swap(1, 3);
+        assert_eq!(one_too_many(&shared, MAX_LETTERS, now), Some(3));
+        // A host has as many addresses of IPv6 as it likes, but of one network.
+        for (number, letter) in (1..).zip(&mut shared[1..]) {
+            letter.from.set_ip([0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into());
+        }
         assert_eq!(one_too_many(&shared, MAX_LETTERS, now), Some(3));
         let (many, _clients): (Vec<_>, Vec<_>) = (0..=MAX_LETTERS).map(|_| letter(1)).unzip();
         assert!(one_too_many(&many, MAX_LETTERS, now).is_some());

@@ -1,7 +1,9 @@
 //! STATE_DIR with one bad file of each kind among a thousand torrents: the others load, nothing is deleted.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sha1::{Digest, Sha1};
 use torrent_common::ids::InfoHash;
 
@@ -83,6 +85,27 @@ fn one_bad_file_of_each_kind_among_a_thousand_is_set_aside_and_the_others_load()
     store.save(&Saved::new(hash(5), details(&[]), SystemTime::now())).unwrap();
     assert_eq!(fs::read(path(folder, 5, "resume.bad")).unwrap(), newer());
     assert_eq!(start().0, TORRENTS as usize - 4);
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for_and_what_is_too_long_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let store = ResumeStore::open_in(folder, None).unwrap();
+    store.save(&Saved::new(hash(0), details(&[]), SystemTime::now())).unwrap();
+    fs::create_dir(path(folder, 1, "resume")).unwrap();
+    mknodat(CWD, path(folder, 2, "resume"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    symlink("/dev/zero", path(folder, 3, "resume")).unwrap();
+    fs::File::create(path(folder, 4, "resume")).unwrap().set_len(1 << 40).unwrap();
+    // Nobody writes to it: who opens it to read waits.
+    mknodat(CWD, path(folder, 0, "options"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    mknodat(CWD, path(folder, 0, "torrent"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let all = store.load_all().unwrap();
+    assert_eq!((all.len(), all.iter().filter(|one| one.is_ok()).count()), (5, 1));
+    assert!(matches!(store.load_torrent(&hash(0), 9), Err(ResumeError::Io { .. })));
+    // They are somebody's, but for the last, which is set aside.
+    assert!((1..4).all(|number| path(folder, number, "resume").symlink_metadata().is_ok()));
+    assert!(path(folder, 4, "resume.bad").exists());
 }
 
 #[test]
