@@ -1,9 +1,10 @@
 #!/bin/bash
 # Attacks the project for hours: scripts/torture.sh [HOURS] [STEP...]
 #
-# Every step that is short in `cargo test` is long here: 500 kills, 10,000 seeds, an hour of each fuzz target, a soak for
-# what is left. HOURS (8 without) is shared out: with few, each step is cut short in proportion. A step that fails stops
-# none of the others. Ctrl-C ends the step that runs, says what was seen so far, and ends.
+# Every step that is short in `cargo test` is long here: 500 kills, 10,000 seeds, an hour of each fuzz target (with two
+# processors), a soak for a quarter of the time. HOURS (10 without) is shared out: with fewer each step is cut short in
+# proportion. A step that fails stops none of the others. Ctrl-C ends the step that runs, says what was seen so far, and
+# ends.
 #
 # What the steps say is in $TORTURE_OUT (target/torture without), one log each, with a summary; soak.svg is a picture of
 # the memory, threads and descriptors of the soak. Ends with 1 if a step failed, with 130 if it was stopped.
@@ -18,12 +19,12 @@ usage() {
 }
 
 STEPS=(build kills stops disks storage strangers speed simulation fuzz soak)
-hours=8
+hours=10
 case ${1:-} in
     -h | --help) usage; exit 0 ;;
     [0-9]*) hours=$1; shift ;;
 esac
-[[ $hours =~ ^[0-9]+(\.[0-9]+)?$ ]] || misused "HOURS is a number, like 8 or 0.5"
+[[ $hours =~ ^[0-9]+(\.[0-9]+)?$ ]] || misused "HOURS is a number, like 10 or 0.5"
 steps=("$@")
 [[ ${#steps[@]} -gt 0 ]] || steps=("${STEPS[@]}")
 for step in "${steps[@]}"; do
@@ -41,9 +42,24 @@ part() {
     awk -v hours="$hours" -v part="$1" 'BEGIN { s = int(hours * 3600 * part / 1000); print s < 1 ? 1 : s }'
 }
 
-# So many when there are eight hours, fewer when there are fewer, at least five.
+# So many when there are ten hours, fewer when there are fewer, at least five.
 count() {
-    awk -v hours="$hours" -v most="$1" 'BEGIN { n = int(most * hours / 8); n = n > most ? most : n; print n < 5 ? 5 : n }'
+    awk -v hours="$hours" -v most="$1" 'BEGIN { n = int(most * hours / 10); n = n > most ? most : n; print n < 5 ? 5 : n }'
+}
+
+# Whether tests ran, and some for each name after `--` in `cargo test ... -- NAME...`: one that has changed matches none.
+met() {
+    local log=$1 word names='' well=0
+    shift
+    grep -qE '^test result: ok\. [1-9]' -- "$log" || well=1
+    for word; do
+        if [[ -n $names && $word != -* ]] && ! grep -qE "^test [^ ]*$word[^ ]* \.\.\." -- "$log"; then
+            printf 'no test is named %s\n' "$word" | tee -a -- "$log" >>"$summary"
+            well=1
+        fi
+        [[ $word != -- ]] || names=follow
+    done
+    return "$well"
 }
 
 failed=0 stopped=
@@ -72,9 +88,8 @@ run() {
         # A signal that is not for us ends a wait early.
         kill -0 "$pid" 2>/dev/null || break
     done
-    # A name that has changed matches no test: that is not well.
-    if [[ $1 = cargo && $2 = test && $name != build ]] && ! grep -qE '^test result: ok\. [1-9]' -- "$TORTURE_OUT/$name.log"; then
-        status=1
+    if [[ $1 = cargo && $2 = test && $name != build ]]; then
+        met "$TORTURE_OUT/$name.log" "$@" || status=1
     fi
     if ((status == 0)); then
         printf '%-12s well, %d s\n' "$name" $((SECONDS - begin)) >>"$summary"
@@ -139,15 +154,18 @@ for step in "${steps[@]}"; do
             tests simulation -p torrent-peer --test simulation --
             ;;
         fuzz)
-            # Half of the time is theirs, an hour each at the most.
+            # As many side by side as there are processors: three fifths of the time, an hour each at the most.
             targets=(tests/fuzz/fuzz_targets/*.rs)
-            each=$(($(part 500) / ${#targets[@]}))
+            jobs=$(nproc)
+            each=$(($(part 600) / ((${#targets[@]} + jobs - 1) / jobs)))
             ((each < 3600)) || each=3600
             ((each > 0)) || each=1
-            run fuzz ./scripts/fuzz.sh --seconds "$each"
+            run fuzz ./scripts/fuzz.sh --seconds "$each" --jobs "$jobs"
             ;;
         soak)
+            # Not less than in the usual tests, or there are no samples to compare.
             TORTURE_SOAK_S=$(part 250)
+            ((TORTURE_SOAK_S >= 30)) || TORTURE_SOAK_S=30
             export TORTURE_SOAK_S
             tests soak -p torrent-tests --test torture -- soak::
             if [[ -f $TORTURE_OUT/soak.csv ]] && command -v python3 >/dev/null; then

@@ -257,6 +257,11 @@ impl CatalogueClient {
         }
     }
 
+    /// Ends the calls that wait, those of its clones too, and lets no new one begin.
+    pub fn hang_up(&self) {
+        self.http.hang_up();
+    }
+
     fn get(&self, path: &str, max_len: u64) -> Result<HttpAnswer, CatalogueError> {
         let url = format!("{}{path}", self.base);
         let once = Once { close: true, ..Once::default() };

@@ -1,4 +1,4 @@
-//! Waiting for a condition, with a bound: the only place where a test sleeps.
+//! Waiting for a condition, with a bound: nowhere else a test sleeps until something is so.
 
 use std::time::{Duration, Instant};
 

@@ -42,6 +42,8 @@ struct Job {
     progress: Arc<Progress>,
     outcome: Option<JobStatus>,
     worker: Option<Worker>,
+    /// While it publishes: whom it waits for.
+    catalogue: Option<CatalogueClient>,
 }
 
 /// Why a job failed.
@@ -72,17 +74,29 @@ impl Jobs {
         })
     }
 
-    /// Tells all jobs to stop, and waits for them.
+    /// Tells all jobs to stop, and waits for them: for no catalogue that is slow to answer.
     pub fn stop(&self) {
-        let workers: Vec<_> = {
-            let mut list = self.lock();
-            list.stopped = true;
-            list.jobs
-                .values_mut()
-                .filter_map(|job| job.worker.take().inspect(|_| job.progress.cancel.set()))
-                .collect()
-        };
+        let mut list = self.lock();
+        list.stopped = true;
+        let jobs = list.jobs.values_mut().filter_map(|job| {
+            let worker = job.worker.take()?;
+            job.progress.cancel.set();
+            Some((worker, job.catalogue.take()))
+        });
+        let (workers, catalogues): (Vec<_>, Vec<_>) = jobs.unzip();
+        drop(list);
+        catalogues.iter().flatten().for_each(CatalogueClient::hang_up);
         workers.into_iter().for_each(Worker::join);
+    }
+
+    /// A job begins to publish. False if there is no time for that any more.
+    fn publishes(&self, number: u64, catalogue: &CatalogueClient) -> bool {
+        let mut list = self.lock();
+        let may = !list.stopped;
+        if let Some(job) = list.jobs.get_mut(&number).filter(|_| may) {
+            job.catalogue = Some(catalogue.clone());
+        }
+        may
     }
 
     /// Begins a job, and gives its number.
@@ -105,15 +119,16 @@ impl Jobs {
         let number = list.last;
         let (worker_shared, worker_progress) = (Arc::clone(shared), Arc::clone(&progress));
         let worker = Worker::spawn(format!("make-{number}"), move || {
-            let outcome = run(&worker_shared, request, &worker_progress)
+            let outcome = run(&worker_shared, number, request, &worker_progress)
                 .map_or_else(|error| JobStatus::Failed { error: error.to_string() }, JobStatus::Done);
             if let Some(job) = worker_shared.jobs.lock().jobs.get_mut(&number) {
                 job.outcome = Some(outcome);
+                job.catalogue = None;
             }
         });
         let worker =
             worker.map_err(|error| Refusal::Internal(format!("no room for another thread: {error}")))?;
-        list.jobs.insert(number, Job { progress, outcome: None, worker: Some(worker) });
+        list.jobs.insert(number, Job { progress, outcome: None, worker: Some(worker), catalogue: None });
         Ok(number)
     }
 
@@ -122,7 +137,12 @@ impl Jobs {
     }
 }
 
-fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Result<SeedResult, JobError> {
+fn run(
+    shared: &Arc<Shared>,
+    number: u64,
+    request: SeedRequest,
+    progress: &Progress,
+) -> Result<SeedResult, JobError> {
     let configured = std::slice::from_ref(&shared.config.tracker_url);
     let trackers = if request.trackers.is_empty() { configured } else { &request.trackers };
     let options = CreateOptions {
@@ -143,7 +163,7 @@ fn run(shared: &Arc<Shared>, request: SeedRequest, progress: &Progress) -> Resul
     let links_left_out = created.left_out.as_ref().map(left_out);
     let torrent_path = keep_torrent_file(&shared.config.torrent_dir, &created.metainfo, &created.bytes)?;
     let before = shared.table().entries.get(&created.metainfo.info_hash).map(|entry| entry.stats.state());
-    let (metainfo, published) = add_and_publish(shared, &request, created)?;
+    let (metainfo, published) = add_and_publish(shared, number, &request, created)?;
     let stood_still = |state: &TorrentState| {
         matches!(state, TorrentState::Paused | TorrentState::Finished | TorrentState::Error)
     };
@@ -172,6 +192,7 @@ fn left_out(links: &create::LinksLeftOut) -> LinksLeftOut {
 /// The torrent, and the catalogue's answer: a torrent that could not be published is seeded all the same.
 fn add_and_publish(
     shared: &Arc<Shared>,
+    number: u64,
     request: &SeedRequest,
     created: Created,
 ) -> Result<(Arc<Metainfo>, Result<(), String>), JobError> {
@@ -182,13 +203,23 @@ fn add_and_publish(
     let metainfo = Arc::clone(&new.metainfo);
     shared.add(new)?;
     let description = request.description.as_deref().unwrap_or_default();
-    let published = to_publish.map_or(Ok(()), |bytes| publish(shared, &metainfo, &bytes, description));
+    let published =
+        to_publish.map_or(Ok(()), |bytes| publish(shared, number, &metainfo, &bytes, description));
     Ok((metainfo, published))
 }
 
-fn publish(shared: &Shared, metainfo: &Metainfo, torrent: &[u8], description: &str) -> Result<(), String> {
+fn publish(
+    shared: &Shared,
+    number: u64,
+    metainfo: &Metainfo,
+    torrent: &[u8],
+    description: &str,
+) -> Result<(), String> {
     let client = CatalogueClient::new(&shared.config.tracker_url, PUBLISH_TIMEOUT)
         .map_err(|error| error.to_string())?;
+    if !shared.jobs.publishes(number, &client) {
+        return Err("torrent-daemon is stopping".into());
+    }
     let publication = Publication {
         torrent,
         info_hash: metainfo.info_hash,

@@ -216,8 +216,7 @@ impl World {
     }
 
     pub(super) fn dial(&mut self, from: usize, to: SocketAddr) {
-        let told = (0..self.nodes.len()).any(|node| address(node) == to);
-        assert!(told, "{from} dials {to}, which it has from no tracker");
+        assert!(self.nodes[from].told.contains(&to), "{from} dials {to}, which it has from no tracker");
         let Some(target) =
             (0..self.nodes.len()).find(|&node| address(node) == to && self.nodes[node].present)
         else {

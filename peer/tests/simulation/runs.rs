@@ -150,6 +150,7 @@ impl World {
         node.writing.clear();
         node.guilty.clear();
         node.banned.clear();
+        node.told.clear();
         node.queues.clear();
         node.links.clear();
         (node.busy, node.wake) = (false, None);

@@ -46,6 +46,8 @@ pub struct Node {
     pub guilty: BTreeSet<usize>,
     /// Whom it banned in this run.
     pub banned: BTreeSet<usize>,
+    /// Whom the tracker told it of in this run.
+    pub told: BTreeSet<SocketAddr>,
     /// It was told to stop, and its disk is busy.
     pub winding: Option<WindDown>,
     /// Number of the youngest message that it heard.
@@ -193,6 +195,7 @@ impl World {
                 written: Vec::new(),
                 guilty: BTreeSet::new(),
                 banned: BTreeSet::new(),
+                told: BTreeSet::new(),
                 winding: None,
                 heard: 0,
                 queues: BTreeMap::new(),
@@ -302,10 +305,10 @@ impl World {
     }
 
     fn ask_tracker(&mut self, node: usize) {
-        let others =
-            (0..self.nodes.len()).filter(|&other| other != node && self.nodes[other].present).map(address);
-        let found = Event::Found(others.collect());
-        self.after(self.latency, node, What::Event(found));
+        let others = (0..self.nodes.len()).filter(|&other| other != node && self.nodes[other].present);
+        let others: Vec<_> = others.map(address).collect();
+        self.nodes[node].told.extend(&others);
+        self.after(self.latency, node, What::Event(Event::Found(others)));
     }
 
     /// One event into one core, and its effects out into the world.

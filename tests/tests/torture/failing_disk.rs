@@ -13,7 +13,7 @@ use torrent_tests::wait::{PATIENCE, wait_for};
 use crate::world::{Payload, World, ask_for_everything, status, wait_for_error, wait_for_seeding_after_all};
 
 /// What the README promises, in seconds, and what a busy machine adds.
-const STOP_LIMIT: Duration = Duration::from_millis(3_500);
+const STOP_LIMIT: Duration = Duration::from_millis(4_500);
 
 /// A daemon with a disk that fails on demand, and three torrents for it.
 struct Failing {

@@ -1,15 +1,16 @@
 //! SIGTERM at any moment: the daemon is gone within its time, has taken leave of the tracker, and leaves nothing half
 //! written.
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use torrent_peer::control::api::TorrentState;
-use torrent_tests::daemon::Daemon;
+use torrent_tests::daemon::{Daemon, seed_request};
 use torrent_tests::payload::{assert_same, write_tree};
 use torrent_tests::room::{Place, Room};
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
-use torrent_tests::wait::wait_for;
+use torrent_tests::wait::{PATIENCE, wait_for};
 
 use crate::{long, random};
 
@@ -71,8 +72,6 @@ fn a_silent_tracker_does_not_hold_up_a_stop() {
     let room = Room::new("silent");
     let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/announce", silent.local_addr().unwrap());
-    let source = room.folder("source").join("tree");
-    write_tree(&source, &[("a.bin", 100_000)], 62);
     let mut daemon = Daemon::start(&room, "daemon", &url);
     for number in 0..20 {
         let source = room.folder("source").join(format!("tree-{number}"));
@@ -86,6 +85,38 @@ fn a_silent_tracker_does_not_hold_up_a_stop() {
     let took = begin.elapsed();
     assert!(took < LIMIT, "{took:?}");
     println!("with 20 torrents and a tracker that never answers a stop took {took:?}");
+}
+
+/// Nor does a catalogue that takes an upload and says nothing.
+#[test]
+fn a_silent_catalogue_does_not_hold_up_a_stop() {
+    let room = Room::new("silent-catalogue");
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}/announce", silent.local_addr().unwrap());
+    let source = room.folder("source").join("tree");
+    write_tree(&source, &[("a.bin", 100_000)], 62);
+    let mut daemon = Daemon::start(&room, "daemon", &url);
+    assert_eq!(daemon.post("/seed", &seed_request(&source)).status, 200);
+    // Announces come too.
+    let mut open = Vec::new();
+    loop {
+        let (mut stream, _) = silent.accept().unwrap();
+        let mut method = [0; 5];
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.read_exact(&mut method).unwrap();
+        open.push(stream);
+        if &method == b"POST " {
+            break;
+        }
+    }
+    let begin = Instant::now();
+    daemon.process().terminate();
+    let took = begin.elapsed();
+    assert!(took < LIMIT, "{took:?}");
+    println!("with a catalogue that never answers a stop took {took:?}");
+    // What was made is kept.
+    daemon.start_again();
+    assert_eq!(daemon.status().torrents.len(), 1);
 }
 
 fn names(folder: &std::path::Path) -> Vec<String> {

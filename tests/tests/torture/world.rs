@@ -78,7 +78,7 @@ pub fn wait_for_error(daemon: &Daemon, hash: InfoHash, what: &str) -> TorrentSta
 /// The same as `Daemon::wait_for_seeding`, and it may stand still meanwhile.
 pub fn wait_for_seeding_after_all(daemon: &Daemon, hash: InfoHash) {
     wait_for("it to go on by itself and end", PATIENCE, || {
-        let status = daemon.status().torrents.into_iter().find(|torrent| torrent.info_hash == hash).unwrap();
+        let status = status(daemon, hash);
         (status.state == TorrentState::Seeding).then_some(()).ok_or_else(|| format!("{status:?}"))
     });
 }
