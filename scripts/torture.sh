@@ -116,7 +116,7 @@ for step in "${steps[@]}"; do
         kills)
             TORTURE_KILLS=$(count 500)
             export TORTURE_KILLS
-            tests kills -p torrent-tests --test torture -- kills::
+            tests kills -p torrent-tests --test torture -- kills:: wishes::
             ;;
         stops)
             TORTURE_STOPS=$(count 300)

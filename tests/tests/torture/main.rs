@@ -17,6 +17,7 @@ mod names;
 mod shutdown;
 mod soak;
 mod tracker_kills;
+mod wishes;
 mod world;
 
 /// A number from the environment, for longer runs than the usual one.
