@@ -100,7 +100,7 @@ run() {
     fi
     # What the steps found is told in lines of their own.
     grep -hE 'kills of|stops in the middle|a stop took|stops, .* kills|^(steady|tracker).*then|inputs in|seeds' \
-        -- "$TORTURE_OUT/$name.log" | sed 's/^/    /' >>"$summary"
+        -- "$TORTURE_OUT/$name.log" | sed -E 's/^(test [^ ]+ \.\.\. )?/    /' >>"$summary"
 }
 
 # An ordinary test, with what it prints, one at a time.
