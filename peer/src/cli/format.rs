@@ -88,6 +88,7 @@ pub const fn state(state: TorrentState) -> &'static str {
         TorrentState::Seeding => "seeding",
         TorrentState::Paused => "paused",
         TorrentState::Error => "error",
+        TorrentState::Stopping => "stopping",
         TorrentState::Queued => "queued",
         TorrentState::Finished => "finished",
     }
@@ -112,6 +113,7 @@ pub fn progress_line(status: &TorrentStatus) -> String {
             format!("seeding  up {}  {}", rate(status.upload_rate), count(status.peers, "peer"))
         }
         TorrentState::Paused => format!("paused at {percent}"),
+        TorrentState::Stopping => format!("stopping at {percent}, when its disk is done"),
         TorrentState::Queued => format!("queued at {percent}"),
         TorrentState::Finished => "finished: seeded as long as it was to be".into(),
         TorrentState::Error => {

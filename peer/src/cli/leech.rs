@@ -186,6 +186,7 @@ fn wait(
                     TorrentState::Checking
                     | TorrentState::Downloading
                     | TorrentState::Paused
+                    | TorrentState::Stopping
                     | TorrentState::Queued => {
                         watch.show(&status);
                     }

@@ -125,7 +125,11 @@ fn is_active(torrent: &TorrentStatus) -> bool {
     match torrent.state {
         TorrentState::Checking | TorrentState::Downloading => true,
         TorrentState::Seeding => torrent.upload_rate > 0,
-        TorrentState::Paused | TorrentState::Error | TorrentState::Queued | TorrentState::Finished => false,
+        TorrentState::Paused
+        | TorrentState::Stopping
+        | TorrentState::Error
+        | TorrentState::Queued
+        | TorrentState::Finished => false,
     }
 }
 

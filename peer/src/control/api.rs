@@ -43,6 +43,8 @@ pub enum TorrentState {
     Paused,
     /// Stopped by an error, which `error` tells.
     Error,
+    /// To be paused or removed, when what was begun is on disk: until its disk answers.
+    Stopping,
     /// Waiting until others that are active make room for it.
     Queued,
     /// Complete, and seeded as long as it was to be; resuming it seeds it on.

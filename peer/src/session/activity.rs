@@ -8,6 +8,7 @@ use torrent_common::ids::InfoHash;
 
 use super::Shared;
 use super::entry::Entry;
+use super::errands::{Errand, Errands, Seen};
 use super::goals::Goals;
 use super::places::{Kind, Limits};
 use super::start::{self, LOG_NAME_LEN};
@@ -73,16 +74,43 @@ impl Shared {
         }
     }
 
-    /// Lets a torrent seed without a thread if it can, or gives it one.
+    /// Lets a torrent seed without a thread if it can, or gives it one: when somebody has looked at its files.
     pub(super) fn begin(self: &Arc<Self>, saved: Saved) {
-        let info_hash = saved.info_hash;
-        match start::resting(self, saved) {
-            Ok(Some(target)) => self.rest(target),
-            Ok(None) => drop(self.wake(&info_hash)),
+        let (info_hash, output) = (saved.info_hash, saved.details.output.clone());
+        if self.wake_later(&info_hash) {
+            return;
+        }
+        let number = self.next_number();
+        if let Some(entry) = self.table().entries.get_mut(&info_hash) {
+            entry.looking = Some(number);
+        }
+        if let Err((_, error)) = Errands::add(self, &output, Errand::Look(Box::new(saved), number)) {
+            self.seen(&info_hash, number, Err(error.into()));
+        }
+    }
+
+    /// Somebody has looked at the files of a torrent that may seed without a thread.
+    pub(super) fn seen(self: &Arc<Self>, info_hash: &InfoHash, number: u64, seen: Seen) {
+        {
+            let mut table = self.table();
+            let Some(entry) = table.entries.get_mut(info_hash) else { return };
+            // Stopped, or given a thread meanwhile: what was seen is of no use.
+            if entry.looking != Some(number) || !entry.may_run() {
+                return;
+            }
+            entry.looking = None;
+            if let Ok(Some(resting)) = &seen {
+                entry.stats.set_had(resting.had.0, resting.had.1, resting.total_len);
+                entry.stats.set_wanted(resting.wanted_len, 0);
+            }
+        }
+        match seen {
+            Ok(Some(resting)) => self.rest(resting.target),
+            Ok(None) => drop(self.wake(info_hash)),
             Err(error) => {
-                self.failed(&info_hash, &error.to_string(), error.may_pass());
+                self.failed(info_hash, &error.to_string(), error.may_pass());
                 if error.may_pass() {
-                    self.try_again_later(&info_hash);
+                    self.try_again_later(info_hash);
                 }
             }
         }
@@ -177,9 +205,18 @@ impl Shared {
             log::info!("{}: seeded as long as it was to be", escape_for_log(&entry.name, LOG_NAME_LEN));
             (entry.finished, entry.queued) = (true, false);
         }
-        self.halt(info_hash);
-        if let Some(entry) = self.table().entries.get(info_hash) {
-            entry.stats.set_state(TorrentState::Finished);
+        if self.halt(info_hash) {
+            self.keep_finished(info_hash);
+        } else {
+            self.finish_later(info_hash);
+        }
+    }
+
+    /// Shows and keeps that a torrent without a thread is finished, if it is.
+    pub(super) fn keep_finished(&self, info_hash: &InfoHash) {
+        match self.table().entries.get(info_hash) {
+            Some(entry) if entry.finished => entry.stats.set_state(TorrentState::Finished),
+            _ => return,
         }
         if let Err(error) = start::save_wishes(self, info_hash) {
             log::error!("{info_hash}: that it is finished is not kept: {error}");

@@ -1,8 +1,8 @@
-//! The session's thread: the only one that adds, starts, stops and removes torrents.
+//! The session's thread: the only one that adds, starts, stops and removes torrents. It waits for no disk that payload is
+//! on: what does is a torrent's own thread, which it tells to stop and hears of when it has (`leaving`), or an errand
+//! (`errands`).
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,46 +13,17 @@ use torrent_common::ids::InfoHash;
 use super::Shared;
 use super::adopt::{self, NewTorrent};
 use super::entry::{Entry, Running};
+use super::errands::{Errand, Errands};
 use super::gate::Gate;
+use super::request::{Held, Reply, Request, answer, say_that_it_waits};
 use super::start;
 use crate::announcer::AnnounceTarget;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::control::engine::Refusal;
-use crate::options::OptionsPatch;
 use crate::resume::{ResumeError, Saved};
-use crate::settings::{SessionSettings, SettingsPatch};
 use crate::text::escape_for_log;
 use crate::torrent::Notice;
 use crate::torrent::input::Input;
-
-/// When a torrent is paused or removed: its data and its record may be changed right after, so nothing may come late.
-const SETTLING: Duration = Duration::from_secs(30);
-
-/// What the session's thread is asked. Replies never block it: their channels have room.
-pub enum Request {
-    /// Peers can reach us: start what is to run.
-    Open,
-    /// Add a torrent, or show the one that is there.
-    Add(Box<NewTorrent>, Sender<Result<TorrentStatus, Refusal>>),
-    /// Stop it until it is resumed.
-    Pause(InfoHash, Sender<Result<(), Refusal>>),
-    /// Start it again.
-    Resume(InfoHash, Sender<Result<(), Refusal>>),
-    /// Forget it; with `true` delete its payload.
-    Remove(InfoHash, bool, Sender<Result<(), Refusal>>),
-    /// Set something for a torrent; of how many files it is, if the change names files.
-    Options(InfoHash, Box<OptionsPatch>, usize, Sender<Result<(), Refusal>>),
-    /// Set something for all torrents.
-    Settings(Box<SettingsPatch>, Sender<Result<SessionSettings, Refusal>>),
-    /// Somebody wants to connect: give the torrent a thread.
-    Wake(InfoHash, Sender<Option<Arc<Gate>>>),
-    /// A tracker named leechers of an idle torrent.
-    Found(InfoHash, Vec<SocketAddr>),
-    /// A torrent has said something.
-    Notice(Notice),
-    /// Stop everything: trackers have so long to hear of it, and what is in flight as long to get to disk.
-    Stop(Duration),
-}
 
 /// Runs until it is asked to stop.
 pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, loaded: &Sender<Result<(), ResumeError>>) {
@@ -107,43 +78,62 @@ fn load(shared: &Shared) -> Result<Vec<Saved>, ResumeError> {
 }
 
 fn stop_all(shared: &Arc<Shared>, patience: Duration) {
-    let running: Vec<_> =
-        shared.table().entries.values_mut().filter_map(|entry| entry.running.take()).collect();
+    shared.closing.set();
+    let (running, leaving): (Vec<_>, Vec<_>) = {
+        let mut table = shared.table();
+        let entries = table.entries.values_mut();
+        entries.map(|entry| (entry.running.take(), entry.leaving.take())).unzip()
+    };
+    let running: Vec<_> = running.into_iter().flatten().collect();
     // All are told before any is waited for.
     running.iter().for_each(|running| running.tell_to_stop(patience));
     if let Some(announcer) = shared.take_announcer() {
         announcer.stop(patience);
     }
+    let mut leaving: Vec<_> = leaving.into_iter().flatten().collect();
+    leaving.iter().for_each(|leaving| leaving.hurry(patience));
     running.into_iter().for_each(Running::join);
-}
-
-impl Running {
-    fn tell_to_stop(&self, patience: Duration) {
-        self.cancel.set();
-        self.gate.shut();
-        // A torrent's thread takes what is in its queue, or has ended.
-        let _ = self.inputs.send(Input::Stop(patience));
+    // Those that hang last: what the others were promised is kept before.
+    leaving.sort_by_key(|leaving| !leaving.has_ended());
+    for leaving in leaving {
+        leaving.join().into_iter().for_each(|promised| shared.serve(promised));
     }
-
-    fn join(self) {
-        self.worker.join();
-    }
+    shared.errands.stop();
 }
 
 impl Shared {
-    fn serve(self: &Arc<Self>, request: Request) {
+    pub(super) fn serve(self: &Arc<Self>, request: Request) {
+        let Some(request) = self.unless_leaving(request) else { return };
         match request {
-            Request::Add(new, reply) => drop(reply.send(self.add_new(*new))),
-            Request::Pause(info_hash, reply) => drop(reply.send(self.pause_torrent(&info_hash))),
-            Request::Resume(info_hash, reply) => drop(reply.send(self.resume_torrent(&info_hash))),
+            Request::Add(new, reply) => match self.add_new(&new) {
+                Err(Held::Leaves) => self.put_off(Request::Add(new, reply)),
+                Err(Held::Refused(refusal)) => answer(&reply, Err(refusal)),
+                Ok(status) => answer(&reply, Ok(status)),
+            },
+            Request::Pause(info_hash, reply) => match self.pause_torrent(&info_hash) {
+                Err(Held::Leaves) => self.put_off(Request::Pause(info_hash, reply)),
+                Err(Held::Refused(refusal)) => answer(&reply, Err(refusal)),
+                Ok(()) => answer(&reply, Ok(())),
+            },
+            Request::Resume(info_hash, reply) => match self.resume_torrent(&info_hash) {
+                Err(Held::Leaves) => self.put_off(Request::Resume(info_hash, reply)),
+                Err(Held::Refused(refusal)) => answer(&reply, Err(refusal)),
+                Ok(()) => answer(&reply, Ok(())),
+            },
             Request::Remove(info_hash, data, reply) => {
-                drop(reply.send(self.remove_torrent(&info_hash, data)))
+                self.remove_torrent(&info_hash, data, reply);
             }
             Request::Options(info_hash, patch, files, reply) => {
-                drop(reply.send(self.change_options(&info_hash, &patch, files)))
+                answer(&reply, self.change_options(&info_hash, &patch, files));
             }
-            Request::Settings(patch, reply) => drop(reply.send(self.change_settings(&patch))),
-            Request::Wake(info_hash, reply) => drop(reply.send(self.wake(&info_hash))),
+            Request::Settings(patch, reply) => answer(&reply, self.change_settings(&patch)),
+            Request::Wake(info_hash, reply) => drop(reply.try_send(self.wake(&info_hash))),
+            Request::Ended(info_hash, number) => self.ended(&info_hash, number),
+            Request::Seen(info_hash, number, seen) => self.seen(&info_hash, number, *seen),
+            Request::Deleted(info_hash, outcome, reply) => {
+                self.table().remove(&info_hash);
+                answer(&reply, outcome);
+            }
             Request::Found(info_hash, peers) => {
                 self.wake(&info_hash);
                 let inputs = self.table().entries.get(&info_hash).and_then(Entry::inputs);
@@ -191,30 +181,37 @@ impl Shared {
         self.with_announcer(|announcer| announcer.add(target, true));
     }
 
-    fn add_new(self: &Arc<Self>, new: NewTorrent) -> Result<TorrentStatus, Refusal> {
+    fn add_new(self: &Arc<Self>, new: &NewTorrent) -> Result<TorrentStatus, Held> {
         let info_hash = new.metainfo.info_hash;
         let known = {
             let table = self.table();
             let lacks = |entry: &Entry| entry.stats.transfer.left.load(Ordering::Relaxed) > 0;
             let entry = table.entries.get(&info_hash);
-            entry.map(|entry| (entry.output.clone(), entry.stats.state(), lacks(entry)))
+            entry.map(|entry| (entry.output.clone(), entry.stats.state(), lacks(entry), entry.removing))
         };
-        if let Some((output, state, lacks)) = known {
-            if !same_folder(&output, &new.output) {
-                return Err(Refusal::Conflict(format!(
+        if let Some((output, state, lacks, removing)) = known {
+            if removing {
+                return Err(being_removed().into());
+            }
+            if output != new.output {
+                return Err(Held::Refused(Refusal::Conflict(format!(
                     "the torrent is here already, in {}: remove it first, or use that folder",
                     output.display()
-                )));
+                ))));
             }
             let is_taken = new.is_made() && lacks;
             if is_taken {
-                adopt::check_root(self, &new)?;
+                adopt::check_root(self, new)?;
+                // First of all, so that nothing is changed if it takes long.
+                if !self.halt(&info_hash) {
+                    return Err(Held::Leaves);
+                }
             }
             if !new.options.is_empty() {
                 self.change_options(&info_hash, &new.options, new.metainfo.payload_files().count())?;
             }
             if is_taken {
-                self.take_as_made(&new)?;
+                self.take_as_made(new)?;
             }
             let starts_again = match state {
                 // Asked for again: what it stood still for may be mended.
@@ -231,20 +228,20 @@ impl Shared {
             if new.is_made() && self.table().entries.get(&info_hash).is_some_and(has_ended) {
                 self.resume_torrent(&info_hash)?;
             }
-            return self.table().entries.get(&info_hash).map(Entry::status).ok_or(Refusal::NotFound);
+            let status = self.table().entries.get(&info_hash).map(Entry::status);
+            return status.ok_or(Held::Refused(Refusal::NotFound));
         }
         let entry = adopt::add(self, new)?;
         self.table().insert(entry);
         self.aim(&info_hash);
         self.wake(&info_hash);
         let status = self.table().entries.get(&info_hash).map(Entry::status);
-        status.ok_or_else(|| Refusal::Internal("the torrent is gone again".into()))
+        status.ok_or_else(|| Refusal::Internal("the torrent is gone again".into()).into())
     }
 
-    /// What a torrent lacks was found where it is to be, when a torrent was made of it.
+    /// What a torrent without a thread lacks was found where it is to be, when a torrent was made of it.
     fn take_as_made(self: &Arc<Self>, new: &NewTorrent) -> Result<(), Refusal> {
         let info_hash = new.metainfo.info_hash;
-        self.halt(&info_hash);
         let taken = adopt::take_as_made(self, new);
         {
             let mut table = self.table();
@@ -262,21 +259,30 @@ impl Shared {
         taken.map(drop)
     }
 
-    fn pause_torrent(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
-        {
-            let mut table = self.table();
-            let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
-            (entry.paused, entry.finished, entry.queued) = (true, false, false);
+    fn pause_torrent(&self, info_hash: &InfoHash) -> Result<(), Held> {
+        self.there_to_stay(info_hash)?;
+        if !self.halt(info_hash) {
+            return Err(Held::Leaves);
         }
-        self.halt(info_hash);
-        if let Some(entry) = self.table().entries.get(info_hash) {
+        if let Some(entry) = self.table().entries.get_mut(info_hash) {
+            (entry.paused, entry.finished, entry.queued) = (true, false, false);
             entry.stats.set_state(TorrentState::Paused);
         }
-        start::save_wishes(self, info_hash)
+        Ok(start::save_wishes(self, info_hash)?)
     }
 
-    fn resume_torrent(self: &Arc<Self>, info_hash: &InfoHash) -> Result<(), Refusal> {
+    /// It is known, and not being removed.
+    pub(super) fn there_to_stay(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
+        match self.table().entries.get(info_hash) {
+            None => Err(Refusal::NotFound),
+            Some(entry) if entry.removing => Err(being_removed()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn resume_torrent(self: &Arc<Self>, info_hash: &InfoHash) -> Result<(), Held> {
         let settings = self.settings();
+        self.there_to_stay(info_hash)?;
         let goes_on = {
             let table = self.table();
             let entry = table.entries.get(info_hash).ok_or(Refusal::NotFound)?;
@@ -285,6 +291,10 @@ impl Shared {
             }
             entry.finished.then(|| Arc::new(Self::beyond_goals(entry, &settings)))
         };
+        // The thread of a torrent that failed may still be there: nothing is saved beside its journal.
+        if !self.halt(info_hash) {
+            return Err(Held::Leaves);
+        }
         if let Some(options) = &goes_on {
             self.keep_options(info_hash, options)?;
         }
@@ -295,8 +305,6 @@ impl Shared {
             (entry.paused, entry.finished, entry.anew) = (false, false, true);
             entry.stats.set_state(TorrentState::Checking);
         }
-        // The thread of a torrent that failed may still be there: nothing is saved beside its journal.
-        self.halt(info_hash);
         start::save_wishes(self, info_hash)?;
         if !self.aim(info_hash) {
             self.wake(info_hash);
@@ -304,39 +312,27 @@ impl Shared {
         Ok(())
     }
 
-    fn remove_torrent(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal> {
-        if !self.table().entries.contains_key(info_hash) {
-            return Err(Refusal::NotFound);
+    /// Ends in [`Request::Deleted`], when its disk has done its part.
+    fn remove_torrent(self: &Arc<Self>, info_hash: &InfoHash, delete_data: bool, reply: Reply<()>) {
+        if let Err(refusal) = self.there_to_stay(info_hash) {
+            return answer(&reply, Err(refusal));
         }
-        self.halt(info_hash);
-        let deleted = if delete_data {
-            start::delete_data(self, info_hash)
-        } else {
-            start::delete_part(self, info_hash);
-            Ok(())
-        };
-        let removed = self.store.remove(info_hash).map_err(|error| Refusal::Internal(error.to_string()));
-        self.table().remove(info_hash);
-        deleted.and(removed)
-    }
-
-    /// Ends a torrent's thread and takes leave of its trackers: in this order, since the thread announces itself.
-    pub(super) fn halt(&self, info_hash: &InfoHash) {
-        self.end_thread(info_hash);
-        self.with_announcer(|announcer| announcer.remove(*info_hash));
-    }
-
-    fn end_thread(&self, info_hash: &InfoHash) {
-        let running = {
+        if !self.halt(info_hash) {
+            return self.put_off(Request::Remove(*info_hash, delete_data, reply));
+        }
+        let output = {
             let mut table = self.table();
             let Some(entry) = table.entries.get_mut(info_hash) else { return };
-            let (running, rank) = (entry.running.take(), entry.rank);
-            table.places.leave(info_hash, rank);
-            running
+            (entry.removing, entry.queued) = (true, false);
+            entry.output.clone()
         };
-        if let Some(running) = running {
-            running.tell_to_stop(SETTLING);
-            running.join();
+        say_that_it_waits(&reply);
+        let errand = Errand::Delete(*info_hash, delete_data, reply);
+        if let Err((Errand::Delete(_, _, reply), error)) = Errands::add(self, &output, errand) {
+            if let Some(entry) = self.table().entries.get_mut(info_hash) {
+                entry.removing = false;
+            }
+            answer(&reply, Err(Refusal::Internal(format!("no room for another thread: {error}"))));
         }
     }
 
@@ -346,6 +342,11 @@ impl Shared {
         let finished = {
             let table = self.table();
             let entry = table.entries.get(info_hash).filter(|entry| entry.may_run())?;
+            if entry.leaving.is_some() {
+                drop(table);
+                self.wake_later(info_hash);
+                return None;
+            }
             match &entry.running {
                 Some(running) if !running.worker.is_finished() => return Some(Arc::clone(&running.gate)),
                 running => running.is_some(),
@@ -419,6 +420,6 @@ impl Shared {
     }
 }
 
-fn same_folder(one: &Path, other: &Path) -> bool {
-    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+fn being_removed() -> Refusal {
+    Refusal::Conflict("the torrent is being removed: its disk has not done its part yet".into())
 }

@@ -60,7 +60,7 @@ impl NewTorrent {
 }
 
 /// Keeps a new torrent for ever, and makes its entry.
-pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
+pub fn add(shared: &Shared, new: &NewTorrent) -> Result<Entry, Refusal> {
     let internal = |error: ResumeError| Refusal::Internal(error.to_string());
     let metainfo = &new.metainfo;
     let options = new
@@ -87,7 +87,7 @@ pub fn add(shared: &Shared, new: NewTorrent) -> Result<Entry, Refusal> {
         options,
     };
     let mut saved = Saved::new(metainfo.info_hash, details, SystemTime::now());
-    enter_as_made(&new, &mut saved);
+    enter_as_made(new, &mut saved);
     shared.store.set_aside_unread(&metainfo.info_hash);
     shared.store.forget_options(&metainfo.info_hash).map_err(internal)?;
     shared.store.save_torrent(&metainfo.info_hash, &new.bytes).map_err(internal)?;
@@ -136,11 +136,7 @@ pub fn take_as_made(shared: &Shared, new: &NewTorrent) -> Result<Option<Entry>, 
     if !enter_as_made(new, &mut saved) {
         return Ok(None);
     }
-    // The checkpoint first: a part file too much is no harm.
-    let storage = shared.storage(&saved).map_err(|error| Refusal::Internal(error.to_string()))?;
+    // A part file goes when its thread looks at its files: until then it is no harm.
     shared.store.save(&saved).map_err(internal)?;
-    if let Err(error) = storage.remove_part() {
-        log::warn!("{}: {error}", new.metainfo.info_hash);
-    }
     Ok(Some(entry_of(&saved)))
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use crossbeam_channel::Sender;
 use rustix::fs::{Mode, OFlags};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::config::is_tracker_url;
@@ -17,10 +16,10 @@ use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::magnet::magnet_link;
 
-use super::actor::Request;
 use super::adopt::NewTorrent;
 use super::entry::Entry;
 use super::jobs::Jobs;
+use super::request::Request;
 use super::{Session, Shared};
 use crate::control::api::{
     DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentState,
@@ -142,15 +141,15 @@ impl Engine for Session {
     }
 
     fn pause(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
-        self.shared.order(|reply| Request::Pause(*info_hash, reply))
+        self.shared.order(|reply| Request::Pause(*info_hash, reply), || Ok(()))
     }
 
     fn resume(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
-        self.shared.order(|reply| Request::Resume(*info_hash, reply))
+        self.shared.order(|reply| Request::Resume(*info_hash, reply), || Ok(()))
     }
 
     fn remove(&self, info_hash: &InfoHash, delete_data: bool) -> Result<(), Refusal> {
-        self.shared.order(|reply| Request::Remove(*info_hash, delete_data, reply))
+        self.shared.order(|reply| Request::Remove(*info_hash, delete_data, reply), || Ok(()))
     }
 
     fn set_options(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<TorrentDetails, Refusal> {
@@ -162,7 +161,7 @@ impl Engine for Session {
             0
         };
         let patch = Box::new(patch.clone());
-        self.shared.order(|reply| Request::Options(*info_hash, patch, files, reply))?;
+        self.shared.order(|reply| Request::Options(*info_hash, patch, files, reply), || Err(later()))?;
         self.details(info_hash).ok_or(Refusal::NotFound)
     }
 
@@ -172,21 +171,17 @@ impl Engine for Session {
 
     fn set_settings(&self, patch: &SettingsPatch) -> Result<SessionSettings, Refusal> {
         let patch = Box::new(patch.clone());
-        self.shared.order(|reply| Request::Settings(patch, reply))
+        self.shared.order(|reply| Request::Settings(patch, reply), || Err(later()))
     }
 }
 
 impl Shared {
     /// Adds a torrent, or shows the one that is there already.
-    pub(super) fn add(&self, new: NewTorrent) -> Result<TorrentStatus, Refusal> {
-        self.order(|reply| Request::Add(Box::new(new), reply))
-    }
-
-    /// Asks the session's thread, and waits for its answer.
-    fn order<T>(&self, request: impl FnOnce(Sender<Result<T, Refusal>>) -> Request) -> Result<T, Refusal> {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        self.ask(request(reply));
-        answer.recv().unwrap_or_else(|_| Err(Refusal::Unavailable("the daemon is stopping".into())))
+    pub(super) fn add(&self, mut new: NewTorrent) -> Result<TorrentStatus, Refusal> {
+        let output = self.table().entries.get(&new.metainfo.info_hash).map(|entry| entry.output.clone());
+        // Here, and not on the session's thread: it may wait for the disk.
+        new.output = output.filter(|output| is_same_folder(output, &new.output)).unwrap_or(new.output);
+        self.order(|reply| Request::Add(Box::new(new), reply), || Err(later()))
     }
 
     /// What was had at the last checkpoint: good enough for a torrent that is not at work.
@@ -209,6 +204,17 @@ impl Shared {
             _ => Err(Refusal::BadRequest("give either torrent_base64 or torrent_path".into())),
         }
     }
+}
+
+fn later() -> Refusal {
+    Refusal::Unavailable(
+        "the torrent is stopping, and its disk does not answer: it is done when that has, or try again later"
+            .into(),
+    )
+}
+
+fn is_same_folder(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 fn absolute(path: &Path) -> Result<(), Refusal> {

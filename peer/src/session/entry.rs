@@ -10,6 +10,7 @@ use torrent_common::ids::InfoHash;
 use torrent_common::worker::{Shutdown, Worker};
 
 use super::gate::Gate;
+use super::leaving::Leaving;
 use super::overlap::RootKey;
 use super::places::{Kind, Rank};
 use crate::control::api::{TorrentState, TorrentStatus};
@@ -51,6 +52,12 @@ pub struct Entry {
     pub stats: Arc<Stats>,
     /// Its thread, while it has one.
     pub running: Option<Running>,
+    /// That, while it ends.
+    pub leaving: Option<Box<Leaving>>,
+    /// Somebody looks whether it can seed without a thread: on the errand of this number.
+    pub looking: Option<u64>,
+    /// It is being removed.
+    pub removing: bool,
 }
 
 /// A torrent's thread, from outside.
@@ -63,6 +70,8 @@ pub struct Running {
     pub cancel: Shutdown,
     /// The thread.
     pub worker: Worker,
+    /// No other thread of a torrent has the same.
+    pub number: u64,
 }
 
 impl Entry {
@@ -76,14 +85,15 @@ impl Entry {
         self.running.as_ref().map(|running| Arc::clone(&running.gate))
     }
 
-    /// Neither paused, nor finished, nor queued, nor standing still for an error: only the user starts it again then, no stranger and no tracker.
+    /// Neither paused, nor finished, nor queued, nor being removed, nor standing still for an error: only the user starts it
+    /// again then, no stranger and no tracker.
     pub fn may_run(&self) -> bool {
         self.is_wanted() && !self.queued
     }
 
     /// As [`Entry::may_run`], but for a place.
     pub fn is_wanted(&self) -> bool {
-        !self.paused && !self.finished && self.stats.state() != TorrentState::Error
+        !self.paused && !self.finished && !self.removing && self.stats.state() != TorrentState::Error
     }
 
     /// Every wanted piece is had, as far as is known.
@@ -119,6 +129,8 @@ impl Entry {
         // All is had, and not in its place yet.
         let state =
             if state == TorrentState::Seeding && left > 0 { TorrentState::Downloading } else { state };
+        let stops = self.removing || self.leaving.as_ref().is_some_and(|leaving| leaving.is_for_rest());
+        let state = if stops { TorrentState::Stopping } else { state };
         let wanted = self.selected_len().max(left);
         let done = match state {
             TorrentState::Checking => stats.checked.load(Ordering::Relaxed),

@@ -28,14 +28,14 @@ impl Gate {
         self.set(State::Checking);
     }
 
-    /// Lets everybody in.
-    pub fn open(&self, link: Arc<TorrentLink>) {
-        self.set(State::Open(link));
+    /// Lets everybody in; false if it was shut before.
+    pub fn open(&self, link: Arc<TorrentLink>) -> bool {
+        !matches!(self.set(State::Open(link)), State::Shut)
     }
 
-    /// Turns everybody away for good.
-    pub fn shut(&self) {
-        self.set(State::Shut);
+    /// Turns everybody away for good; true if they were let in before.
+    pub fn shut(&self) -> bool {
+        matches!(self.set(State::Shut), State::Open(_))
     }
 
     /// The torrent, when it takes connections within `patience`.
@@ -58,8 +58,29 @@ impl Gate {
         }
     }
 
-    fn set(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// Gives back what it was before.
+    fn set(&self, next: State) -> State {
+        let before = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            match *state {
+                State::Shut => State::Shut,
+                _ => std::mem::replace(&mut *state, next),
+            }
+        };
         self.changed.notify_all();
+        before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_shut_out_stays_out() {
+        let gate = Gate::default();
+        assert!(!gate.shut(), "nobody was in");
+        gate.checking();
+        assert!(!gate.shut() && gate.wait(Duration::ZERO).is_none());
     }
 }

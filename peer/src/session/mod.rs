@@ -6,12 +6,15 @@ mod actor;
 mod adopt;
 mod engine;
 mod entry;
+mod errands;
 mod error;
 mod gate;
 mod goals;
 mod jobs;
+mod leaving;
 mod overlap;
 mod places;
+mod request;
 mod retry;
 mod start;
 mod wishes;
@@ -19,7 +22,7 @@ mod wishes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +30,7 @@ use crossbeam_channel::Sender;
 use torrent_common::config::PeerConfig;
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::metainfo::MetainfoLimits;
-use torrent_common::worker::Worker;
+use torrent_common::worker::{Shutdown, Worker};
 
 use crate::announcer::{Announcer, Answer};
 use crate::connection::link::{Directory, TorrentLink};
@@ -37,10 +40,11 @@ use crate::storage::cache::FileCache;
 use crate::torrent::Room;
 use crate::torrent::input::Input;
 
-use self::actor::Request;
 use self::entry::Entry;
+use self::errands::Errands;
 use self::jobs::Jobs;
 use self::places::{Limits, Places, Rank};
+use self::request::Request;
 use self::retry::Retries;
 
 /// Requests that may wait for the session's thread.
@@ -70,6 +74,12 @@ pub struct Shared {
     /// What holds for all torrents. Changed by the session's thread alone.
     settings: Mutex<SessionSettings>,
     requests: Sender<Request>,
+    /// What waits for disks.
+    errands: Errands,
+    /// Numbers of threads and errands given so far.
+    numbers: AtomicU64,
+    /// The session takes no more requests.
+    closing: Shutdown,
 }
 
 /// Every torrent known.
@@ -165,6 +175,9 @@ impl RunningSession {
             jobs: Jobs::default(),
             settings: Mutex::new(settings),
             requests,
+            errands: Errands::default(),
+            numbers: AtomicU64::new(0),
+            closing: Shutdown::new(),
         });
         let actor = Arc::clone(&shared);
         let (loaded, outcome) = crossbeam_channel::bounded(1);
@@ -234,6 +247,11 @@ impl Shared {
         let _ = self.requests.send(request);
     }
 
+    /// A number that no other thread or errand has.
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn limits(&self) -> MetainfoLimits {
         MetainfoLimits::new(self.config.max_torrent_len, self.config.block_len)
     }
@@ -294,7 +312,7 @@ impl Directory for Session {
         }
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.shared.ask(Request::Wake(*info_hash, reply));
-        answer.recv().ok().flatten()?.wait(WAKE_PATIENCE)
+        answer.recv_timeout(WAKE_PATIENCE).ok().flatten()?.wait(WAKE_PATIENCE)
     }
 }
 

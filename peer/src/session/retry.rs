@@ -93,8 +93,7 @@ impl Shared {
 
     /// Gives it a thread, with its state as it is: that says that it stands still until it does not.
     fn try_once_more(self: &Arc<Self>, info_hash: &InfoHash) {
-        self.halt(info_hash);
-        if !self.take_place(info_hash) {
+        if !self.halt(info_hash) || !self.take_place(info_hash) {
             return self.try_again_later(info_hash);
         }
         match start::spawn(self, info_hash) {

@@ -1,6 +1,7 @@
 //! From what is saved to a torrent at work.
 
 use std::ffi::OsStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
@@ -12,11 +13,11 @@ use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::Metainfo;
 use torrent_common::worker::{Shutdown, Worker};
 
-use super::actor::Request;
 use super::entry::{Entry, Running};
 use super::error::StartupError;
 use super::gate::Gate;
 use super::overlap::RootKey;
+use super::request::Request;
 use super::{Shared, bytes_of};
 use crate::announcer::AnnounceTarget;
 use crate::connection::link::{STALL, Timeouts, TorrentLink};
@@ -100,6 +101,9 @@ pub fn entry_of(saved: &Saved) -> Entry {
         options: shared_options(&details.options),
         stats: Arc::new(stats),
         running: None,
+        leaving: None,
+        looking: None,
+        removing: false,
     }
 }
 
@@ -108,9 +112,20 @@ pub(super) fn payload_path(output: &Path, root: Option<&OsStr>, metainfo: &Metai
     root.map_or_else(|| output.join(metainfo.root.as_str()), |root| output.join(root))
 }
 
-/// What the trackers are told of a torrent that is complete and whose files are as we left them: it needs no thread.
-/// One look at every file, no payload is read.
-pub fn resting(shared: &Shared, saved: Saved) -> Result<Option<AnnounceTarget>, StartupError> {
+/// A torrent that is complete, and whose files are as we left them: it needs no thread.
+pub struct Resting {
+    /// What its trackers are told.
+    pub target: AnnounceTarget,
+    /// Pieces had, and bytes of them.
+    pub had: (u32, u64),
+    /// Bytes of payload.
+    pub total_len: u64,
+    /// Bytes wanted.
+    pub wanted_len: u64,
+}
+
+/// Whether a torrent is so. One look at every file, no payload is read.
+pub fn resting(shared: &Shared, saved: Saved) -> Result<Option<Resting>, StartupError> {
     let info_hash = saved.info_hash;
     if !saved.is_complete() && saved.details.options.priorities.is_empty() {
         return Ok(None);
@@ -130,15 +145,16 @@ pub fn resting(shared: &Shared, saved: Saved) -> Result<Option<AnnounceTarget>, 
     if !selection.is_satisfied_by(&metainfo.geometry, &had) || storage.layout().all_parted().any(waits) {
         return Ok(None);
     }
-    let table = shared.table();
-    Ok(table.entries.get(&info_hash).map(|entry| {
-        entry.stats.set_had(had.count(), bytes_of(&had, &metainfo.geometry), metainfo.total_len());
-        entry.stats.set_wanted(selection.wanted_len(&metainfo.geometry), 0);
-        AnnounceTarget {
-            info_hash,
-            tiers: metainfo.trackers.clone(),
-            transfer: Arc::clone(&entry.stats.transfer),
-        }
+    let Some(transfer) =
+        shared.table().entries.get(&info_hash).map(|entry| Arc::clone(&entry.stats.transfer))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Resting {
+        target: AnnounceTarget { info_hash, tiers: metainfo.trackers.clone(), transfer },
+        had: (had.count(), bytes_of(&had, &metainfo.geometry)),
+        total_len: metainfo.total_len(),
+        wanted_len: selection.wanted_len(&metainfo.geometry),
     }))
 }
 
@@ -163,26 +179,31 @@ pub fn save_wishes(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal>
     change().map_err(|error| Refusal::Internal(error.to_string()))
 }
 
-/// Deletes the payload of a torrent without a thread.
-pub fn delete_data(shared: &Shared, info_hash: &InfoHash) -> Result<(), Refusal> {
-    let delete = || -> Result<(), StartupError> {
-        let saved = shared.store.load(info_hash)?;
-        let storage = shared.storage(&saved)?;
-        saved.prepare_removal(&storage)?;
-        Ok(storage.remove_data()?)
+/// Forgets a torrent without a thread, and deletes its payload, or what is on disk of it and is no payload: of no use to
+/// anybody else. Whatever comes of that, the torrent is forgotten.
+pub fn delete(shared: &Shared, info_hash: &InfoHash, data: bool) -> Result<(), Refusal> {
+    let deleted = if data {
+        delete_data(shared, info_hash).map_err(|error| Refusal::Internal(error.to_string()))
+    } else {
+        if let Err(error) = delete_part(shared, info_hash) {
+            log::warn!("{info_hash}: {error}");
+        }
+        Ok(())
     };
-    delete().map_err(|error| Refusal::Internal(error.to_string()))
+    let removed = shared.store.remove(info_hash).map_err(|error| Refusal::Internal(error.to_string()));
+    deleted.and(removed)
 }
 
-/// Deletes what is on disk of a torrent without a thread and is no payload: of no use to anybody else.
-pub fn delete_part(shared: &Shared, info_hash: &InfoHash) {
-    let delete = || -> Result<(), StartupError> {
-        // Whatever is selected now: it goes some time after all was.
-        Ok(shared.storage(&shared.store.load(info_hash)?)?.remove_part()?)
-    };
-    if let Err(error) = delete() {
-        log::warn!("{info_hash}: {error}");
-    }
+fn delete_data(shared: &Shared, info_hash: &InfoHash) -> Result<(), StartupError> {
+    let saved = shared.store.load(info_hash)?;
+    let storage = shared.storage(&saved)?;
+    saved.prepare_removal(&storage)?;
+    Ok(storage.remove_data()?)
+}
+
+fn delete_part(shared: &Shared, info_hash: &InfoHash) -> Result<(), StartupError> {
+    // Whatever is selected now: it goes some time after all was.
+    Ok(shared.storage(&shared.store.load(info_hash)?)?.remove_part()?)
 }
 
 /// Starts a torrent's thread. What goes wrong on it is told by the torrent's state.
@@ -199,8 +220,14 @@ pub fn spawn(shared: &Arc<Shared>, info_hash: &InfoHash) -> Result<Running, Star
     };
     let short = info_hash.to_string();
     let name = format!("torrent-{}", short.get(..7).unwrap_or_default());
-    let worker = Worker::spawn(name, move || start.run(&receiver))?;
-    Ok(Running { inputs, gate, cancel, worker })
+    let number = shared.next_number();
+    let (ending, info_hash) = (Arc::clone(shared), *info_hash);
+    let worker = Worker::spawn(name, move || {
+        start.run_or_panic(&receiver);
+        // Last: what follows finds the disk as this thread left it.
+        ending.tell(Request::Ended(info_hash, number));
+    })?;
+    Ok(Running { inputs, gate, cancel, worker, number })
 }
 
 /// What a torrent's thread begins with.
@@ -213,20 +240,34 @@ struct Start {
 }
 
 impl Start {
+    /// A torrent that panics takes no other with it.
+    fn run_or_panic(self, receiver: &Receiver<Input>) {
+        let gate = Arc::clone(&self.gate);
+        if catch_unwind(AssertUnwindSafe(|| self.run(receiver))).is_err() {
+            log::error!("a torrent's thread panicked: this is a bug, please report it with the lines above");
+            gate.shut();
+        }
+    }
+
     fn run(self, receiver: &Receiver<Input>) {
         let stats = {
             let table = self.shared.table();
-            let Some(entry) = table.entries.get(&self.info_hash) else { return self.gate.shut() };
-            Arc::clone(&entry.stats)
+            table.entries.get(&self.info_hash).map(|entry| Arc::clone(&entry.stats))
+        };
+        let Some(stats) = stats else {
+            self.gate.shut();
+            return;
         };
         // Tried again, it may fail for the same reason many times: told once.
         let told = stats.error();
         match self.prepare(&stats) {
             Ok(Some(active)) => {
                 self.tell(Notice::Looked(self.info_hash));
-                self.announce(&active);
-                self.gate.open(Arc::clone(&active.link));
-                thread::run(active, receiver);
+                // Told to stop meanwhile, it does not begin.
+                if self.gate.open(Arc::clone(&active.link)) {
+                    self.announce(&active);
+                    thread::run(active, receiver);
+                }
             }
             Ok(None) => {}
             Err(error) => {

@@ -28,6 +28,7 @@ impl Shared {
         patch: &OptionsPatch,
         files: usize,
     ) -> Result<(), Refusal> {
+        self.there_to_stay(info_hash)?;
         let before = {
             let table = self.table();
             Arc::clone(&table.entries.get(info_hash).ok_or(Refusal::NotFound)?.options)
@@ -45,18 +46,20 @@ impl Shared {
         if options != before {
             self.keep_options(info_hash, &options)?;
         }
-        let inputs = {
+        let (inputs, patience) = {
             let mut table = self.table();
             let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
             entry.options = Arc::clone(&options);
-            entry.inputs()
+            let is_at_work = entry.gate().is_some_and(|gate| gate.link().is_some());
+            // One that looks at its files first takes no input meanwhile: if its disk does not answer, never.
+            (entry.inputs(), if is_at_work { PATIENCE } else { Duration::ZERO })
         };
         if reselected {
             self.count_anew(info_hash, &before.priorities)?;
         }
         let asked = self.table().entries.get(info_hash).map_or(0, |entry| entry.stats.asked());
         // One whose thread has ended gives the input back.
-        let kept = match inputs.map(|inputs| inputs.send_timeout(Input::Options(options, asked), PATIENCE)) {
+        let kept = match inputs.map(|inputs| inputs.send_timeout(Input::Options(options, asked), patience)) {
             Some(Ok(())) => Ok(()),
             Some(Err(SendTimeoutError::Timeout(_))) => {
                 Err(Refusal::Unavailable("the torrent has too much to do to hear of it: try again".into()))

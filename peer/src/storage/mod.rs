@@ -17,6 +17,7 @@ pub mod layout;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
 pub(crate) mod lossy;
+pub mod mounts;
 mod prepare;
 mod remove;
 pub mod room;

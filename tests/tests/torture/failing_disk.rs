@@ -16,18 +16,18 @@ use crate::world::{Payload, World, ask_for_everything, status, wait_for_error, w
 const STOP_LIMIT: Duration = Duration::from_millis(4_500);
 
 /// A daemon with a disk that fails on demand, and three torrents for it.
-struct Failing {
-    world: World,
-    daemon: Daemon,
-    disk: FailingDisk,
+pub struct Failing {
+    pub world: World,
+    pub daemon: Daemon,
+    pub disk: FailingDisk,
     /// Is to be on that disk.
-    sick: Payload,
+    pub sick: Payload,
     /// Are on a healthy one.
-    others: [Payload; 2],
+    pub others: [Payload; 2],
 }
 
 impl Failing {
-    fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &str) -> Option<Self> {
         if !mounts::may_run(failing_disk::possible()) {
             return None;
         }
@@ -39,12 +39,12 @@ impl Failing {
         Some(Self { world, daemon, disk, sick, others })
     }
 
-    fn leech_sick(&self) {
+    pub fn leech_sick(&self) {
         self.daemon.leech(&self.sick.torrent, Some(&self.daemon.folder().join("disk")));
     }
 
     /// The other two are downloaded as if nothing was.
-    fn others_do_not_notice(&self) {
+    pub fn others_do_not_notice(&self) {
         for other in &self.others {
             self.daemon.leech(&other.torrent, None);
         }

@@ -12,6 +12,7 @@
 mod changed_files;
 mod disks;
 mod failing_disk;
+mod hung_disk;
 mod kills;
 mod names;
 mod shutdown;

@@ -15,7 +15,7 @@ use crate::torrent::stats::Moment;
 impl Runner {
     /// Closes every connection, and lets what is in flight get to disk, within `patience`.
     pub(super) fn wind_down(&mut self, inputs: &Receiver<Input>, patience: Duration) {
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
         let mut effects = Vec::new();
         let mut in_flight = self.core.shutdown(&*self.active.room.pool, &mut effects);
         for effect in effects {
@@ -63,6 +63,8 @@ impl Runner {
                         break;
                     }
                 }
+                // All are to stop meanwhile: sooner than it was told.
+                Ok(Input::Stop(patience)) => deadline = deadline.min(Instant::now() + patience),
                 Ok(Input::Peer(_, PeerEvent::Uploaded(bytes))) => self.active.stats.add_uploaded(bytes),
                 Ok(_) => {}
                 Err(_) => break,
