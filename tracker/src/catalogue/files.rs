@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use tempfile::NamedTempFile;
+use torrent_common::bencode;
 use torrent_common::ids::InfoHash;
 
 use super::CatalogueError;
@@ -15,6 +16,8 @@ use crate::regular;
 const UPLOAD_PREFIX: &str = ".upload-";
 /// Bytes written to see whether there is room: a disk that was full has a little more again.
 const PROBE_LEN: usize = 64 << 10;
+/// The longest file that is read, in bytes: the most that MAX_TORRENT_SIZE_KIB can be.
+const MAX_LEN: u64 = 256 << 20;
 
 /// The folder.
 pub(super) struct Files {
@@ -25,10 +28,6 @@ impl Files {
     pub(super) fn open(folder: &Path) -> Result<Self, CatalogueError> {
         make_folder(folder)?;
         Ok(Self { folder: folder.to_path_buf() })
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     fn path(&self, info_hash: InfoHash) -> PathBuf {
@@ -80,12 +79,22 @@ impl Files {
         path.try_exists().map_err(failed("read", &path))
     }
 
+    /// A torrent file that was published; `None` if it is gone, or is that torrent's no more.
     pub(super) fn read(&self, info_hash: InfoHash) -> Result<Option<Vec<u8>>, CatalogueError> {
         let path = self.path(info_hash);
         let mut bytes = Vec::new();
-        match regular::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-            Ok(_) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        let lost = |what| {
+            log::warn!("{info_hash} is published, but {} is {what}: publish it again", path.display());
+            Ok(None)
+        };
+        let read = regular::open(&path).and_then(|file| {
+            let is_sane = file.metadata()?.len() <= MAX_LEN;
+            if is_sane { file.take(MAX_LEN).read_to_end(&mut bytes).map(drop) } else { Ok(()) }
+        });
+        match read {
+            Ok(()) if is_of(&bytes, info_hash) => Ok(Some(bytes)),
+            Ok(()) => lost("damaged"),
+            Err(error) if error.kind() == ErrorKind::NotFound => lost("gone"),
             Err(error) => Err(failed("read", &path)(error)),
         }
     }
@@ -171,6 +180,13 @@ impl Prepared {
         let Self { file, path } = self;
         file.persist(&path).map_err(|error| failed("write", &path)(error.error)).map(drop)
     }
+}
+
+/// Whether a torrent file has this info-hash. That it was valid when it was published is known.
+fn is_of(bytes: &[u8], info_hash: InfoHash) -> bool {
+    let document = bencode::scan(bytes, &bencode::Limits::for_len(bytes.len()));
+    let info = document.ok().and_then(|document| document.root.get(b"info"));
+    info.is_some_and(|info| InfoHash::of(info.raw()) == info_hash)
 }
 
 /// Makes a folder and those above it, unless they are there.

@@ -181,7 +181,7 @@ impl Catalogue {
     }
 
     /// Publishes a torrent, durably: when this returns it survives whatever happens. One that is known is only given
-    /// its file back if that is gone, and renamed if that is wanted.
+    /// its file back if that is gone or damaged, and renamed if that is wanted.
     ///
     /// # Errors
     /// [`CatalogueError`]; then nothing was published.
@@ -246,7 +246,7 @@ impl Catalogue {
         renaming: Renaming<'_>,
     ) -> Result<Published, CatalogueError> {
         let info_hash = publication.metainfo.info_hash;
-        if !self.files.has(info_hash)? {
+        if self.files.read(info_hash)?.is_none() {
             self.files.prepare(info_hash, publication.bytes)?.finish()?;
         }
         let Renaming { name, description } = renaming;
@@ -347,7 +347,7 @@ impl Catalogue {
         Ok(Some(FileList { files: files.collect(), total }))
     }
 
-    /// The bytes of a published torrent file; `None` if it was never published, or its file is gone.
+    /// The bytes of a published torrent file; `None` if it was never published, or its file is gone or damaged.
     ///
     /// # Errors
     /// [`CatalogueError`].
@@ -356,12 +356,7 @@ impl Catalogue {
             if !self.database.read(|connection| rows::contains(connection, info_hash))? {
                 return Ok(None);
             }
-            let bytes = self.files.read(info_hash)?;
-            if bytes.is_none() {
-                let folder = self.files.folder().display();
-                log::warn!("{info_hash} is in the catalogue, but its file is gone from {folder}");
-            }
-            Ok(bytes)
+            self.files.read(info_hash)
         };
         self.report(Part::Catalogue, read())
     }

@@ -1,6 +1,6 @@
 //! Databases that are in use, damaged, or gone; uploads that were interrupted.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -77,6 +77,34 @@ fn a_damaged_database_is_made_anew_from_the_torrent_files() {
         }
         publish(&catalogue, "after");
     }
+}
+
+#[test]
+fn a_torrent_file_that_is_damaged_is_handed_to_nobody_and_given_back_by_who_publishes_it_again() {
+    let fixture = Fixture::new();
+    let hashes = filled(&fixture, 6);
+    let catalogue = fixture.open();
+    let path = |n: usize| fixture.torrents().join(format!("{}.torrent", hashes[n]));
+    let whole = fs::read(path(0)).unwrap();
+    let mut flipped = fs::read(path(1)).unwrap();
+    let at = flipped.len() - 5;
+    flipped[at] ^= 1;
+    fs::write(path(1), flipped).unwrap();
+    fs::write(path(2), &whole[..whole.len() / 2]).unwrap();
+    fs::write(path(3), b"").unwrap();
+    // Another torrent's.
+    fs::write(path(4), &whole).unwrap();
+    // Longer than any that is taken.
+    File::options().write(true).open(path(5)).unwrap().set_len(1 << 40).unwrap();
+    for (n, &hash) in hashes.iter().enumerate().skip(1) {
+        assert_eq!(catalogue.torrent(hash).unwrap(), None, "{n}");
+        assert_eq!(catalogue.files(hash, 0, 9).unwrap(), None, "{n}");
+        let name = format!("own {n}");
+        assert_eq!(publish(&catalogue, &name), (hash, Published::Known));
+        assert_eq!(catalogue.torrent(hash).unwrap(), Some(torrent(&name, false)), "{n}");
+    }
+    assert_eq!(catalogue.torrent(hashes[0]).unwrap(), Some(whole));
+    assert_eq!(catalogue.health.degraded(), [""; 0]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ struct Page {
     files_found: String,
     /// How many of them are shown, if not all.
     files_shown: Option<String>,
-    /// The torrent file is gone.
+    /// The torrent file is gone or damaged.
     is_lost: bool,
     files: Vec<File>,
 }
