@@ -85,7 +85,7 @@ pub enum HttpError {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(io::Error),
-    /// Not HTTP, a bad certificate, or the like.
+    /// Not HTTP, or not TLS.
     #[error("{0}")]
     Protocol(String),
 }
