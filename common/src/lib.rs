@@ -1,6 +1,6 @@
 //! What the tracker and the peer share: identifiers, bencode, metainfo, piece geometry, the wire and announce
-//! formats, and configuration. Bytes in, values out: only [`metainfo::create`] opens files, and only [`nudge`] a
-//! socket.
+//! formats, and configuration. Bytes in, values out: only [`metainfo::create`] and [`regular`] open
+//! files, and nothing here a socket.
 
 pub mod announce;
 pub mod bencode;
@@ -11,7 +11,7 @@ pub mod hash;
 pub mod ids;
 pub mod metainfo;
 pub mod network;
-pub mod nudge;
+pub mod regular;
 pub mod secret;
 pub mod wire;
 pub mod worker;

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod listen;
 #[cfg(test)]
 mod model;
+pub mod object;
 pub mod options;
 pub mod resume;
 pub mod session;

@@ -4,6 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use torrent_common::config::Preallocation;
 use torrent_common::config::ranges::{CONNECTIONS, OutOfRange, RATE, SEED_RATIO, SEED_TIME, Whole};
 
+use crate::object::objects;
+
 /// What a user set for one torrent. `None`: as configured for all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -90,7 +92,7 @@ pub struct OptionsPatch {
     #[serde(deserialize_with = "named", skip_serializing_if = "Option::is_none")]
     pub priorities: Option<Option<Vec<Priority>>>,
     /// The priorities of some files, after `priorities`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FilePriority>,
 }
 

@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock};
 use torrent_common::config::{AccessMode, TrackerConfig};
 use torrent_common::ids::InfoHash;
 
-use crate::regular;
+use torrent_common::regular;
 
 /// The longest list read, in bytes: 1.6 million info-hashes, which take 32 MB in memory, twice while they are read again.
 const MAX_FILE_LEN: u64 = 64 << 20;

@@ -16,7 +16,6 @@ mod housekeeping;
 mod http;
 mod metrics;
 pub mod near;
-pub mod regular;
 mod shared;
 pub mod snapshot;
 mod startable;

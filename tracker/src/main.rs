@@ -14,7 +14,8 @@ use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use torrent_common::config::{Config, TrackerConfig};
-use torrent_tracker::{Running, Tracker, regular};
+use torrent_common::regular;
+use torrent_tracker::{Running, Tracker};
 
 /// Open files, so about 4,000 connections at once.
 const DESCRIPTORS: u64 = 8192;

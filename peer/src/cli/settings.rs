@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use torrent_common::config::{Config, PeerConfig};
+use torrent_common::regular;
 
 use super::Failure;
 use crate::control::ControlClient;
@@ -13,7 +14,7 @@ use crate::control::ControlClient;
 /// [`Failure::Failed`] names the file and the line.
 pub fn load(config: Option<&Path>) -> Result<PeerConfig, Failure> {
     let env = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let (config, _) = Config::load(config, env, |path| std::fs::read_to_string(path))
+    let (config, _) = Config::load(config, env, regular::read_to_string)
         .map_err(|error| Failure::failed(error.to_string()))?;
     Ok(config.peer)
 }

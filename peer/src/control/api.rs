@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use torrent_common::ids::InfoHash;
 
+use crate::object::object;
 use crate::options::{OptionsPatch, Priority, TorrentOptions};
 
 /// GET /: who answers.
@@ -172,7 +173,7 @@ pub struct SeedRequest {
     #[serde(default)]
     pub description: Option<String>,
     /// What to set for it.
-    #[serde(default, skip_serializing_if = "OptionsPatch::is_empty")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "OptionsPatch::is_empty")]
     pub options: OptionsPatch,
 }
 
@@ -249,7 +250,7 @@ pub struct LeechRequest {
     #[serde(default)]
     pub output: Option<PathBuf>,
     /// What to set for it; changes what is set for a torrent that is known already.
-    #[serde(default, skip_serializing_if = "OptionsPatch::is_empty")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "OptionsPatch::is_empty")]
     pub options: OptionsPatch,
 }
 

@@ -27,8 +27,11 @@ pub trait Engine: Send + Sync + 'static {
         self.status().torrents.into_iter().find(|torrent| torrent.info_hash == *info_hash)
     }
 
-    /// All about one torrent; None when it is not known. Its file list may be long, and is made for each call.
-    fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails>;
+    /// All about one torrent. Its file list may be long, and is made for each call.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], and [`Refusal::Internal`] when its torrent file cannot be read.
+    fn details(&self, info_hash: &InfoHash) -> Result<TorrentDetails, Refusal>;
 
     /// Begins to make a torrent, seed it, and publish it unless private. Gives the job's number.
     ///

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::admit::{Denied, Route};
+use super::admit::Denied;
 use super::api::{ApiError, JobStarted, LeechRequest, SeedRequest, TorrentRequest};
 use super::engine::{Engine, Refusal};
 use super::listing::Listing;
+use super::route::Route;
+use crate::object::Object;
 
 /// What is answered.
 pub enum Answer {
@@ -45,7 +47,7 @@ fn whole(engine: &dyn Engine, route: Route, body: &[u8]) -> Result<Vec<u8>, Deni
     match route {
         Route::Info => json(&engine.info()),
         Route::Status | Route::Torrents => json(&engine.status()),
-        Route::Torrent(info_hash) => json(&engine.details(&info_hash).ok_or(Refusal::NotFound)?),
+        Route::Torrent(info_hash) => json(&engine.details(&info_hash)?),
         Route::TorrentStatus(info_hash) => json(&engine.torrent_status(&info_hash).ok_or(Refusal::NotFound)?),
         Route::Job(job) => json(&engine.job(job).ok_or_else(no_such_job)?),
         Route::CancelJob(job) => {
@@ -92,6 +94,7 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, Denied> {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denied> {
     serde_json::from_slice(body)
+        .map(|Object(value)| value)
         .map_err(|error| Denied::new(400, format!("the body is not understood: {error}")))
 }
 

@@ -4,13 +4,14 @@ pub mod admit;
 pub mod api;
 pub mod client;
 pub mod engine;
-mod guard;
+mod guarded;
 pub mod handle;
 pub mod listing;
+pub mod route;
 pub mod server;
-mod sockets;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use client::{ClientError, ControlClient};
 pub use engine::{Engine, Refusal};

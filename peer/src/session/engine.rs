@@ -1,23 +1,23 @@
 //! The session as the control server sees it.
 
-use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use rustix::fs::{Mode, OFlags};
 use torrent_common::bitfield::Bitfield;
 use torrent_common::config::is_tracker_url;
 use torrent_common::geometry::{Geometry, PieceIndex};
 use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::Metainfo;
 use torrent_common::metainfo::magnet::magnet_link;
+use torrent_common::regular;
 
 use super::adopt::NewTorrent;
 use super::entry::Entry;
+use super::error::StartupError;
 use super::jobs::Jobs;
 use super::request::Request;
 use super::{Session, Shared};
@@ -68,13 +68,13 @@ impl Engine for Session {
         self.shared.table().entries.get(info_hash).map(|entry| entry.status())
     }
 
-    fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails> {
+    fn details(&self, info_hash: &InfoHash) -> Result<TorrentDetails, Refusal> {
         let (status, stats, options, had) = {
             let table = self.shared.table();
-            let entry = table.entries.get(info_hash)?;
+            let entry = table.entries.get(info_hash).ok_or(Refusal::NotFound)?;
             (entry.status(), Arc::clone(&entry.stats), Arc::clone(&entry.options), entry.had())
         };
-        let metainfo = self.shared.metainfo_now(info_hash).ok()?;
+        let metainfo = self.shared.metainfo_now(info_hash).map_err(|error| unreadable(&error))?;
         let had = match had {
             Some(had) => had,
             None if status.progress >= 1.0
@@ -85,7 +85,7 @@ impl Engine for Session {
             }
             None => self.shared.had_at_checkpoint(info_hash, &metainfo),
         };
-        Some(TorrentDetails {
+        Ok(TorrentDetails {
             piece_length: u64::from(metainfo.geometry.nominal_piece_len()),
             piece_count: metainfo.geometry.piece_count(),
             pieces_had: stats.pieces_had.load(Ordering::Relaxed),
@@ -156,13 +156,13 @@ impl Engine for Session {
         let files = if patch.names_files() {
             let known = self.shared.table().entries.contains_key(info_hash);
             let metainfo = known.then(|| self.shared.metainfo_now(info_hash)).ok_or(Refusal::NotFound)?;
-            metainfo.map_err(|error| Refusal::Internal(error.to_string()))?.payload_files().count()
+            metainfo.map_err(|error| unreadable(&error))?.payload_files().count()
         } else {
             0
         };
         let patch = Box::new(patch.clone());
         self.shared.order(|reply| Request::Options(*info_hash, patch, files, reply), || Err(later()))?;
-        self.details(info_hash).ok_or(Refusal::NotFound)
+        self.details(info_hash)
     }
 
     fn settings(&self) -> SessionSettings {
@@ -217,6 +217,11 @@ fn is_same_folder(one: &Path, other: &Path) -> bool {
     one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
+/// The torrent file in STATE_DIR.
+fn unreadable(error: &StartupError) -> Refusal {
+    Refusal::Internal(format!("the daemon cannot read its copy of the torrent file: {error}"))
+}
+
 fn absolute(path: &Path) -> Result<(), Refusal> {
     if path.is_absolute() {
         return Ok(());
@@ -225,15 +230,9 @@ fn absolute(path: &Path) -> Result<(), Refusal> {
 }
 
 /// One byte over the limit is enough to see that it is passed.
-fn read_bounded(path: &PathBuf, max_len: usize) -> std::io::Result<Vec<u8>> {
+fn read_bounded(path: &Path, max_len: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // A named pipe would wait for its other end, and the daemon for it.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("not a file"));
-    }
-    file.take(max_len as u64 + 1).read_to_end(&mut bytes)?;
+    regular::open(path)?.take(max_len as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -7,11 +7,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use torrent_common::config::PeerConfig;
 use torrent_common::ids::InfoHash;
-use torrent_peer::control::admit::{Admitted, Denied, Head, LEECH_BODY_MAX};
+use torrent_peer::control::admit::{Admitted, Denied, Head};
 use torrent_peer::control::api::{
     DaemonInfo, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentState, TorrentStatus,
 };
 use torrent_peer::control::handle::{Answer, error_body, handle};
+use torrent_peer::control::route::LEECH_BODY_MAX;
 use torrent_peer::control::{Engine, Refusal};
 use torrent_peer::options::{OptionsPatch, TorrentOptions};
 use torrent_peer::settings::{SessionSettings, SettingsPatch};
@@ -142,8 +143,8 @@ impl Engine for Checks {
         Status { torrents: Vec::new(), download_rate: 0, upload_rate: 0, peers: 0 }
     }
 
-    fn details(&self, info_hash: &InfoHash) -> Option<TorrentDetails> {
-        Some(details(*info_hash, TorrentOptions::default()))
+    fn details(&self, info_hash: &InfoHash) -> Result<TorrentDetails, Refusal> {
+        Ok(details(*info_hash, TorrentOptions::default()))
     }
 
     fn seed(&self, request: SeedRequest) -> Result<u64, Refusal> {

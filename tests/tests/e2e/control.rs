@@ -3,7 +3,9 @@
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::wire::Message;
 use torrent_common::wire::message::RawBlock;
-use torrent_peer::control::api::{ApiError, DaemonInfo, TorrentRequest, TorrentState};
+use torrent_peer::control::api::{
+    ApiError, DaemonInfo, JobStarted, JobStatus, SeedRequest, TorrentRequest, TorrentState,
+};
 use torrent_tests::daemon::{Daemon, seed_request};
 use torrent_tests::payload::write_tree;
 use torrent_tests::room::Room;
@@ -132,4 +134,96 @@ fn a_pipe_in_place_of_a_torrent_file_holds_nobody_up() {
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
     daemon.stop();
+}
+
+/// Waits until a torrent is not being made any more, and gives the error, if there is one.
+fn failure(daemon: &Daemon, request: &SeedRequest) -> Option<String> {
+    let answer = daemon.post("/seed", request);
+    if answer.status != 200 {
+        let refused: ApiError = serde_json::from_slice(&answer.body).unwrap();
+        return Some(refused.error);
+    }
+    let started: JobStarted = answer.json();
+    wait_for("the torrent to be made or refused", PATIENCE, || {
+        match daemon.get(&format!("/jobs/{}", started.job)).json::<JobStatus>() {
+            JobStatus::Running { done, total } => Err(format!("{done} of {total}")),
+            JobStatus::Done(_) => Ok(None),
+            JobStatus::Failed { error } => Ok(Some(error)),
+        }
+    })
+}
+
+#[test]
+fn what_is_not_the_users_to_share_is_refused() {
+    let room = Room::new("not-to-share");
+    let daemon = Daemon::start(&room, "daemon", "http://127.0.0.1:9/announce");
+    let user = room.folder("user");
+    let secret = user.join("secret");
+    std::fs::write(&secret, "private").unwrap();
+    let shared = user.join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::os::unix::fs::symlink(&secret, shared.join("link")).unwrap();
+    let closed = user.join("closed");
+    std::fs::write(&closed, "private").unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        let error = failure(&daemon, &seed_request(&closed)).expect("nothing is shared");
+        assert!(error.contains("Permission denied"), "{error}");
+    }
+    let pipe = user.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink(&pipe, user.join("pipe-link")).unwrap();
+    for (path, words) in [
+        ("/".into(), "has no name"),
+        ("/dev/null".into(), "neither a file nor a folder"),
+        ("/dev/zero".into(), "neither a file nor a folder"),
+        ("/dev".into(), "neither a file nor a folder"),
+        ("/proc/self/fd/0".into(), "neither a file nor a folder"),
+        ("/proc/self/status".into(), "no content"),
+        (pipe, "neither a file nor a folder"),
+        (user.join("pipe-link"), "neither a file nor a folder"),
+        (user.join("nothing"), "No such file"),
+        // Of a folder with a link alone nothing is left to share.
+        (shared, "no content"),
+        ("/proc/self".into(), ""),
+    ] {
+        let error = failure(&daemon, &seed_request(&path)).expect("nothing is shared");
+        assert!(error.contains(words), "{}: {error}", path.display());
+    }
+    for (path, output) in [("/dev/zero", "/x"), ("/dev", "/x"), ("/proc/self/mem", "/x")] {
+        let body = serde_json::json!({ "torrent_path": path, "output": output }).to_string();
+        let answer = daemon.post_raw("/leech", &[JSON], body.as_bytes());
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+    }
+    assert!(daemon.status().torrents.is_empty());
+    daemon.stop();
+}
+
+#[test]
+fn a_torrent_file_that_is_lost_is_told_from_a_torrent_that_is_not_known() {
+    let room = Room::new("lost-torrent-file");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("tree");
+    write_tree(&source, &[("a.bin", 40_000)], 8);
+    let daemon = Daemon::start(&room, "daemon", &tracker.url());
+    let seeded = daemon.publish(&source, 16_384);
+    // What is at work has it in memory.
+    daemon.tell("/pause", seeded.info_hash, false);
+    let copy = daemon.folder().join(format!("state/{}.torrent", seeded.info_hash));
+    let bytes = std::fs::read(&copy).unwrap();
+    std::fs::remove_file(&copy).unwrap();
+    let details = format!("/torrents/{}", seeded.info_hash);
+    wait_for("its thread to end", PATIENCE, || match daemon.get(&details) {
+        answer if answer.status == 200 => Err("it still has it".to_owned()),
+        answer => {
+            assert_eq!(answer.status, 500, "{}", answer.text());
+            assert!(answer.text().contains("torrent file"), "{}", answer.text());
+            Ok(())
+        }
+    });
+    assert_eq!(daemon.get(&format!("{details}/status")).status, 200);
+    std::fs::write(&copy, bytes).unwrap();
+    assert_eq!(daemon.get(&details).status, 200);
+    daemon.stop();
+    tracker.stop();
 }

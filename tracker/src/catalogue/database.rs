@@ -11,7 +11,9 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use rustix::fs::Access;
 
 use super::{CatalogueError, files, schema};
-use crate::{aside, regular};
+use torrent_common::regular;
+
+use crate::aside;
 
 /// Pages of databases have this length unless somebody chose another.
 const PAGE_LEN: u64 = 4096;

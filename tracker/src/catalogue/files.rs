@@ -11,7 +11,7 @@ use torrent_common::bencode;
 use torrent_common::ids::InfoHash;
 
 use super::CatalogueError;
-use crate::regular;
+use torrent_common::regular;
 
 const UPLOAD_PREFIX: &str = ".upload-";
 /// Bytes written to see whether there is room: a disk that was full has a little more again.

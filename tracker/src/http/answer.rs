@@ -213,7 +213,7 @@ impl Answer {
     }
 
     /// Sends it. What is left of the request's body is read and thrown away, which can take as long as the client
-    /// likes: see [`super::guard`].
+    /// likes: see [`torrent_guard`].
     pub(super) fn send(mut self, request: Request) -> io::Result<()> {
         let len = self.len();
         match self.scrape.take() {

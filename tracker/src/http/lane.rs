@@ -13,7 +13,6 @@ use torrent_common::network::Network;
 use torrent_common::worker::Worker;
 
 use super::answer::Answer;
-use super::body::{Body, BodyError};
 use super::listening::SEND_BUFFER;
 use super::outbox::{self, Letter, Step, Then};
 use super::pages::{self, Site, Visit};
@@ -23,6 +22,7 @@ use super::upload::Refused;
 use super::{FORM_LEN, Inner, bearer, forwarded, origin, upload};
 use crate::catalogue::Published;
 use crate::metrics::labels::Closed;
+use torrent_guard::body::{Body, BodyError};
 
 /// Requests that wait in a lane at most.
 const QUEUE: usize = 64;
@@ -164,7 +164,7 @@ impl Lanes {
             }
         }
         for job in self.left.iter().flat_map(Receiver::try_iter) {
-            inner.guard.discard(job.request, &inner.shared.metrics);
+            inner.discard(job.request);
         }
     }
 }

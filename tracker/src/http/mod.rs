@@ -8,15 +8,14 @@
 //! all who read them: see [`outbox`].
 //!
 //! Answers on one connection leave in the order of its requests, and tiny_http makes a thread that answers too early
-//! wait. So requests of one connection are taken one at a time: see [`turns`].
+//! wait. So requests of one connection are taken one at a time: see [`torrent_guard::turns`].
 
 mod announces;
 mod answer;
-mod body;
 mod entries;
 mod forwarded;
 mod full_scrape;
-mod guard;
+mod guarded;
 mod lane;
 mod listening;
 pub(crate) mod multipart;
@@ -26,53 +25,48 @@ mod pages;
 mod pen;
 mod quota;
 mod routes;
-mod source;
 mod torrents;
-mod turns;
 mod upload;
 
-use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
 
-use tiny_http::{Request, Server};
+use tiny_http::Request;
 use torrent_common::config::MetricsFor;
-use torrent_common::worker::{Shutdown, Worker};
+use torrent_common::worker::Shutdown;
+pub(crate) use torrent_guard::Limits;
+use torrent_guard::body::Body;
+use torrent_guard::source::{BATCH, Source};
+use torrent_guard::turns::{Turn, Turns};
+use torrent_guard::{Guard, Guarded, Patrol, Servers};
 
 use crate::metrics;
 use crate::metrics::labels::{self, Closed, Failure};
 use crate::shared::Shared;
 use answer::Answer;
-use body::Body;
-pub(crate) use guard::Limits;
-use guard::{Guard, Nudger};
 use lane::{Lane, Lanes};
 pub(crate) use listening::listen;
+use listening::send_timeout;
 use outbox::Outbox;
 use pen::Pen;
 pub(crate) use quota::Quota;
 pub(crate) use routes::Route;
 use routes::{Target, route_of};
-use source::{BATCH, Source};
-use turns::{Turn, Turns};
 
 /// What a form may have around the torrent file, in bytes.
 const FORM_LEN: u64 = 64 << 10;
 /// Requests of one host (an IPv4 address, an IPv6 network of 64 bits) that a lane takes, a quarter of what waits in it at
 /// most; and those of one address in all lanes beyond which a body is refused.
 const MAX_PER_ADDRESS: usize = 16;
-/// Servers kept: see [`Inner::renew`].
-const MAX_GENERATIONS: usize = 16;
 
 /// HTTP at work.
 pub(crate) struct Http {
     inner: Arc<Inner>,
-    guard: Worker,
+    patrol: Patrol,
     lanes: Lanes,
 }
 
@@ -80,25 +74,17 @@ pub(crate) struct Http {
 struct Inner {
     shared: Arc<Shared>,
     listener: TcpListener,
-    address: SocketAddr,
     stopping: Shutdown,
     guard: Guard,
+    /// Called when strangers have worn this process out.
+    worn: OnceLock<Box<dyn Fn() + Send + Sync>>,
     turns: Turns,
     metrics: Lane,
     pages: Lane,
     catalogue: Lane,
     bodies: Lane,
     outbox: Outbox,
-    workers: usize,
-    generations: Mutex<VecDeque<Generation>>,
-}
-
-/// A tiny_http server and the workers that take its requests.
-struct Generation {
-    server: Arc<Source>,
-    workers: Vec<Worker>,
-    /// The listening socket that its accept thread has, for as long as there is that thread.
-    listening: RawFd,
+    servers: Servers,
 }
 
 impl Http {
@@ -111,7 +97,7 @@ impl Http {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let cores = thread::available_parallelism().map_or(2, usize::from);
-        let (guard, notices) = Guard::new(address.port(), limits)?;
+        let (guard, notices) = Guard::new(address, limits, send_timeout(address))?;
         let (metrics, metrics_jobs) = Lane::new();
         let (pages, page_jobs) = Lane::new();
         let (catalogue, catalogue_jobs) = Lane::new();
@@ -120,40 +106,36 @@ impl Http {
         let inner = Arc::new(Inner {
             shared,
             listener,
-            address,
             stopping: Shutdown::new(),
             guard,
+            worn: OnceLock::new(),
             turns: Turns::default(),
             metrics,
             pages,
             catalogue,
             bodies,
             outbox,
-            workers: if workers == 0 { cores.max(2) } else { workers },
-            generations: Mutex::default(),
+            servers: Servers::new(if workers == 0 { cores.max(2) } else { workers }),
         });
         let lanes = Lanes::start(&inner, [&metrics_jobs, &page_jobs, &catalogue_jobs, &body_jobs], posted)?;
-        inner.renew()?;
-        let watched = Arc::clone(&inner);
-        let nudger = Nudger::start(address)?;
-        let guard = Worker::spawn("http-guard", move || guard::run(&watched, &notices, nudger))?;
-        Ok(Self { inner, guard, lanes })
+        inner.servers.start(&inner)?;
+        let patrol = Patrol::start(&inner, notices)?;
+        Ok(Self { inner, patrol, lanes })
     }
 
     /// From now on that is called, by a thread that must not wait, when strangers have worn this process out.
     pub(crate) fn when_worn(&self, call: Box<dyn Fn() + Send + Sync>) {
-        self.inner.guard.when_worn(call);
+        // Once, at the start: a second one would be a bug of ours, and is ignored.
+        let _ = self.inner.worn.set(call);
     }
 
     /// Answers what was begun, then ends every thread.
     pub(crate) fn stop(self) {
-        let Self { inner, guard, lanes } = self;
+        let Self { inner, patrol, lanes } = self;
         inner.stopping.set();
         inner.guard.stop();
-        guard.join();
-        let generations =
-            std::mem::take(&mut *inner.generations.lock().unwrap_or_else(PoisonError::into_inner));
-        generations.into_iter().for_each(Generation::stop);
+        patrol.join();
+        inner.servers.stop();
         // Whoever still waits in accept is woken, and nobody connects any more.
         if let Err(error) = rustix::net::shutdown(&inner.listener, rustix::net::Shutdown::Both) {
             log::debug!("the listening socket was not shut down: {error}");
@@ -165,36 +147,8 @@ impl Http {
 }
 
 impl Inner {
-    /// Starts a new server on the listening socket: the first one, or because the last one accepts no more. Older
-    /// ones go on serving the connections they have; the oldest of too many is given back, to be ended.
-    fn renew(self: &Arc<Self>) -> io::Result<Option<Generation>> {
-        let listener = self.listener.try_clone()?;
-        let listening = listener.as_raw_fd();
-        let server = Arc::new(Source::new(
-            Server::from_listener(listener, None).map_err(|error| io::Error::other(error.to_string()))?,
-        ));
-        let workers = (0..self.workers).map(|n| {
-            let (inner, server) = (Arc::clone(self), Arc::clone(&server));
-            Worker::spawn(format!("http-{n}"), move || inner.work(&server))
-        });
-        let workers = workers.collect::<io::Result<_>>()?;
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        generations.push_back(Generation { server, workers, listening });
-        Ok(if generations.len() > MAX_GENERATIONS { generations.pop_front() } else { None })
-    }
-
-    /// The oldest server cannot be ended now.
-    fn take_back(&self, oldest: Generation) {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner).push_front(oldest);
-    }
-
-    /// Where the server that accepts connections has the listening socket.
-    fn listening(&self) -> Option<RawFd> {
-        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        generations.back().map(|generation| generation.listening)
-    }
-
-    fn work(&self, source: &Source) {
+    /// A worker's life.
+    fn take_requests(&self, source: &Source) {
         let mut pen = Pen::new();
         let (mut requests, mut ready) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         while let Some(post) = source.post() {
@@ -271,7 +225,14 @@ impl Inner {
     /// follows on it nothing is done.
     fn refuse(&self, request: Request, from: SocketAddr) {
         self.turns.close(&from);
-        self.guard.discard(request, &self.shared.metrics);
+        self.discard(request);
+    }
+
+    /// Gets rid of a request without an answer: see [`Guard::discard`].
+    fn discard(&self, request: Request) {
+        if self.guard.discard(request) {
+            self.shared.metrics.abandoned();
+        }
     }
 
     /// Gets rid of a request of a connection that was shut down.
@@ -279,14 +240,8 @@ impl Inner {
         if Body::of(&request).is_let_go_at_once(&request) {
             drop(request.into_writer());
         } else {
-            self.guard.discard(request, &self.shared.metrics);
+            self.discard(request);
         }
-    }
-
-    /// Whether many clients may come from that address: it is a proxy's.
-    fn is_shared(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.shared.trusted_proxies.iter().any(|network| network.contains(ip))
     }
 
     /// How many requests of its host a lane takes.
@@ -442,30 +397,11 @@ impl Inner {
     }
 }
 
-impl Generation {
-    fn stop(self) {
-        self.server.end();
-        self.workers.into_iter().for_each(Worker::join);
-        // Ends the accept thread, by a connection to itself.
-        drop(self.server);
-    }
-}
-
 /// The token in `Authorization: Bearer`.
 fn bearer(request: &Request) -> Option<&str> {
     let header = request.headers().iter().find(|header| header.field.equiv("Authorization"))?;
     let (scheme, token) = header.value.as_str().split_once(' ')?;
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
-}
-
-/// An address to reach a listener at from this machine.
-fn loopback(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

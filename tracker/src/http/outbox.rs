@@ -29,9 +29,9 @@ use torrent_common::network::Network;
 
 use super::Inner;
 use super::answer::Rest;
-use super::guard::Limits;
 use super::pen::Pen;
 use crate::metrics::labels::Closed;
+use torrent_guard::Limits;
 
 /// Answers on their way at most.
 const MAX_LETTERS: usize = 256;

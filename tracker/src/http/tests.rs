@@ -22,6 +22,7 @@ mod access;
 mod announces;
 mod catalogue;
 mod hostile;
+mod kept;
 mod metrics;
 mod openapi;
 mod pages;

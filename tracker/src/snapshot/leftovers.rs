@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{MAGIC, PREFIX, folder_of};
-use crate::regular;
+use torrent_common::regular;
 
 /// Characters, letters and digits, that the name of an unfinished one ends with.
 const RANDOM_LEN: usize = 6;

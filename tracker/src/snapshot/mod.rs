@@ -24,9 +24,9 @@ use tempfile::NamedTempFile;
 
 use crate::aside;
 use crate::health::disk_trouble;
-use crate::regular;
 use crate::swarm::{PARTS, Retired, Swarms};
 pub(crate) use leftovers::remove_leftovers;
+use torrent_common::regular;
 use write::Writer;
 
 const MAGIC: &[u8; 8] = b"TFPEERS\x03";

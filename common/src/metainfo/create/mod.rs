@@ -175,6 +175,16 @@ pub enum CreateError {
         /// The least that is possible, in bytes.
         least: u64,
     },
+    /// Larger than [`MetainfoLimits`] allow.
+    #[error(
+        "the torrent file would have {len} bytes, more than the {max_len} that MAX_TORRENT_SIZE_KIB allows: take longer pieces, put many files into an archive, or set the key higher, also where the torrent is to be read"
+    )]
+    TooLarge {
+        /// Bytes that it would have.
+        len: u64,
+        /// Bytes that it may have.
+        max_len: u64,
+    },
     /// A tracker's URL that clients would ignore.
     #[error("{0:?} is not a tracker's URL: it must begin with http://, https:// or udp:// and name a host")]
     Tracker(String),
@@ -204,6 +214,7 @@ pub fn create(options: &CreateOptions, progress: &Progress) -> Result<Created, C
     let payload = walk::Payload::collect(options, progress)?;
     progress.total.store(payload.total_len, Ordering::Relaxed);
     let piece_len = piece_len(options.piece_len, payload.total_len)?;
+    check_len(options, &payload, piece_len)?;
     let hashes = hash::hash(&payload, piece_len, options.order, progress)?;
     let (unchanged, made) = rayon::join(
         || payload.check_unchanged(),
@@ -218,6 +229,16 @@ pub fn create(options: &CreateOptions, progress: &Progress) -> Result<Created, C
     let (bytes, metainfo) = made?;
     let stamps = payload.files.iter().map(|file| file.stamp).collect();
     Ok(Created { bytes, metainfo, stamps, left_out: payload.left_out })
+}
+
+/// That the torrent file will not be too large, which can be told before hours are spent on hashing the payload.
+fn check_len(options: &CreateOptions, payload: &walk::Payload, piece_len: u64) -> Result<(), CreateError> {
+    let max_len = options.limits.max_len as u64;
+    let hashes_len = 20 * payload.total_len.div_ceil(piece_len);
+    // A string stands behind its length in digits. That of no hashes is 0, one digit.
+    let more = u64::from(hashes_len.checked_ilog10().unwrap_or(0)) + hashes_len;
+    let len = encode::encode(options, payload, piece_len, &[])?.len() as u64 + more;
+    if len > max_len { Err(CreateError::TooLarge { len, max_len }) } else { Ok(()) }
 }
 
 /// The piece length in bytes for a payload: a power of two from 16 KiB to 16 MiB that gives about 1,000 to 2,000 pieces.

@@ -13,6 +13,8 @@ use sha1::{Digest, Sha1};
 use super::*;
 use crate::bencode;
 
+mod limits;
+
 fn options(input: &Path) -> CreateOptions {
     CreateOptions {
         input: input.to_owned(),

@@ -9,8 +9,9 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 #[cfg(doc)]
-use super::guard::Guard;
-use super::guard::send_timeout;
+use torrent_guard::Guard;
+use torrent_guard::sockets::Sockets;
+
 use crate::StartError;
 
 /// Connections that the system holds until they are accepted.
@@ -21,9 +22,9 @@ pub(super) const SEND_BUFFER: usize = 64 << 10;
 const RECEIVE_BUFFER: usize = 16 << 10;
 /// How long an answer waits when that buffer is full. Only who asks again and again without reading fills it, and the
 /// worker is to be free for others. Long answers have more time: see [`Guard::watch`].
-pub(super) const SEND_TIMEOUT: Duration = Duration::from_millis(50);
+const SEND_TIMEOUT: Duration = Duration::from_millis(50);
 /// The same where they cannot be given more time.
-pub(super) const LONE_SEND_TIMEOUT: Duration = Duration::from_secs(2);
+const LONE_SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that is silent for longer is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -42,7 +43,7 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         socket.set_tcp_nodelay(true)?;
         socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.set_write_timeout(Some(send_timeout()))?;
+        socket.set_write_timeout(Some(send_timeout(address)))?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
         if let Err(error) = defer::defer_accept(&socket) {
             log::debug!("connections are accepted before their first bytes: {error}");
@@ -52,4 +53,9 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(socket.into())
     };
     open().map_err(failed)
+}
+
+/// How long an answer waits for its client.
+pub(super) fn send_timeout(address: SocketAddr) -> Duration {
+    if Sockets::open(address).is_ok() { SEND_TIMEOUT } else { LONE_SEND_TIMEOUT }
 }
