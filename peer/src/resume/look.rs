@@ -53,6 +53,11 @@ impl Look {
         had && were && self.stamps.iter().all(Option::is_none)
     }
 
+    /// The files as they are: one for each of the layout, and one for the part file.
+    pub fn stamps(&self) -> &[Option<Stamp>] {
+        &self.stamps
+    }
+
     /// The suspect pieces that turned out `good` are had.
     pub fn accept(&mut self, good: &Bitfield, geometry: &Geometry) {
         for piece in good.iter(geometry).filter(|&piece| self.suspect.contains(piece)) {

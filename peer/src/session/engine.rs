@@ -160,6 +160,7 @@ impl Engine for Session {
         } else {
             0
         };
+        self.shared.check_selection(info_hash, patch)?;
         let patch = Box::new(patch.clone());
         self.shared.order(|reply| Request::Options(*info_hash, patch, files, reply), || Err(later()))?;
         self.details(info_hash)
@@ -181,6 +182,7 @@ impl Shared {
         let output = self.table().entries.get(&new.metainfo.info_hash).map(|entry| entry.output.clone());
         // Here, and not on the session's thread: it may wait for the disk.
         new.output = output.filter(|output| is_same_folder(output, &new.output)).unwrap_or(new.output);
+        self.check_selection(&new.metainfo.info_hash, &new.options)?;
         self.order(|reply| Request::Add(Box::new(new), reply), || Err(later()))
     }
 

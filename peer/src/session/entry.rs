@@ -13,6 +13,7 @@ use super::gate::Gate;
 use super::leaving::Leaving;
 use super::overlap::RootKey;
 use super::places::{Kind, Rank};
+use super::recheck::Judged;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::options::TorrentOptions;
 use crate::torrent::input::Input;
@@ -56,6 +57,8 @@ pub struct Entry {
     pub leaving: Option<Box<Leaving>>,
     /// Somebody looks whether it can seed without a thread: on the errand of this number.
     pub looking: Option<u64>,
+    /// What a check found that the disk failed.
+    pub judged: Option<Box<Judged>>,
     /// It is being removed.
     pub removing: bool,
 }

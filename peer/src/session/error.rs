@@ -33,6 +33,17 @@ pub enum StartupError {
         /// Files are missing, and what is there was not hashed again: to look once more costs little.
         missing: bool,
     },
+    /// Pieces that are there, perhaps right, and that the disk cannot read.
+    #[error(
+        "{error}: {count} pieces cannot be read; what else is there is known. It is tried again; resume this torrent to \
+         fetch them anew, unless it was made of what is there"
+    )]
+    Unreadable {
+        /// The first error.
+        error: StorageError,
+        /// Pieces that were tried.
+        count: u32,
+    },
     /// There was something, and now there is nothing.
     #[error(
         "{path} is gone, all of it: if its disk was taken out, put it back, and this torrent goes on by itself; to fetch \
@@ -74,7 +85,9 @@ impl StartupError {
     /// It may be over some time, without anybody telling us.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Storage(error) | Self::Resume(ResumeError::Storage(error)) => error.may_pass(),
+            Self::Storage(error)
+            | Self::Resume(ResumeError::Storage(error))
+            | Self::Unreadable { error, .. } => error.may_pass(),
             Self::Resume(ResumeError::Io { .. }) | Self::Gone { .. } | Self::Thread(_) => true,
             Self::Changed { missing, .. } => *missing,
             Self::Resume(_) | Self::Metainfo(_) | Self::AnotherTorrent(_) | Self::Overlap { .. } => false,

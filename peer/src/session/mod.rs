@@ -14,6 +14,7 @@ mod jobs;
 mod leaving;
 mod overlap;
 mod places;
+mod recheck;
 mod request;
 mod retry;
 mod start;

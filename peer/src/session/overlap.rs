@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
@@ -18,8 +19,11 @@ use torrent_common::metainfo::{Metainfo, TorrentPath};
 
 use super::Shared;
 use super::error::StartupError;
+use crate::control::engine::Refusal;
+use crate::options::OptionsPatch;
 use crate::resume::Details;
 use crate::storage::files::Storage;
+use crate::torrent::selection::{Selection, Wanted};
 
 /// Finds a torrent whose file or folder has the same name, whatever its case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,40 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// The same, before files are selected that were not. Asks the disk: not for the session's thread.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`].
+    pub(super) fn check_selection(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<(), Refusal> {
+        if !patch.names_files() {
+            return Ok(());
+        }
+        let (before, had) = {
+            let table = self.table();
+            let Some(entry) = table.entries.get(info_hash) else { return Ok(()) };
+            (Arc::clone(&entry.options), entry.had())
+        };
+        // What goes wrong here goes wrong again where it is told.
+        let Ok(saved) = self.store.load(info_hash) else { return Ok(()) };
+        let Ok(storage) = self.storage(&saved) else { return Ok(()) };
+        let (metainfo, layout) = (storage.metainfo(), storage.layout());
+        let Ok(next) = patch.applied_to(&before, metainfo.payload_files().count()) else { return Ok(()) };
+        let was_wanted = Wanted::of(metainfo, &before.priorities);
+        let wanted = Wanted::of(metainfo, &next.priorities);
+        // Of all others nothing more is written than was.
+        for index in (0..layout.part()).filter(|&index| !wanted.contains(index) || was_wanted.contains(index))
+        {
+            layout.set_parted(index, true);
+        }
+        let had = had.or_else(|| saved.had(&metainfo.geometry));
+        let had = had.unwrap_or_else(|| Bitfield::empty(&metainfo.geometry));
+        let lost = Selection::of(metainfo, &next.priorities).lacking(&metainfo.geometry, &had);
+        match self.check_overlap(&storage, &saved.details, &lost) {
+            Err(error @ StartupError::Overlap { .. }) => Err(Refusal::Conflict(error.to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// Torrents that go before this one, with their folders.

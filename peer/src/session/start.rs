@@ -26,8 +26,6 @@ use crate::control::engine::Refusal;
 use crate::limits::{Limits, TorrentLimits};
 use crate::options::TorrentOptions;
 use crate::resume::{Details, Journal, Look, Saved};
-use crate::storage::check::check;
-use crate::storage::device;
 use crate::storage::files::Storage;
 use crate::text::escape_for_log;
 use crate::torrent::core::CoreConfig;
@@ -103,6 +101,7 @@ pub fn entry_of(saved: &Saved) -> Entry {
         running: None,
         leaving: None,
         looking: None,
+        judged: None,
         removing: false,
     }
 }
@@ -231,12 +230,12 @@ pub fn spawn(shared: &Arc<Shared>, info_hash: &InfoHash) -> Result<Running, Star
 }
 
 /// What a torrent's thread begins with.
-struct Start {
-    shared: Arc<Shared>,
-    info_hash: InfoHash,
+pub(super) struct Start {
+    pub(super) shared: Arc<Shared>,
+    pub(super) info_hash: InfoHash,
     inputs: crossbeam_channel::Sender<Input>,
-    gate: Arc<Gate>,
-    cancel: Shutdown,
+    pub(super) gate: Arc<Gate>,
+    pub(super) cancel: Shutdown,
 }
 
 impl Start {
@@ -265,6 +264,9 @@ impl Start {
                 self.tell(Notice::Looked(self.info_hash));
                 // Told to stop meanwhile, it does not begin.
                 if self.gate.open(Arc::clone(&active.link)) {
+                    if told.is_some() {
+                        log::info!("{}: it goes on", active.name);
+                    }
                     self.announce(&active);
                     thread::run(active, receiver);
                 }
@@ -304,10 +306,13 @@ impl Start {
         let metainfo = Arc::clone(storage.metainfo());
         let mut look = Look::take(&shared.store, saved, &storage)?;
         let path = || payload_path(&details.output, details.root.as_deref(), &metainfo);
-        if look.is_gone() && !self.is_anew() {
+        let anew = self.is_anew();
+        if look.is_gone() && !anew {
             return Err(StartupError::Gone { path: path() });
         }
-        let Some(good) = self.check(&look, &metainfo, &storage, stats)? else { return Ok(None) };
+        // Of what the user made a torrent of nothing is fetched.
+        let give_up = anew && !details.made;
+        let Some(good) = self.check(&look, &storage, stats, give_up)? else { return Ok(None) };
         let selection = Selection::of(&metainfo, &details.options.priorities);
         look.accept(&good, &metainfo.geometry);
         let lost = selection.lacking(&metainfo.geometry, &look.had);
@@ -342,28 +347,6 @@ impl Start {
     fn is_anew(&self) -> bool {
         let mut table = self.shared.table();
         table.entries.get_mut(&self.info_hash).is_some_and(|entry| std::mem::take(&mut entry.anew))
-    }
-
-    fn check(
-        &self,
-        look: &Look,
-        metainfo: &Metainfo,
-        storage: &Storage,
-        stats: &Stats,
-    ) -> Result<Option<Bitfield>, StartupError> {
-        if look.suspect.is_empty() {
-            return Ok(Some(Bitfield::empty(&metainfo.geometry)));
-        }
-        self.gate.checking();
-        stats.checked.store(0, Ordering::Relaxed);
-        stats.set_state(TorrentState::Checking);
-        let progress = crate::storage::check::CheckProgress {
-            done: Arc::clone(&stats.checked),
-            hashed: Arc::clone(&stats.pieces_checked),
-            cancel: self.cancel.clone(),
-        };
-        let order = device::read_order(self.shared.config.check_reads, storage.folder());
-        Ok(self.shared.room.checkers.install(|| check(storage, &look.suspect, order, &progress))?)
     }
 
     fn active(

@@ -1,7 +1,7 @@
 //! Hashing what is on disk.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, PoisonError};
 
 use rayon::prelude::*;
 use torrent_common::bitfield::Bitfield;
@@ -11,7 +11,7 @@ use torrent_common::worker::Shutdown;
 
 use super::StorageError;
 use super::files::Storage;
-use super::judge::{Pieces, Stop, Zeros};
+use super::judge::{Common, Pieces, Stop};
 
 /// Shared with whoever shows progress and may cancel.
 #[derive(Debug, Default)]
@@ -24,26 +24,40 @@ pub struct CheckProgress {
     pub cancel: Shutdown,
 }
 
-/// Hashes the pieces in `suspect` and gives back those that are right: on the current rayon pool, or in order on this
+/// What a check found. Of pieces in none of these nothing is known: the disk failed before.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// These are right.
+    pub good: Bitfield,
+    /// These are not, or not there.
+    pub bad: Bitfield,
+    /// These could not be read.
+    pub unreadable: Bitfield,
+}
+
+/// Hashes the pieces in `suspect` and tells which are right: on the current rayon pool, or in order on this
 /// thread. Missing and short files simply fail their pieces; holes of sparse files are skipped without reading. Bounded
 /// memory, whatever the piece length: 128 KiB per thread, or 8 MiB when read in order.
 ///
+/// It goes on behind a piece that the disk cannot read; that gives the second value, its error. With many of them it ends.
+///
 /// # Errors
-/// [`StorageError`] when a file cannot be read for another reason than not being there; `Ok(None)` when cancelled.
+/// [`StorageError`] when a file cannot be read for another reason than that, or than not being there; `Ok(None)` when
+/// cancelled.
 pub fn check(
     storage: &Storage,
     suspect: &Bitfield,
     order: ReadOrder,
     progress: &CheckProgress,
-) -> Result<Option<Bitfield>, StorageError> {
+) -> Result<Option<(Checked, Option<StorageError>)>, StorageError> {
     let geometry = storage.metainfo().geometry;
     let pieces: Vec<PieceIndex> = suspect.iter(&geometry).collect();
-    let zeros = Zeros::default();
-    let judge = |pieces| Pieces::new(storage, progress, &zeros, pieces);
-    let judged: Result<Vec<Vec<PieceIndex>>, Stop> = match order {
+    let common = Common::default();
+    let judge = |pieces| Pieces::new(storage, progress, &common, pieces);
+    let judged: Result<Vec<Judged>, Stop> = match order {
         ReadOrder::Sequential => judge(&pieces).and_then(|mut pieces| {
-            hash_in_order(&mut pieces)?;
-            Ok(vec![pieces.good])
+            unless_hopeless(hash_in_order(&mut pieces))?;
+            Ok(vec![(pieces.good, pieces.bad)])
         }),
         ReadOrder::Parallel => {
             let piece_len = u64::from(geometry.nominal_piece_len());
@@ -51,23 +65,45 @@ pub fn check(
             let judged = pieces.par_chunks(run).map_init(Buffers::default, |buffers, run| {
                 let (a, b) = run.split_at(run.len().div_ceil(2));
                 let (mut a, mut b) = (judge(a)?, judge(b)?);
-                hash_side_by_side(&mut a, &mut b, buffers)?;
+                unless_hopeless(hash_side_by_side(&mut a, &mut b, buffers))?;
                 a.good.append(&mut b.good);
-                Ok(a.good)
+                a.bad.append(&mut b.bad);
+                Ok((a.good, a.bad))
             });
             judged.collect()
         }
     };
     let judged = match judged {
         Ok(judged) => judged,
-        Err(Stop::Cancelled) => return Ok(None),
+        // Nobody passes on that it is hopeless.
+        Err(Stop::Cancelled | Stop::Hopeless) => return Ok(None),
         Err(Stop::Storage(error)) => return Err(error),
     };
-    let mut good = Bitfield::empty(&geometry);
-    for piece in judged.into_iter().flatten() {
-        good.insert(piece);
+    let (unreadable, error) = common.unreadable.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let empty = || Bitfield::empty(&geometry);
+    let mut checked = Checked { good: empty(), bad: empty(), unreadable: empty() };
+    let enter = |pieces: Vec<PieceIndex>, into: &mut Bitfield| {
+        for piece in pieces {
+            into.insert(piece);
+        }
+    };
+    for (good, bad) in judged {
+        enter(good, &mut checked.good);
+        enter(bad, &mut checked.bad);
     }
-    Ok(Some(good))
+    enter(unreadable, &mut checked.unreadable);
+    Ok(Some((checked, error)))
+}
+
+/// What is right and what is not, of some pieces.
+type Judged = (Vec<PieceIndex>, Vec<PieceIndex>);
+
+/// What was judged before it became hopeless holds.
+fn unless_hopeless(outcome: Result<(), Stop>) -> Result<(), Stop> {
+    match outcome {
+        Err(Stop::Hopeless) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +125,7 @@ mod tests {
         let all = Bitfield::full(&metainfo.geometry);
         let [good, again] = [ReadOrder::Parallel, ReadOrder::Sequential].map(|order| {
             let progress = CheckProgress::default();
-            let good = check(&storage, &all, order, &progress).unwrap().unwrap();
+            let (Checked { good, .. }, _) = check(&storage, &all, order, &progress).unwrap().unwrap();
             assert_eq!(progress.done.load(Ordering::Relaxed), metainfo.total_len());
             good
         });
@@ -169,7 +205,9 @@ mod tests {
         let progress = CheckProgress::default();
         progress.cancel.set();
         assert_eq!(
-            check(&storage, &Bitfield::full(&metainfo.geometry), ReadOrder::Parallel, &progress).unwrap(),
+            check(&storage, &Bitfield::full(&metainfo.geometry), ReadOrder::Parallel, &progress)
+                .unwrap()
+                .map(drop),
             None
         );
     }
@@ -184,7 +222,8 @@ mod tests {
         let mut suspect = Bitfield::empty(&metainfo.geometry);
         suspect.insert(metainfo.geometry.piece(3).unwrap());
         let progress = CheckProgress::default();
-        assert_eq!(check(&storage, &suspect, ReadOrder::Parallel, &progress).unwrap(), Some(suspect));
+        let (checked, _) = check(&storage, &suspect, ReadOrder::Parallel, &progress).unwrap().unwrap();
+        assert_eq!((checked.good, checked.bad.is_empty()), (suspect, true));
         assert_eq!(progress.done.load(Ordering::Relaxed), 4);
     }
 }

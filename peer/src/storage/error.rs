@@ -37,6 +37,14 @@ pub enum StorageError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The same of the part file.
+    #[error("{path} holds the bytes of files that are not wanted and share pieces with others, each where it is in the torrent, and no file may be as long there ({source}): choose a folder on another file system, or let all files be wanted, or raise this process's limit (ulimit -f)", path = path.display())]
+    PartTooLarge {
+        /// The part file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A device, pipe, socket or folder where a file of the torrent should be, or a file where a folder should be.
     #[error("{path} is in the way: it is not a {wanted}", path = path.display())]
     Kind {
@@ -134,6 +142,12 @@ impl StorageError {
         source.raw_os_error().is_some_and(|code| full.contains(&code))
     }
 
+    /// The disk has what was to be read, and could not read it.
+    pub fn is_unreadable(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        source.raw_os_error() == Some(Errno::IO.raw_os_error())
+    }
+
     /// The file or folder that it is about, if it is about one.
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -141,6 +155,7 @@ impl StorageError {
             | Self::Link { path }
             | Self::OtherNames { path }
             | Self::TooLarge { path, .. }
+            | Self::PartTooLarge { path, .. }
             | Self::Kind { path, .. }
             | Self::Missing { path }
             | Self::Short { path }
@@ -167,6 +182,7 @@ impl StorageError {
             Self::Link { .. }
             | Self::OtherNames { .. }
             | Self::TooLarge { .. }
+            | Self::PartTooLarge { .. }
             | Self::Kind { .. }
             | Self::Longer { .. }
             | Self::Name { .. }

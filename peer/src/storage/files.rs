@@ -170,7 +170,12 @@ impl Storage {
             let outcome = write_all_at(&self.tree.backend, &file, &mut bytes, segment);
             // After the write: entered before, a sync in between would take the entry and miss the bytes.
             self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
-            outcome.map_err(error)?;
+            outcome.map_err(error).map_err(|error| match error {
+                StorageError::TooLarge { path, source } if index == self.layout.part() => {
+                    StorageError::PartTooLarge { path, source }
+                }
+                error => error,
+            })?;
             written.push((index, self.stamp_if_there(index, &file)?));
         }
         Ok(written)

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
 use std::slice;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -20,11 +20,16 @@ use super::files::{Storage, read_at};
 use super::layout::Segment;
 use super::tree::{Access, Walker};
 
+/// Pieces that may be unreadable before nothing more is tried: a disk takes its time over each.
+const MAX_UNREADABLE: usize = 64;
+
 /// Why pieces are read no further.
 #[derive(Debug)]
 pub(super) enum Stop {
     Cancelled,
     Storage(StorageError),
+    /// Too many are unreadable.
+    Hopeless,
 }
 
 impl From<StorageError> for Stop {
@@ -33,9 +38,39 @@ impl From<StorageError> for Stop {
     }
 }
 
+/// What all who judge pieces of one torrent at a time share.
+#[derive(Default)]
+pub(super) struct Common {
+    zeros: Zeros,
+    /// Pieces that the disk could not read, and its first error.
+    pub unreadable: Mutex<(Vec<PieceIndex>, Option<StorageError>)>,
+}
+
+impl Common {
+    /// Notes a piece that could not be read: it is gone on behind it.
+    fn skip(&self, piece: PieceIndex, stop: Stop) -> Result<(), Stop> {
+        let error = match stop {
+            Stop::Storage(error) if error.is_unreadable() => error,
+            stop => return Err(stop),
+        };
+        let mut unreadable = self.lock();
+        unreadable.0.push(piece);
+        unreadable.1.get_or_insert(error);
+        Ok(())
+    }
+
+    fn is_hopeless(&self) -> bool {
+        self.lock().0.len() >= MAX_UNREADABLE
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<PieceIndex>, Option<StorageError>)> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The hash of a piece of zeros, which a piece in a hole must have: computed once, for the length that most pieces have.
 #[derive(Default)]
-pub(super) struct Zeros(OnceLock<[u8; 20]>);
+struct Zeros(OnceLock<[u8; 20]>);
 
 impl Zeros {
     fn hash(&self, metainfo: &Metainfo, piece: PieceIndex) -> [u8; 20] {
@@ -64,17 +99,29 @@ fn hash_of_zeros(len: u32) -> [u8; 20] {
 pub(super) struct Pieces<'a> {
     storage: &'a Storage,
     progress: &'a CheckProgress,
-    zeros: &'a Zeros,
+    common: &'a Common,
     walker: Walker<'a>,
     /// The file read last, as adjacent pieces are mostly of one file; `None` in it: not there.
     file: Option<(usize, Option<Opened>)>,
     unread: slice::Iter<'a, PieceIndex>,
     /// The piece that is read, and how many bytes of it were.
     current: Option<(PieceIndex, u32)>,
-    /// Pieces that were read, whose hashes are to come; whether they were there to their ends.
-    read: VecDeque<(PieceIndex, bool)>,
+    /// Pieces that were read, whose hashes are to come.
+    read: VecDeque<(PieceIndex, Read)>,
     /// Those that are right.
     pub good: Vec<PieceIndex>,
+    /// Those that are not.
+    pub bad: Vec<PieceIndex>,
+}
+
+/// How a piece was read.
+enum Read {
+    /// To its end.
+    Whole,
+    /// Some of it is not there.
+    Lacking,
+    /// The disk failed.
+    Unreadable,
 }
 
 struct Opened {
@@ -88,12 +135,22 @@ impl<'a> Pieces<'a> {
     pub fn new(
         storage: &'a Storage,
         progress: &'a CheckProgress,
-        zeros: &'a Zeros,
+        common: &'a Common,
         pieces: &'a [PieceIndex],
     ) -> Result<Self, Stop> {
         let walker = Walker::new(&storage.tree, false)?;
-        let (unread, read, good) = (pieces.iter(), VecDeque::new(), Vec::new());
-        Ok(Self { storage, progress, zeros, walker, file: None, unread, current: None, read, good })
+        Ok(Self {
+            storage,
+            progress,
+            common,
+            walker,
+            file: None,
+            unread: pieces.iter(),
+            current: None,
+            read: VecDeque::new(),
+            good: Vec::new(),
+            bad: Vec::new(),
+        })
     }
 
     /// The next piece that must be read to be judged.
@@ -102,10 +159,14 @@ impl<'a> Pieces<'a> {
             if self.progress.cancel.is_set() {
                 return Err(Stop::Cancelled);
             }
-            match self.judge_unread(piece)? {
-                Some(true) => self.good.push(piece),
-                Some(false) => {}
-                None => return Ok(Some(piece)),
+            if self.common.is_hopeless() {
+                return Err(Stop::Hopeless);
+            }
+            match self.judge_unread(piece) {
+                Ok(Some(true)) => self.good.push(piece),
+                Ok(Some(false)) => self.bad.push(piece),
+                Ok(None) => return Ok(Some(piece)),
+                Err(stop) => self.common.skip(piece, stop)?,
             }
             self.looked_at(self.storage.metainfo().geometry.piece_len(piece));
         }
@@ -126,7 +187,7 @@ impl<'a> Pieces<'a> {
             }
         }
         let metainfo = self.storage.metainfo();
-        Ok(Some(self.zeros.hash(metainfo, piece) == *metainfo.piece_hash(piece)))
+        Ok(Some(self.common.zeros.hash(metainfo, piece) == *metainfo.piece_hash(piece)))
     }
 
     /// Fills `buffer`, unless the piece ends, and gives back how many bytes that is; `None` if some are not there.
@@ -186,7 +247,15 @@ impl Messages for Pieces<'_> {
                 None => return Ok(Part::Done),
             },
         };
-        let filled = self.fill(piece, begin, buffer)?;
+        let filled = self.fill(piece, begin, buffer);
+        let (filled, how) = match filled {
+            Ok(Some(len)) => (Some(len), Read::Whole),
+            Ok(None) => (None, Read::Lacking),
+            Err(stop) => {
+                self.common.skip(piece, stop)?;
+                (None, Read::Unreadable)
+            }
+        };
         // What is read of a piece is at most its length, which is a u32.
         let len = filled.and_then(|len| u32::try_from(len).ok()).unwrap_or(0);
         if len > 0 {
@@ -195,15 +264,21 @@ impl Messages for Pieces<'_> {
             return Ok(Part::Bytes(len as usize));
         }
         self.looked_at(self.storage.metainfo().geometry.piece_len(piece).saturating_sub(begin));
-        self.read.push_back((piece, filled.is_some()));
+        self.read.push_back((piece, how));
         Ok(Part::End)
     }
 
     fn digest(&mut self, digest: [u8; 20]) {
-        let Some((piece, true)) = self.read.pop_front() else { return };
+        let piece = match self.read.pop_front() {
+            Some((piece, Read::Whole)) => piece,
+            Some((piece, Read::Lacking)) => return self.bad.push(piece),
+            Some((_, Read::Unreadable)) | None => return,
+        };
         self.progress.hashed.fetch_add(1, Ordering::Relaxed);
         if digest == *self.storage.metainfo().piece_hash(piece) {
             self.good.push(piece);
+        } else {
+            self.bad.push(piece);
         }
     }
 }

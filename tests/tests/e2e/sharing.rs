@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use torrent_common::ids::InfoHash;
-use torrent_peer::control::api::{SeedRequest, TorrentState};
+use torrent_peer::control::api::{LeechRequest, SeedRequest, TorrentState};
+use torrent_peer::options::{OptionsPatch, Priority};
 use torrent_tests::daemon::{Daemon, seed_request};
 use torrent_tests::payload::{ODD_TREE, assert_same, write_file, write_tree};
 use torrent_tests::room::Room;
@@ -181,6 +182,51 @@ fn two_torrents_of_one_folder_do_not_write_over_each_other() {
     leecher.tell("/resume", next.info_hash, false);
     leecher.wait_for_seeding(next.info_hash);
     assert_same(&second, &here);
+    leecher.stop();
+    seeder.stop();
+    tracker.stop();
+}
+
+/// What only the next version has may be fetched; of more that is selected later the same is said.
+#[test]
+fn what_is_selected_later_is_not_written_over_another_torrent_either() {
+    let room = Room::new("overlap-later");
+    let tracker = Tracker::start(&room);
+    let (first, second) = (room.folder("first").join("data"), room.folder("second").join("data"));
+    write_tree(&first, &[("changed", 64 * KIB), ("old", 64 * KIB)], 21);
+    write_tree(&second, &[("changed", 64 * KIB), ("new", 64 * KIB)], 22);
+    let seeder = Daemon::start(&room, "seeder", &tracker.url());
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    let [one, next] = [&first, &second].map(|folder| seeder.publish(folder, 16 * KIB));
+    leecher.leech(&one.torrent_path, None);
+    leecher.wait_for_seeding(one.info_hash);
+    let only = |priorities| OptionsPatch { priorities: Some(priorities), ..OptionsPatch::default() };
+    let add = |options| LeechRequest {
+        torrent_base64: None,
+        torrent_path: Some(next.torrent_path.clone()),
+        output: None,
+        options,
+    };
+    let new_alone = add(only(Some(vec![Priority::Skip, Priority::Normal])));
+    assert_eq!(leecher.post("/leech", &new_alone).status, 200);
+    let wait = || {
+        leecher.wait_for("what is selected", next.info_hash, |got| {
+            got.status.state == TorrentState::Seeding && got.status.selected == 64 * KIB
+        })
+    };
+    wait();
+    let options = format!("/torrents/{}/options", next.info_hash);
+    for refused in [leecher.post(&options, &only(None)), leecher.post("/leech", &add(only(None)))] {
+        assert_eq!(refused.status, 409, "{}", refused.text());
+        assert!(refused.text().contains("is a file of another torrent here, data ("), "{}", refused.text());
+    }
+    wait();
+    assert_same(&first.join("changed"), &leecher.downloads().join("data/changed"));
+    // Nobody's any more.
+    leecher.tell("/remove", one.info_hash, false);
+    assert_eq!(leecher.post(&options, &only(None)).status, 200);
+    leecher.wait_for("all of it", next.info_hash, |got| got.pieces_had == got.piece_count);
+    assert_same(&second.join("changed"), &leecher.downloads().join("data/changed"));
     leecher.stop();
     seeder.stop();
     tracker.stop();

@@ -133,7 +133,9 @@ impl Disk {
         let mut look = Look::take(&store, saved, &storage)?;
         let (had, suspect) = (self.list(&look.had), self.list(&look.suspect));
         assert!(had.iter().all(|piece| !suspect.contains(piece)));
-        let good = check(&storage, &look.suspect, ReadOrder::Parallel, &CheckProgress::default())?.unwrap();
+        let progress = CheckProgress::default();
+        let (checked, _) = check(&storage, &look.suspect, ReadOrder::Parallel, &progress)?.unwrap();
+        let good = checked.good;
         look.accept(&good, &self.metainfo.geometry);
         let (journal, settled) = look.settle(&store, &storage, preallocation, SystemTime::now())?;
         Ok(Process { store, storage, journal, had, suspect, settled: self.list(&settled), priorities })
