@@ -2,7 +2,7 @@
 # Attacks the project for hours: scripts/torture.sh [HOURS] [STEP...]
 #
 # Every step that is short in `cargo test` is long here: 500 kills, 10,000 seeds, an hour of each fuzz target (with two
-# processors), a soak for a quarter of the time. HOURS (10 without) is shared out: with fewer each step is cut short in
+# processors), a soak for a fifth of the time. HOURS (10 without) is shared out: with fewer each step is cut short in
 # proportion. A step that fails stops none of the others. Ctrl-C ends the step that runs, says what was seen so far, and
 # ends.
 #
@@ -135,7 +135,7 @@ for step in "${steps[@]}"; do
             tests storage -p torrent-peer --lib -- resume:: storage::
             ;;
         strangers)
-            TORTURE_ROUNDS=$(count 100) TORTURE_MUTATIONS=$(count 5000000)
+            TORTURE_ROUNDS=$(count 40) TORTURE_MUTATIONS=$(count 5000000)
             export TORTURE_ROUNDS TORTURE_MUTATIONS
             tests strangers -p torrent-tests --test e2e --test torrents -- hostile siege mutat
             ;;
@@ -164,7 +164,7 @@ for step in "${steps[@]}"; do
             ;;
         soak)
             # Not less than in the usual tests, or there are no samples to compare.
-            TORTURE_SOAK_S=$(part 250)
+            TORTURE_SOAK_S=$(part 200)
             ((TORTURE_SOAK_S >= 30)) || TORTURE_SOAK_S=30
             export TORTURE_SOAK_S
             tests soak -p torrent-tests --test torture -- soak::

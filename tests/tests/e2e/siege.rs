@@ -2,7 +2,7 @@
 //! completed, the victim's memory, threads and descriptors stay within bounds, and its log says who and why where somebody
 //! is to blame. When they are gone it is as it was before.
 //!
-//! All attacks go on at the same time, each on a victim of its own and over a line of its own. `TORTURE_ROUNDS=100` plays
+//! All attacks go on at the same time, each on a victim of its own and over a line of its own. `TORTURE_ROUNDS=40` plays
 //! them one after the other instead, without a line, so many times, and waits for lines in the log that come late.
 
 use std::path::PathBuf;

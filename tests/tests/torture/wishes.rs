@@ -5,7 +5,7 @@ use torrent_peer::options::{OptionsPatch, Priority};
 use torrent_tests::daemon::Daemon;
 use torrent_tests::payload::assert_same;
 
-use crate::world::{Payload, World, wait_for_seeding_after_all};
+use crate::world::{Payload, World, leech_only, wait_for_seeding_after_all};
 use crate::{long, random};
 
 /// Pieces of 64 KiB: most files share some with their neighbours, two are in one with others.
@@ -13,6 +13,13 @@ const FILES: [(&str, u64); 6] =
     [("a", 1), ("b", 900_000), ("c", 70_000), ("d", 100), ("e/f", 1_200_000), ("e/g", 300_000)];
 /// Wishes from one start to the next kill, at the most.
 const WISHES: usize = 6;
+
+/// Few: a file that was never selected has its bytes elsewhere.
+fn few(random: &mut fastrand::Rng) -> Vec<Priority> {
+    let mut priorities = vec![Priority::Skip; FILES.len()];
+    (0..random.usize(1..3)).for_each(|_| priorities[random.usize(..FILES.len())] = Priority::High);
+    priorities
+}
 
 fn select(daemon: &Daemon, payload: &Payload, priorities: Vec<Priority>) {
     let patch = OptionsPatch { priorities: Some(Some(priorities)), ..OptionsPatch::default() };
@@ -26,13 +33,13 @@ fn any_wish(daemon: &Daemon, payload: &Payload, random: &mut fastrand::Rng) {
         1 => daemon.tell("/resume", payload.hash, false),
         2 => {
             daemon.tell("/remove", payload.hash, random.bool());
-            daemon.leech(&payload.torrent, None);
+            leech_only(daemon, &payload.torrent, &daemon.downloads(), few(random));
         }
-        _ => {
-            let any = |_| [Priority::Skip, Priority::Normal, Priority::High][random.usize(..3)];
-            let priorities = FILES.iter().map(any).collect();
-            select(daemon, payload, priorities);
+        3 | 4 => {
+            daemon.tell("/resume", payload.hash, false);
+            wait_for_seeding_after_all(daemon, payload.hash);
         }
+        _ => select(daemon, payload, few(random)),
     }
 }
 
@@ -43,11 +50,13 @@ fn wishes_that_change_survive_kills_and_stops() {
     let world = World::with("wishes", "UPLOAD_LIMIT_KIB = 6000");
     let payloads = [91, 92].map(|seed| world.seed(&format!("tree-{seed}"), &FILES, seed));
     let mut daemon = Daemon::start(&world.room, "daemon", &world.tracker.url());
-    payloads.iter().for_each(|payload| drop(daemon.leech(&payload.torrent, None)));
+    for payload in &payloads {
+        leech_only(&daemon, &payload.torrent, &daemon.downloads(), few(&mut random));
+    }
     for _ in 0..rounds {
         for _ in 0..random.usize(1..=WISHES) {
             any_wish(&daemon, &payloads[random.usize(..payloads.len())], &mut random);
-            std::thread::sleep(std::time::Duration::from_micros(random.u64(0..100_000)));
+            std::thread::sleep(std::time::Duration::from_micros(random.u64(0..200_000)));
         }
         if random.bool() {
             daemon.kill();
