@@ -83,6 +83,12 @@ pub enum ResumeError {
         /// Its format.
         version: u32,
     },
+    /// The copy of a torrent file is not there.
+    #[error("{path} is gone: remove the torrent and add it again", path = path.display())]
+    NoTorrent {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file longer than anything we write.
     #[error("{path} is longer than {limit_len} bytes", path = path.display())]
     TooLong {

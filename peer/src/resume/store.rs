@@ -231,9 +231,14 @@ impl ResumeStore {
     /// The copy of a torrent file, at most `max_len` bytes.
     ///
     /// # Errors
-    /// [`ResumeError`], also when it is longer.
+    /// [`ResumeError`], also when it is longer, and [`ResumeError::NoTorrent`] when there is none.
     pub fn load_torrent(&self, info_hash: &InfoHash, max_len: usize) -> Result<Vec<u8>, ResumeError> {
-        read_at_most(&self.torrent_path(info_hash), max_len as u64)
+        read_at_most(&self.torrent_path(info_hash), max_len as u64).map_err(|error| match error {
+            ResumeError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                ResumeError::NoTorrent { path }
+            }
+            error => error,
+        })
     }
 
     /// Where the copy of a torrent file is.

@@ -88,7 +88,9 @@ impl StartupError {
             Self::Storage(error)
             | Self::Resume(ResumeError::Storage(error))
             | Self::Unreadable { error, .. } => error.may_pass(),
-            Self::Resume(ResumeError::Io { .. }) | Self::Gone { .. } | Self::Thread(_) => true,
+            Self::Resume(ResumeError::Io { .. } | ResumeError::NoTorrent { .. })
+            | Self::Gone { .. }
+            | Self::Thread(_) => true,
             Self::Changed { missing, .. } => *missing,
             Self::Resume(_) | Self::Metainfo(_) | Self::AnotherTorrent(_) | Self::Overlap { .. } => false,
         }

@@ -103,6 +103,7 @@ fn what_is_no_file_is_not_waited_for_and_what_is_too_long_is_not_read() {
     let all = store.load_all().unwrap();
     assert_eq!((all.len(), all.iter().filter(|one| one.is_ok()).count()), (5, 1));
     assert!(matches!(store.load_torrent(&hash(0), 9), Err(ResumeError::Io { .. })));
+    assert!(matches!(store.load_torrent(&hash(1), 9), Err(ResumeError::NoTorrent { .. })));
     // They are somebody's, but for the last, which is set aside.
     assert!((1..4).all(|number| path(folder, number, "resume").symlink_metadata().is_ok()));
     assert!(path(folder, 4, "resume.bad").exists());
