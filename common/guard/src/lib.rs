@@ -45,7 +45,7 @@ pub use census::{Limits, MAX_HEAD_LEN};
 pub use guard::{Guard, Notices, Watch};
 pub use servers::{Server, Servers};
 use source::Source;
-pub use thread::Patrol;
+pub use thread::{Patrol, prefer_this_thread};
 
 /// What is guarded: a tiny_http server on a listening socket, and what takes its requests.
 pub trait Guarded: Send + Sync + 'static {
@@ -68,6 +68,10 @@ pub trait Guarded: Send + Sync + 'static {
     fn is_answering(&self, peer: &SocketAddr) -> bool;
     /// Whether requests wait for those who read bodies: then one that comes slowly is cut off.
     fn has_waiting_bodies(&self) -> bool;
+    /// Whether more requests wait to be taken than are soon: then nobody comes in for a moment.
+    fn is_behind(&self) -> bool {
+        false
+    }
     /// Whether many clients come from that address: it is never kept out.
     fn is_shared(&self, ip: IpAddr) -> bool;
     /// A connection was closed by the guard.

@@ -102,9 +102,7 @@ struct Watchman<'a, H: Guarded> {
 /// Runs until it is told to stop.
 fn run<H: Guarded>(host: &Arc<H>, notices: &Receiver<Notice>, nudger: Nudger) {
     // Where hundreds of threads read what strangers send, one that is no more than they waits for all of them.
-    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
-        log::debug!("the guard's priority stays as it is: {error}");
-    }
+    prefer_this_thread();
     let alarm = Alarm::every(WORK);
     if let Err(error) = &alarm {
         log::debug!("processor time is not counted ({error}): connections are looked at all the time");
@@ -257,7 +255,7 @@ impl<H: Guarded> Watchman<'_, H> {
 
     /// True if somebody is kept out.
     fn set_gate(&mut self, now: Instant) -> bool {
-        let barred = if self.roll.len(now) > self.host.guard().limits.kept() {
+        let barred = if self.roll.len(now) > self.host.guard().limits.kept() || self.host.is_behind() {
             Barred::Everybody
         } else {
             let host = self.host;
@@ -325,6 +323,13 @@ impl<H: Guarded> Watchman<'_, H> {
             );
             self.next_report = now + REPORT;
         }
+    }
+}
+
+/// Gives the calling thread its turn before others, where that is allowed.
+pub fn prefer_this_thread() {
+    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
+        log::debug!("a thread's priority stays as it is: {error}");
     }
 }
 

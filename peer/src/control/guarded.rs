@@ -41,6 +41,10 @@ impl Guarded for Shared {
         !self.jobs.is_empty()
     }
 
+    fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
+
     /// All of this machine come from one address: to keep out who attacked would keep out the user's commands, for seconds.
     fn is_shared(&self, _: IpAddr) -> bool {
         true

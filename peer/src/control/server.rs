@@ -91,6 +91,8 @@ pub(super) struct Shared {
     pub(super) servers: Servers,
     pub(super) jobs: Sender<Job>,
     pub(super) bounds: Bounds,
+    /// More requests wait to be taken than are soon.
+    pub(super) is_behind: AtomicBool,
     /// So much was left behind that nobody is let in any more.
     pub(super) is_worn: AtomicBool,
 }
@@ -163,6 +165,7 @@ impl ControlServer {
             servers: Servers::new(1),
             jobs,
             bounds,
+            is_behind: AtomicBool::new(false),
             is_worn: AtomicBool::new(false),
         });
         // From here on a drop stops what has been started.

@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown as Half, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, TrySendError, select};
 use tiny_http::{Header, Method, Request, Response, StatusCode};
@@ -16,6 +17,8 @@ use super::handle::{Answer, error_body, handle};
 use super::route::LEECH_BODY_MAX;
 use super::server::Shared;
 
+/// Full batches taken one after the other that show that more come than can be taken.
+const FULL_BATCHES: usize = 16;
 /// Answers up to this length, in bytes, fit into the system's buffer.
 const LONG_ANSWER: usize = 64 << 10;
 
@@ -28,7 +31,11 @@ pub(super) struct Job {
 impl Shared {
     /// The life of the thread that takes requests.
     pub(super) fn take_requests(&self, source: &Source) {
+        // Whoever sends thousands at once has a thread that reads for each connection: this one, which sees that they are too
+        // many, must not have to wait for its turn among them.
+        torrent_guard::prefer_this_thread();
         let mut requests = Vec::with_capacity(BATCH);
+        let mut full = 0;
         while let Some(post) = source.post() {
             match post.take(&mut requests, true) {
                 Ok(true) => {}
@@ -38,6 +45,8 @@ impl Shared {
                     self.guard.accept_ended();
                 }
             }
+            full = if requests.len() == BATCH { full + 1 } else { 0 };
+            self.is_behind.store(full >= FULL_BATCHES, Ordering::Relaxed);
             requests.drain(..).for_each(|request| self.line_up(request));
         }
     }

@@ -1,5 +1,6 @@
 //! The control interface: for the user's own commands, not for the web pages in the user's browser.
 
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::wire::Message;
 use torrent_common::wire::message::RawBlock;
@@ -153,10 +154,26 @@ fn failure(daemon: &Daemon, request: &SeedRequest) -> Option<String> {
     })
 }
 
+/// A daemon that may not read what is closed to it, even if root runs the tests.
+fn start_without_privileges(room: &Room) -> Daemon {
+    std::thread::scope(|scope| {
+        // Of a thread, and of what it starts.
+        let started = scope.spawn(|| {
+            if rustix::process::geteuid().is_root() {
+                for capability in [CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH] {
+                    remove_capability_from_bounding_set(capability).unwrap();
+                }
+            }
+            Daemon::start(room, "daemon", "http://127.0.0.1:9/announce")
+        });
+        started.join().unwrap()
+    })
+}
+
 #[test]
 fn what_is_not_the_users_to_share_is_refused() {
     let room = Room::new("not-to-share");
-    let daemon = Daemon::start(&room, "daemon", "http://127.0.0.1:9/announce");
+    let daemon = start_without_privileges(&room);
     let user = room.folder("user");
     let secret = user.join("secret");
     std::fs::write(&secret, "private").unwrap();
@@ -166,10 +183,10 @@ fn what_is_not_the_users_to_share_is_refused() {
     let closed = user.join("closed");
     std::fs::write(&closed, "private").unwrap();
     std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
-    if !rustix::process::geteuid().is_root() {
-        let error = failure(&daemon, &seed_request(&closed)).expect("nothing is shared");
-        assert!(error.contains("Permission denied"), "{error}");
-    }
+    let error = failure(&daemon, &seed_request(&closed)).expect("nothing is shared");
+    assert!(error.contains("Permission denied"), "{error}");
+    let body = serde_json::json!({ "torrent_path": closed, "output": "/x" }).to_string();
+    assert_eq!(daemon.post_raw("/leech", &[JSON], body.as_bytes()).status, 400);
     let pipe = user.join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::os::unix::fs::symlink(&pipe, user.join("pipe-link")).unwrap();

@@ -15,13 +15,18 @@ const SOON: Duration = Duration::from_millis(50);
 /// An honest command waits no longer while others attack: its system may have to try again three times.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long an attack goes on.
-const ATTACK: Duration = Duration::from_secs(1);
+/// How long an attack goes on, in seconds, unless `CONTROL_ATTACK_S` says so.
+const ATTACK_S: u64 = 1;
 /// Threads that attack, unless `CONTROL_FLOODS` says how many.
 const FLOODS: usize = 8;
 
 fn floods() -> usize {
     std::env::var("CONTROL_FLOODS").map_or(FLOODS, |floods| floods.parse().unwrap())
+}
+
+fn attack() -> Duration {
+    let seconds = std::env::var("CONTROL_ATTACK_S").map_or(ATTACK_S, |seconds| seconds.parse().unwrap());
+    Duration::from_secs(seconds)
 }
 
 const LEECH: &str = "POST /leech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
@@ -177,7 +182,7 @@ fn heads_without_end_cost_little() {
     for line in [LONG, SHORT] {
         let server = start(BOUNDS);
         let grown = grown_under(floods(), server.address(), HEAD, line, || {
-            let until = Instant::now() + ATTACK;
+            let until = Instant::now() + attack();
             while Instant::now() < until {
                 assert_answers(&server);
             }
@@ -192,7 +197,7 @@ fn requests_without_end_cost_little() {
     let server = start(BOUNDS);
     let many = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
     let grown = grown_under(floods(), server.address(), b"", many.as_bytes(), || {
-        let until = Instant::now() + ATTACK;
+        let until = Instant::now() + attack();
         while Instant::now() < until {
             assert_answers(&server);
         }
