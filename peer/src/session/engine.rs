@@ -108,7 +108,11 @@ impl Engine for Session {
                 "{url:?} is not a tracker's address: it should look like http://host:8000/announce"
             )));
         }
-        let metadata = std::fs::metadata(&request.path)
+        let path = request.path.clone();
+        let metadata = self
+            .shared
+            .outside
+            .look(|| std::fs::metadata(path))?
             .map_err(|error| Refusal::BadRequest(format!("{}: {error}", request.path.display())))?;
         if !metadata.is_file() && !metadata.is_dir() {
             return Err(Refusal::BadRequest(format!(
@@ -181,7 +185,12 @@ impl Shared {
     pub(super) fn add(&self, mut new: NewTorrent) -> Result<TorrentStatus, Refusal> {
         let output = self.table().entries.get(&new.metainfo.info_hash).map(|entry| entry.output.clone());
         // Here, and not on the session's thread: it may wait for the disk.
-        new.output = output.filter(|output| is_same_folder(output, &new.output)).unwrap_or(new.output);
+        if let Some(output) = output.filter(|output| *output != new.output) {
+            let (one, other) = (output.clone(), new.output.clone());
+            if self.outside.look(move || is_same_folder(&one, &other))? {
+                new.output = output;
+            }
+        }
         self.check_selection(&new.metainfo.info_hash, &new.options)?;
         self.order(|reply| Request::Add(Box::new(new), reply), || Err(later()))
     }
@@ -200,7 +209,9 @@ impl Shared {
                 .map_err(|error| Refusal::BadRequest(format!("torrent_base64 is not base64: {error}"))),
             (None, Some(path)) => {
                 absolute(path)?;
-                read_bounded(path, self.config.max_torrent_len)
+                let (named, max_len) = (path.clone(), self.config.max_torrent_len);
+                self.outside
+                    .look(move || read_bounded(&named, max_len))?
                     .map_err(|error| Refusal::BadRequest(format!("{}: {error}", path.display())))
             }
             _ => Err(Refusal::BadRequest("give either torrent_base64 or torrent_path".into())),
@@ -216,7 +227,7 @@ fn later() -> Refusal {
 }
 
 fn is_same_folder(one: &Path, other: &Path) -> bool {
-    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The torrent file in STATE_DIR.

@@ -12,6 +12,7 @@ mod gate;
 mod goals;
 mod jobs;
 mod leaving;
+mod outside;
 mod overlap;
 mod places;
 mod recheck;
@@ -44,6 +45,7 @@ use crate::torrent::input::Input;
 use self::entry::Entry;
 use self::errands::Errands;
 use self::jobs::Jobs;
+use self::outside::Outside;
 use self::places::{Limits, Places, Rank};
 use self::request::Request;
 use self::retry::Retries;
@@ -77,6 +79,7 @@ pub struct Shared {
     requests: Sender<Request>,
     /// What waits for disks.
     errands: Errands,
+    outside: Outside,
     /// Numbers of threads and errands given so far.
     numbers: AtomicU64,
     /// The session takes no more requests.
@@ -177,6 +180,7 @@ impl RunningSession {
             settings: Mutex::new(settings),
             requests,
             errands: Errands::default(),
+            outside: Outside::default(),
             numbers: AtomicU64::new(0),
             closing: Shutdown::new(),
         });

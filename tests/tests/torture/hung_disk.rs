@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use torrent_peer::control::api::{TorrentRequest, TorrentState};
+use torrent_tests::daemon::seed_request;
 use torrent_tests::payload::assert_same;
 use torrent_tests::wait::{PATIENCE, wait_for, wait_until};
 
@@ -60,6 +61,16 @@ fn pausing_and_removing_what_hangs_waits_for_nobody() {
     assert_eq!(failing.tell_sick("/remove", true), 200);
     assert_eq!(failing.sick_state(), TorrentState::Stopping);
     assert!([409, 503].contains(&failing.tell_sick("/pause", false)));
+    // More askers than the control port has threads.
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let answer =
+                    failing.daemon.post("/seed", &seed_request(&failing.daemon.folder().join("disk/new")));
+                assert_eq!(answer.status, 503, "{}", answer.text());
+            });
+        }
+    });
     for other in &failing.others {
         failing.daemon.tell("/pause", other.hash, false);
         failing.daemon.tell("/resume", other.hash, false);
