@@ -45,9 +45,21 @@ struct Shown {
     turn: Option<u64>,
 }
 
+/// What is known of a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It got a piece that it was shown.
+    Proven,
+    /// It got none yet.
+    New,
+    /// It was shown something a while ago and takes nothing.
+    PassedOver,
+}
+
 /// A peer that we hide from.
 #[derive(Debug, Default)]
 struct Viewer {
+    passed_over: bool,
     in_hand: Vec<Shown>,
     /// Pieces that nobody else has.
     hoard: BTreeSet<PieceIndex>,
@@ -55,12 +67,25 @@ struct Viewer {
     got: u32,
 }
 
-/// The lower, the sooner a viewer is served: who hoards last, who has least first.
-type Rank = (bool, usize, u32);
+/// The lower, the sooner a viewer is served: who takes nothing or hoards last, who has least first.
+type Rank = (bool, bool, usize, u32);
 
 impl Viewer {
     fn rank(&self) -> Rank {
-        (self.hoard.len() >= HOARD, self.in_hand.len() + self.hoard.len(), self.got)
+        (self.passed_over, self.hoard.len() >= HOARD, self.in_hand.len() + self.hoard.len(), self.got)
+    }
+
+    const fn standing(&self) -> Standing {
+        match (self.passed_over, self.got) {
+            (true, _) => Standing::PassedOver,
+            (false, 0) => Standing::New,
+            (false, _) => Standing::Proven,
+        }
+    }
+
+    /// Pieces in hand that are not late.
+    fn under_way(&self) -> usize {
+        self.in_hand.iter().filter(|shown| shown.turn.is_some()).count()
     }
 
     fn position(&self, piece: PieceIndex) -> Option<usize> {
@@ -106,8 +131,11 @@ pub struct SuperSeed {
     under_way: BTreeMap<u64, (Instant, PeerKey, PieceIndex)>,
     /// The number of the next piece that is shown.
     turn: u64,
-    /// Nobody could be shown anything when each might have so many in hand, and nothing has changed since.
-    fruitless: Option<usize>,
+    /// Those under way at viewers that got some before, at viewers that did not yet, and at those passed over.
+    load: [usize; 3],
+    /// Nobody could be shown anything when each might have so many in hand, new ones too or not, and nothing has changed
+    /// since.
+    fruitless: Option<(usize, bool)>,
 }
 
 impl SuperSeed {
@@ -144,15 +172,16 @@ impl SuperSeed {
         self.viewers.get(&key).map_or(0, |viewer| viewer.got)
     }
 
-    /// It was shown something that it has not got yet.
-    pub fn is_shown(&self, key: PeerKey) -> bool {
-        self.viewers.get(&key).is_some_and(|viewer| !viewer.in_hand.is_empty())
+    /// How many pieces it was shown and has not got yet; None: we do not hide from it.
+    pub fn in_hand(&self, key: PeerKey) -> Option<usize> {
+        self.viewers.get(&key).map(|viewer| viewer.in_hand.len())
     }
 
     /// A peer is gone. What it was to get is shown to others.
     pub fn went(&mut self, key: PeerKey) {
         let Some(viewer) = self.viewers.remove(&key) else { return };
         self.ranks.remove(&(viewer.rank(), key));
+        *self.load_of(viewer.standing()) -= viewer.under_way();
         self.fruitless = None;
         for piece in &viewer.hoard {
             self.hoarded.remove(piece);
@@ -171,6 +200,25 @@ impl SuperSeed {
         self.fruitless = None;
     }
 
+    /// It takes nothing of what it was shown: it keeps nobody else waiting, and is shown no more until it takes some.
+    pub fn pass_over(&mut self, key: PeerKey) {
+        self.change(key, |viewer| viewer.passed_over = true);
+    }
+
+    /// It takes something.
+    pub fn takes(&mut self, key: PeerKey) {
+        if self.viewers.get(&key).is_some_and(|viewer| viewer.passed_over) {
+            self.change(key, |viewer| viewer.passed_over = false);
+        }
+    }
+
+    /// Who was shown something before this time that is still under way, but for those passed over.
+    pub fn shown_before(&self, time: Instant) -> impl Iterator<Item = PeerKey> + '_ {
+        let old = self.under_way.values().take_while(move |&&(at, ..)| at <= time);
+        let waits = |key: &PeerKey| self.viewers.get(key).is_some_and(|viewer| !viewer.passed_over);
+        old.map(|&(_, key, _)| key).filter(waits)
+    }
+
     /// Nothing is under way: there is nothing more to show, or nobody takes it.
     pub fn stands_still(&self) -> bool {
         self.under_way.is_empty()
@@ -187,6 +235,7 @@ impl SuperSeed {
             let alone = copies <= 1;
             let turn = self.change(key, |viewer| {
                 viewer.got += 1;
+                viewer.passed_over = false;
                 if alone {
                     viewer.hoard.insert(piece);
                 }
@@ -209,11 +258,24 @@ impl SuperSeed {
     /// Changes a viewer, and its place among the others.
     fn change<T>(&mut self, key: PeerKey, change: impl FnOnce(&mut Viewer) -> T) -> Option<T> {
         let viewer = self.viewers.get_mut(&key)?;
-        self.ranks.remove(&(viewer.rank(), key));
+        let (rank, standing, under_way) = (viewer.rank(), viewer.standing(), viewer.under_way());
         let outcome = change(viewer);
-        self.ranks.insert((viewer.rank(), key));
+        let (now_rank, now_standing, now_under_way) = (viewer.rank(), viewer.standing(), viewer.under_way());
+        self.ranks.remove(&(rank, key));
+        self.ranks.insert((now_rank, key));
+        *self.load_of(standing) -= under_way;
+        *self.load_of(now_standing) += now_under_way;
         self.fruitless = None;
         Some(outcome)
+    }
+
+    const fn load_of(&mut self, standing: Standing) -> &mut usize {
+        let [proven, new, passed_over] = &mut self.load;
+        match standing {
+            Standing::Proven => proven,
+            Standing::New => new,
+            Standing::PassedOver => passed_over,
+        }
     }
 
     /// Finds pieces that took too long: they do not keep others back, and are shown again when all others were. Who was
@@ -224,12 +286,11 @@ impl SuperSeed {
             && first.get().0 + patience <= now
         {
             let (_, key, piece) = first.remove();
-            let viewer = self.viewers.get_mut(&key);
-            if let Some(shown) =
-                viewer.and_then(|viewer| viewer.in_hand.iter_mut().find(|s| s.piece == piece))
-            {
-                shown.turn = None;
-            }
+            self.change(key, |viewer| {
+                if let Some(shown) = viewer.in_hand.iter_mut().find(|shown| shown.piece == piece) {
+                    shown.turn = None;
+                }
+            });
             self.pool.add_last(piece);
             self.fruitless = None;
             late.push(key);
@@ -252,7 +313,8 @@ impl SuperSeed {
     }
 
     /// The next piece to show, and whom: entered as shown. None when enough are under way, or there is none to show.
-    /// `copies` says how many peers have a piece.
+    /// `copies` says how many peers have a piece. A few for viewers that got something before do not wait for new ones, who may
+    /// be strangers that take nothing, and go, and come again under other names.
     pub fn next(
         &mut self,
         pace: Pace,
@@ -261,16 +323,26 @@ impl SuperSeed {
     ) -> Option<(PeerKey, PieceIndex)> {
         let window = pace.window();
         let most = 2 + window / self.viewers.len().max(1);
-        if self.under_way.len() >= window || self.fruitless == Some(most) {
+        let [proven, new, _] = self.load;
+        let new_may = proven + new < window;
+        if !new_may && proven >= LEAST || self.fruitless == Some((most, new_may)) {
             return None;
         }
+        let may = |viewer: &Viewer| match viewer.standing() {
+            Standing::Proven => true,
+            Standing::New => new_may,
+            Standing::PassedOver => false,
+        };
         let found = self.ranks.iter().find_map(|&(_, key)| {
-            let viewer = self.viewers.get(&key).filter(|viewer| viewer.in_hand.len() < most)?;
+            let viewer = self.viewers.get(&key)?;
+            if !may(viewer) || viewer.in_hand.len() >= most {
+                return None;
+            }
             let piece = self.pool.draw(&copies, |piece| viewer.position(piece).is_none())?;
             Some((key, piece))
         });
         let Some((key, piece)) = found else {
-            self.fruitless = Some(most);
+            self.fruitless = Some((most, new_may));
             return None;
         };
         self.turn += 1;
@@ -287,6 +359,12 @@ impl SuperSeed {
     pub fn check_invariants(&self) {
         let mut under_way = BTreeSet::new();
         let mut hoarded = BTreeMap::new();
+        let load = |standing| {
+            let its = self.viewers.values().filter(|viewer| viewer.standing() == standing);
+            its.map(Viewer::under_way).sum::<usize>()
+        };
+        let loads = [Standing::Proven, Standing::New, Standing::PassedOver].map(load);
+        assert_eq!(self.load, loads, "what is under way, by standing");
         for (&key, viewer) in &self.viewers {
             let turns = viewer.in_hand.iter().filter_map(|shown| Some((shown.turn?, key, shown.piece)));
             under_way.extend(turns);

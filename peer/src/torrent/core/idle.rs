@@ -3,7 +3,8 @@
 //!
 //! While seeding such a slot is passed on at once, and who had it comes behind those who wait, for a while: an honest one may
 //! have had a bad moment. (While downloading slots are for those who give.) Whom we hide from (super-seeding) and who does not
-//! take what it is shown sees everything, and after a few of these everybody does.
+//! take what it is shown keeps the others waiting no longer, sees everything if it goes on, and after a few of these everybody
+//! does.
 
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,14 @@ const STALLED: Duration = Duration::from_secs(5);
 const BEHIND: Duration = Duration::from_secs(120);
 /// but not more often doubled than this.
 const MAX_DOUBLED: u32 = 6;
+/// What a peer takes is told of twice a second: after so long nothing goes to it.
+const PAUSED: Duration = Duration::from_secs(1);
 /// How often slots are looked at while somebody waits for one.
 const LOOK: Duration = Duration::from_secs(1);
-/// So many peers that do not take what they are shown end super-seeding.
+/// So many peers that do not take what they are shown end super-seeding,
 const MAX_IDLERS: u32 = 3;
+/// none of them later than this after the one before.
+const IDLERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is known of those that take nothing.
 #[derive(Debug, Default)]
@@ -32,6 +37,18 @@ pub(super) struct Idle {
     look: Option<Instant>,
     /// Peers that were shown pieces and did not take them, since we hide.
     idlers: u32,
+    /// When the last of them was found.
+    last_idler: Option<Instant>,
+}
+
+impl Idle {
+    fn count_idler(&mut self, now: Instant) {
+        let last = self.last_idler.replace(now);
+        if last.is_none_or(|at| now.saturating_duration_since(at) > IDLERS_WITHIN) {
+            self.idlers = 0;
+        }
+        self.idlers += 1;
+    }
 }
 
 impl Peer {
@@ -39,6 +56,11 @@ impl Peer {
     fn is_idle(&self, now: Instant) -> bool {
         let limit = if self.turn_bytes == 0 { UNUSED } else { STALLED };
         self.unchoked && self.they_want && now.saturating_duration_since(self.taken) >= limit
+    }
+
+    /// Something goes to it.
+    pub(super) fn took_lately(&self, now: Instant) -> bool {
+        self.turn_bytes > 0 && now.saturating_duration_since(self.taken) < PAUSED
     }
 
     /// It left what was kept for it idle. Told again and again while it does: counts once in the time that others come first.
@@ -132,7 +154,7 @@ impl Core {
             peer.idles(cx.now);
             self.show_went(key);
             cx.send(key, Command::ShowAll);
-            self.idle.idlers += 1;
+            self.idle.count_idler(cx.now);
         }
         if self.idle.idlers >= MAX_IDLERS {
             self.idle.idlers = 0;

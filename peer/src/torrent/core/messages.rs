@@ -147,6 +147,7 @@ impl Core {
             peer.turn_bytes = peer.turn_bytes.saturating_add(bytes);
             if bytes > 0 {
                 (peer.taken, peer.idled, peer.idle_turns) = (cx.now, false, 0);
+                self.show_takes(key);
             }
         }
     }

@@ -7,6 +7,7 @@ use torrent_common::geometry::PieceIndex;
 
 use super::{Context, Core};
 use crate::torrent::event::{Command, PeerKey};
+use crate::torrent::peers::Peer;
 use crate::torrent::picker::Picker;
 use crate::torrent::superseed::{Pace, SuperSeed};
 
@@ -17,6 +18,9 @@ const ALONE_PIECES: u32 = 8;
 /// Another seeder is believed in for so long after it was last heard of.
 const SEEDER_STAYS: Duration = Duration::from_secs(600);
 
+/// Who takes nothing of what it was shown for so long keeps the others waiting no longer. If it is honest and far away, a few
+/// pieces more are under way.
+const UNBEGUN: Duration = Duration::from_millis(250);
 /// What we send is added up again after so long: with a thousand peers that costs more than what they say.
 const PACE_FOR: Duration = Duration::from_millis(100);
 
@@ -30,8 +34,10 @@ pub(super) struct Show {
     other_seeder: Option<Instant>,
     /// Since when there is one peer and no other.
     alone_since: Option<Instant>,
-    /// When to look for pieces that take too long.
+    /// When to look for pieces that take too long,
     look: Option<Instant>,
+    /// and for peers that take nothing.
+    look_for_idle: Option<Instant>,
     /// How fast what is shown should be taken, and since when that is known.
     pace: Option<(Instant, Pace)>,
 }
@@ -52,7 +58,7 @@ impl Show {
     }
 
     fn rest(&mut self) {
-        (self.alone_since, self.look, self.begun) = (None, None, false);
+        (self.alone_since, self.look, self.look_for_idle, self.begun) = (None, None, None, false);
     }
 }
 
@@ -80,7 +86,7 @@ impl Core {
     /// When [`Core::run_show`] has something to do.
     pub(super) fn next_show(&self) -> Option<Instant> {
         let alone = self.show.alone_since.map(|since| since + ALONE);
-        [alone, self.show.look].into_iter().flatten().min()
+        [alone, self.show.look, self.show.look_for_idle].into_iter().flatten().min()
     }
 
     /// A peer came, or went.
@@ -92,9 +98,14 @@ impl Core {
         self.show.books.went(key);
     }
 
+    /// It took something: what it was shown, as far as we know.
+    pub(super) fn show_takes(&mut self, key: PeerKey) {
+        self.show.books.takes(key);
+    }
+
     /// It was shown pieces that it has not got yet.
     pub(super) fn is_shown(&self, key: PeerKey) -> bool {
-        self.show.books.is_shown(key)
+        self.show.books.in_hand(key).is_some_and(|count| count > 0)
     }
 
     /// Shows what is to be shown now. The last step of every event while we hide from somebody.
@@ -115,7 +126,8 @@ impl Core {
         }
     }
 
-    /// There is one peer and no other that takes anything, and it has waited for others, or is fast: hiding would only slow it down.
+    /// There is one peer and no other that takes anything, and it has waited for others, or is fast: hiding would only slow
+    /// it down.
     fn is_alone(&mut self, now: Instant) -> bool {
         if self.peers.values().filter(|peer| !peer.idled).nth(1).is_some() {
             self.show.alone_since = None;
@@ -137,6 +149,7 @@ impl Core {
         let mut waited_for = self.show.books.find_late(pace, cx.now);
         waited_for.extend(self.show.books.might_have_begun(cx.now));
         self.idle_viewers(waited_for, cx);
+        self.pass_over_idle_viewers(cx.now);
         let picker = &self.pieces.picker;
         let mut shown: BTreeMap<PeerKey, Vec<PieceIndex>> = BTreeMap::new();
         while let Some((key, piece)) = self.show.books.next(pace, cx.now, |piece| picker.availability(piece))
@@ -147,6 +160,20 @@ impl Core {
             cx.send(key, Command::Show(pieces));
         }
         self.show.look = self.show.books.next_late(pace, cx.now);
+    }
+
+    /// Who takes nothing of what it was shown keeps the others waiting no longer.
+    fn pass_over_idle_viewers(&mut self, now: Instant) {
+        if self.show.look_for_idle.is_some_and(|due| now < due) {
+            return;
+        }
+        self.show.look_for_idle = Some(now + UNBEGUN);
+        // Who waits for a slot cannot take anything.
+        let takes = |peer: &Peer| peer.took_lately(now) || peer.they_want && !peer.unchoked;
+        let takes = |key| self.peers.get(&key).is_some_and(takes);
+        let Some(before) = now.checked_sub(UNBEGUN) else { return };
+        let idle: Vec<_> = self.show.books.shown_before(before).filter(|&key| !takes(key)).collect();
+        idle.into_iter().for_each(|key| self.show.books.pass_over(key));
     }
 
     /// How fast what is shown should be taken.

@@ -113,7 +113,8 @@ impl Core {
     fn check_peer(&mut self, key: PeerKey, cx: &mut Context<'_>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.forget_lost(cx.now);
-        if peer.outstanding.is_empty() {
+        // What it is asked for in this very event will be on its way: it is looked at next time.
+        if peer.outstanding.back().is_none_or(|newest| newest.at == cx.now) {
             return;
         }
         let age = |since: Instant| cx.now.saturating_duration_since(since);

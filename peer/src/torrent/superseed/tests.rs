@@ -102,6 +102,27 @@ fn what_is_late_or_left_is_shown_to_another_and_holds_nobody_up() {
 }
 
 #[test]
+fn who_takes_nothing_keeps_nobody_waiting() {
+    let (now, pieces) = (Instant::now(), pieces(60));
+    let mut books = books(60, 4);
+    assert_eq!(all(&mut books, SLOW, now).len(), LEAST);
+    books.came(PeerKey(4));
+    assert_eq!(all(&mut books, SLOW, now), []);
+    assert_eq!(books.shown_before(now).count(), LEAST);
+    (0..4).for_each(|key| books.pass_over(PeerKey(key)));
+    assert_eq!(books.shown_before(now).count(), 0);
+    let shown = all(&mut books, SLOW, now);
+    assert!(shown.len() == 2 && shown.iter().all(|&(key, _)| key == 4), "{shown:?}");
+    // Who got something does not wait for those who are new.
+    books.has(PeerKey(4), pieces[shown[0].1 as usize], 1);
+    (5..20).for_each(|key| books.came(PeerKey(key)));
+    let shown = all(&mut books, SLOW, now);
+    assert!(shown.iter().any(|&(key, _)| key == 4), "{shown:?}");
+    books.takes(PeerKey(0));
+    books.check_invariants();
+}
+
+#[test]
 fn a_search_that_is_not_repeated_would_have_found_nothing() {
     let pieces = pieces(30);
     for seed in 0..200 {
@@ -122,10 +143,12 @@ fn a_search_that_is_not_repeated_would_have_found_nothing() {
                     }
                     books.went(PeerKey(key));
                 }
-                2 => {
+                2 if random.bool() => {
                     now += Duration::from_secs(random.u64(..4));
                     books.find_late(SLOW, now);
                 }
+                2 if random.bool() => books.pass_over(PeerKey(key)),
+                2 => books.takes(PeerKey(key)),
                 _ => {
                     let shown = books.viewers.get(&PeerKey(key)).and_then(|viewer| viewer.in_hand.first());
                     let piece = shown.filter(|_| random.bool()).map_or(piece, |shown| shown.piece);

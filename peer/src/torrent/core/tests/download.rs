@@ -311,3 +311,17 @@ fn while_there_is_no_room_what_is_begun_ends_and_nothing_else_begins() {
     let again = asked(&t.event(Event::Tick), 1);
     assert!(again.iter().any(|block| block.piece() == piece || block.piece() == more), "{again:?}");
 }
+
+#[test]
+fn what_is_asked_for_in_the_event_of_a_snub_check_is_not_given_up_in_it() {
+    let mut t = torrent(3);
+    assert_eq!(t.giver(1, &[0]).len(), 4);
+    t.pass(30);
+    // The check that finds that it sent nothing for too long is due, and so is what it says now.
+    t.now += Duration::from_secs(1);
+    let asked = asked(&t.peer(1, PeerEvent::Have(t.piece(1))), 1);
+    let owes = |t: &Test| t.core.peers[&key(1)].outstanding.iter().map(|owed| owed.block).collect::<Vec<_>>();
+    assert!(!asked.is_empty() && asked.iter().all(|block| owes(&t).contains(block)), "asked and forgotten");
+    t.pass(2);
+    assert!(t.core.peers[&key(1)].snubbed, "a second later");
+}

@@ -8,7 +8,7 @@ fn seeder() -> Test {
 
 /// Who gets a slot, or loses it.
 fn told(effects: &[Effect], command: &Command) -> Vec<u8> {
-    (1..=60).filter(|&number| commands(effects, number).contains(&command)).collect()
+    (1..=250).filter(|&number| commands(effects, number).contains(&command)).collect()
 }
 
 #[test]
@@ -93,23 +93,39 @@ fn whom_our_own_limit_keeps_waiting_does_not_lose_its_slot() {
     assert!((0..4).any(|_| !told(&t.pass(1), &Command::Choke).is_empty()));
 }
 
+/// These say both by turns for three seconds.
+fn flap(t: &mut Test, numbers: std::ops::RangeInclusive<u8>) {
+    for _ in 0..30 {
+        t.now += Duration::from_millis(100);
+        for number in numbers.clone() {
+            t.peer(number, PeerEvent::NotInterested);
+            t.peer(number, PeerEvent::Interested);
+        }
+    }
+}
+
 #[test]
 fn saying_both_by_turns_keeps_no_slot() {
     let mut t = seeder();
     (1..=8).for_each(|number| _ = t.taker(number));
-    t.taker(9);
-    let mut effects = Vec::new();
-    for _ in 0..40 {
-        for number in 1..=8 {
-            effects.extend(t.peer(number, PeerEvent::NotInterested));
-            effects.extend(t.peer(number, PeerEvent::Interested));
-            t.peer(9, PeerEvent::Uploaded(1));
-        }
-        t.now += Duration::from_millis(100);
-        effects.extend(t.event(Event::Tick));
-    }
-    assert!(told(&effects, &Command::Unchoke).contains(&9));
-    assert!(!told(&effects, &Command::Choke).contains(&9), "it takes what it gets");
+    flap(&mut t, 1..=8);
+    assert_eq!(told(&t.taker(9), &Command::Unchoke), [9], "they left their slots idle all the time");
+}
+
+#[test]
+fn saying_both_by_turns_takes_no_blame_away() {
+    let mut t = seeder();
+    (1..=16).for_each(|number| _ = t.taker(number));
+    t.pass(3);
+    let behind = |t: &Test| t.core.peers[&key(1)].is_behind(t.now);
+    assert!(behind(&t), "it left its slot idle while others waited");
+    flap(&mut t, 1..=16);
+    assert!(behind(&t));
+    // Who wants nothing for longer has had what it wanted.
+    t.peer(1, PeerEvent::NotInterested);
+    t.pass(3);
+    t.peer(1, PeerEvent::Interested);
+    assert!(!behind(&t));
 }
 
 #[test]
@@ -177,4 +193,82 @@ fn strangers_under_ever_new_names_do_not_hold_what_is_shown() {
     }
     assert!(next > 7);
     assert!(!t.core.hides(t.now), "all is shown to everybody");
+}
+
+/// A seeder of 40 pieces that hides them, with 16 slots.
+fn hiding_seeder() -> Test {
+    let all: Vec<u32> = (0..40).collect();
+    torrent_with(40, &all, CoreConfig { upload_slots: 16, ..CoreConfig::new(OWN) })
+}
+
+fn come(t: &mut Test, number: u8) -> Vec<Effect> {
+    let info = PeerInfo { hidden: true, ..info(number, Direction::Incoming) };
+    t.event(Event::Connected(key(number), info))
+}
+
+#[test]
+fn idlers_long_after_one_another_do_not_end_hiding() {
+    let mut t = hiding_seeder();
+    come(&mut t, 1);
+    t.peer(1, PeerEvent::Interested);
+    for number in 2..10 {
+        come(&mut t, number);
+        let effects = t.pass(90);
+        assert!(told(&effects, &Command::ShowAll).contains(&number));
+        t.event(Event::Gone(key(number)));
+        assert!(t.core.hides(t.now), "{number}");
+    }
+}
+
+/// An honest peer, the last of all, among strangers who are gone after a second, before they are found out, and come again under
+/// other names. How many pieces it has after so many tenths of a second.
+fn served_among_newcomers(t: &mut Test, strangers: u8, tenths: usize) -> usize {
+    let (mut shown, mut got, mut wants, mut has_slot) = (Vec::new(), 0, false, false);
+    let mut names: Vec<u8> = (1..=strangers).collect();
+    for &number in &names {
+        come(t, number);
+        t.peer(number, PeerEvent::Interested);
+    }
+    let honest = strangers + 1;
+    let (mut next, mut effects) = (honest + 1, come(t, honest));
+    for tenth in 0..tenths {
+        for command in commands(&effects, honest) {
+            match command {
+                Command::Show(pieces) => shown.extend(pieces.clone()),
+                Command::Unchoke => has_slot = true,
+                Command::Choke => has_slot = false,
+                _ => {}
+            }
+        }
+        effects.clear();
+        if !wants && !shown.is_empty() {
+            effects.extend(t.peer(honest, PeerEvent::Interested));
+            wants = true;
+        }
+        if let Some(&piece) = shown.get(got).filter(|_| has_slot) {
+            effects.extend(t.peer(honest, PeerEvent::Uploaded(40)));
+            effects.extend(t.peer(honest, PeerEvent::Have(piece)));
+            got += 1;
+        }
+        for (at, name) in names.iter_mut().enumerate() {
+            if at % 10 == tenth % 10 {
+                effects.extend(t.event(Event::Gone(key(*name))));
+                *name = next;
+                next += 1;
+                effects.extend(come(t, *name));
+                effects.extend(t.peer(*name, PeerEvent::Interested));
+            }
+        }
+        t.now += Duration::from_millis(100);
+        effects.extend(t.event(Event::Tick));
+    }
+    got
+}
+
+#[test]
+fn strangers_who_are_gone_before_they_are_found_out_do_not_hold_what_is_shown() {
+    let mut t = hiding_seeder();
+    let got = served_among_newcomers(&mut t, 9, 40);
+    assert!(t.core.hides(t.now), "nobody was found out");
+    assert!(got >= 20, "{got} pieces in four seconds");
 }
