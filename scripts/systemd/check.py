@@ -180,7 +180,7 @@ def works(folder, binary, without):
     assert b"8:interval" in tracker.get("/announce", form, "multipart/form-data; boundary=b")
     assert b'"hello"' in tracker.get("/torrents?q=hello")
     assert b"torrent_tracker_degraded{part=\"uploads\"} 0" in tracker.get("/metrics")
-    wanted = int(setting("LimitNICE")[0][0]) if priority() else 0
+    wanted = int(setting("LimitNICE")[0][0]) if priority() else os.nice(0)
     assert tracker.priorities()["http-guard"] == wanted, tracker.priorities()
     tracker.process.send_signal(signal.SIGHUP)
     time.sleep(0.2)
