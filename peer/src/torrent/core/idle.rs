@@ -13,12 +13,15 @@ use crate::torrent::choker;
 use crate::torrent::event::{Command, PeerKey};
 use crate::torrent::peers::Peer;
 
-/// A slot is idle when nothing went through it for so long since it was given,
+/// A slot is idle when nothing went through it for so long,
 const UNUSED: Duration = Duration::from_secs(2);
-/// or so long since something did: that may be a slow peer with long buffers.
+/// or as long as something did before, up to this: that may be a slow peer with long buffers. (Who never reads takes what
+/// socket buffers hold within a moment.)
 const STALLED: Duration = Duration::from_secs(5);
 /// Who left a slot idle comes behind the others for so long; twice as long each time that it does so again,
 const BEHIND: Duration = Duration::from_secs(120);
+/// and at first so long if it took something before.
+const BEHIND_STALLED: Duration = Duration::from_secs(20);
 /// but not more often doubled than this.
 const MAX_DOUBLED: u32 = 6;
 /// What a peer takes is told of twice a second: after so long nothing goes to it.
@@ -54,7 +57,8 @@ impl Idle {
 impl Peer {
     /// It could take what it says that it wants, and does not.
     fn is_idle(&self, now: Instant) -> bool {
-        let limit = if self.turn_bytes == 0 { UNUSED } else { STALLED };
+        let served = self.taken.saturating_duration_since(self.slot_since);
+        let limit = if self.turn_bytes == 0 { UNUSED } else { served.clamp(UNUSED, STALLED) };
         self.unchoked && self.they_want && now.saturating_duration_since(self.taken) >= limit
     }
 
@@ -66,7 +70,8 @@ impl Peer {
     /// It left what was kept for it idle. Told again and again while it does: counts once in the time that others come first.
     pub(super) fn idles(&mut self, now: Instant) {
         if !self.is_behind(now) {
-            self.behind_until = now + BEHIND * (1 << self.idle_turns.min(MAX_DOUBLED));
+            let first = if self.turn_bytes == 0 { BEHIND } else { BEHIND_STALLED };
+            self.behind_until = now + first * (1 << self.idle_turns.min(MAX_DOUBLED));
             self.idle_turns = self.idle_turns.saturating_add(1);
         }
         self.idled = true;
@@ -122,7 +127,9 @@ impl Core {
             return;
         }
         self.look_at_slots(cx.now);
-        let idle: Vec<_> = self.idle_holders(cx.now).collect();
+        let mut idle: Vec<_> = self.idle_holders(cx.now).collect();
+        // First the slots of those that took nothing at all.
+        idle.sort_by_key(|key| self.peers.get(key).is_some_and(|peer| peer.turn_bytes > 0));
         idle.iter().for_each(|&key| self.left_slot_idle(key, cx));
         for key in idle {
             let waiting = self.candidates(|peer| !peer.unchoked && !peer.is_behind(cx.now), cx);

@@ -27,6 +27,27 @@ fn slots_that_nobody_uses_are_passed_on() {
 }
 
 #[test]
+fn a_slot_may_be_idle_as_long_as_it_was_used() {
+    for (used, idle) in [(0, 2), (1, 2), (4, 4), (30, 5)] {
+        let mut t = seeder();
+        (1..=8).for_each(|number| _ = t.taker(number));
+        for _ in 0..used {
+            t.pass(1);
+            (1..=8).for_each(|number| _ = t.peer(number, PeerEvent::Uploaded(1 << 20)));
+        }
+        // All at once is what buffers take.
+        (1..=8).for_each(|number| _ = t.peer(number, PeerEvent::Uploaded(1 << 20)));
+        t.taker(9);
+        let lost = (1..10).find(|_| !told(&t.pass(1), &Command::Choke).is_empty());
+        assert_eq!(lost, Some(idle), "used for {used} s");
+        let (behind, forgiven) = (Duration::from_secs(19), Duration::from_secs(20));
+        let mut idlers = (1..=8).map(|number| &t.core.peers[&key(number)]);
+        assert!(idlers.clone().any(|peer| peer.is_behind(t.now + behind)));
+        assert!(!idlers.any(|peer| peer.is_behind(t.now + forgiven)), "it took something");
+    }
+}
+
+#[test]
 fn who_takes_what_it_gets_is_served_while_strangers_hold_slots_for_nothing() {
     let mut t = seeder();
     (1..=50).for_each(|number| _ = t.taker(number));
