@@ -107,12 +107,12 @@ run() {
 tests() {
     local name=$1
     shift
-    run "$name" cargo test --release --locked "$@" --include-ignored --nocapture --test-threads=1
+    run "$name" cargo test --profile checked --locked "$@" --include-ignored --nocapture --test-threads=1
 }
 
 for step in "${steps[@]}"; do
     case $step in
-        build) run build cargo test --release --locked --workspace --no-run ;;
+        build) run build cargo test --profile checked --locked --workspace --no-run ;;
         kills)
             TORTURE_KILLS=$(count 500)
             export TORTURE_KILLS
