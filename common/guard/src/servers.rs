@@ -51,11 +51,13 @@ impl Servers {
         let http = tiny_http::Server::from_listener(listener, None)
             .map_err(|error| io::Error::other(error.to_string()))?;
         let source = Arc::new(Source::new(http));
-        let workers = (0..self.workers).map(|number| {
-            let (host, source) = (Arc::clone(host), Arc::clone(&source));
-            Worker::spawn(format!("{}-{number}", H::NAME), move || host.work(&source))
-        });
-        let workers = workers.collect::<io::Result<_>>()?;
+        let mut workers = Vec::new();
+        for number in 0..self.workers {
+            let (host, of_worker) = (Arc::clone(host), Arc::clone(&source));
+            let worker = Worker::spawn(format!("{}-{number}", H::NAME), move || host.work(&of_worker));
+            // Those that are there wait for requests, and are waited for when they are dropped.
+            workers.push(worker.inspect_err(|_| source.end())?);
+        }
         let mut list = self.list();
         list.push_back(Server { source, workers, listening });
         Ok(if list.len() > MAX_SERVERS { list.pop_front() } else { None })

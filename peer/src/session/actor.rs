@@ -131,7 +131,9 @@ impl Shared {
             Request::Ended(info_hash, number) => self.ended(&info_hash, number),
             Request::Seen(info_hash, number, seen) => self.seen(&info_hash, number, *seen),
             Request::Deleted(info_hash, outcome, reply) => {
-                self.table().remove(&info_hash);
+                let gone = self.table().remove(&info_hash);
+                // Whatever is left of it ends while nobody waits for the table.
+                drop(gone);
                 answer(&reply, outcome);
             }
             Request::Found(info_hash, peers) => {
@@ -208,7 +210,14 @@ impl Shared {
                 }
             }
             if !new.options.is_empty() {
-                self.change_options(&info_hash, &new.options, new.metainfo.payload_files().count())?;
+                let files = new.metainfo.payload_files().count();
+                if let Err(refusal) = self.change_options(&info_hash, &new.options, files) {
+                    // It goes on as before.
+                    if is_taken && !self.aim(&info_hash) {
+                        self.wake(&info_hash);
+                    }
+                    return Err(refusal.into());
+                }
             }
             if is_taken {
                 self.take_as_made(new)?;
@@ -324,7 +333,9 @@ impl Shared {
             let mut table = self.table();
             let Some(entry) = table.entries.get_mut(info_hash) else { return };
             (entry.removing, entry.queued) = (true, false);
-            entry.output.clone()
+            let output = entry.output.clone();
+            table.retries.remove(info_hash);
+            output
         };
         say_that_it_waits(&reply);
         let errand = Errand::Delete(*info_hash, delete_data, reply);

@@ -113,7 +113,9 @@ impl Shared {
     /// The request, if it can be carried out now; else it is when the thread of its torrent has ended.
     pub(super) fn unless_leaving(&self, request: Request) -> Option<Request> {
         let leaves = request.subject().is_some_and(|info_hash| self.is_leaving(info_hash));
-        if leaves {
+        // These are remembered as one wish, however many strangers come.
+        let is_wish = matches!(request, Request::Wake(..) | Request::Found(..));
+        if leaves && !is_wish {
             self.put_off(request);
             return None;
         }
@@ -131,6 +133,8 @@ impl Shared {
             request.say_that_it_waits();
             leaving.later.push(request);
         } else {
+            // It may be stopping for this request alone.
+            leaving.wake = true;
             request.refuse(Refusal::Unavailable(
                 "the torrent is stopping, and its disk does not answer: try again later".into(),
             ));

@@ -109,14 +109,15 @@ impl Table {
     }
 
     /// Forgets a torrent.
-    fn remove(&mut self, info_hash: &InfoHash) {
-        let Some(entry) = self.entries.remove(info_hash) else { return };
+    fn remove(&mut self, info_hash: &InfoHash) -> Option<Entry> {
+        let entry = self.entries.remove(info_hash)?;
         self.order.remove(&entry.rank);
         self.places.leave(info_hash, entry.rank);
         self.retries.remove(info_hash);
         if let Some(end_s) = entry.end_s {
             self.ends.remove(&(end_s, *info_hash));
         }
+        Some(entry)
     }
 
     /// Every torrent, as they were added.

@@ -81,7 +81,8 @@ impl Shared {
             let stands = {
                 let table = self.table();
                 let stands = table.entries.get(&info_hash).map(|entry| {
-                    !entry.paused && !entry.finished && entry.stats.state() == TorrentState::Error
+                    let wanted = !entry.paused && !entry.finished && !entry.removing;
+                    wanted && entry.stats.state() == TorrentState::Error
                 });
                 stands.unwrap_or(false)
             };

@@ -86,8 +86,9 @@ impl Lanes {
 impl Lane {
     /// The threads of the nth device.
     fn start(nth: usize, threads: usize, queue_len: usize, given_up: &Shutdown) -> io::Result<Self> {
-        let mut writes = Vec::new();
+        // Before the senders: where a thread finds no room, those that are there are waited for when the senders are gone.
         let mut workers = Vec::new();
+        let mut writes = Vec::new();
         for number in 0..threads {
             let (sender, jobs) = crossbeam_channel::bounded(queue_len);
             writes.push(sender);

@@ -101,7 +101,7 @@ fn a_start_looks_at_other_disks_while_one_hangs() {
         assert_eq!(failing.daemon.details(other.hash).pieces_checked, 0);
     }
     assert_eq!(failing.sick_state(), TorrentState::Checking);
-    // Removed while somebody looks at it.
+    // Paused while somebody looks at it.
     assert_eq!(failing.tell_sick("/pause", false), 200);
     wait_for("it to be paused", PATIENCE, || match failing.sick_state() {
         TorrentState::Paused => Ok(()),
