@@ -41,7 +41,11 @@ pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, loaded: &Sender<R
         };
         match request {
             Ok(Request::Stop(patience)) => {
+                shared.closing.set();
+                // A queue keeps what is in it while anybody may send more, and who waits for an answer would go on waiting.
+                requests.try_iter().for_each(drop);
                 stop_all(shared, patience);
+                requests.try_iter().for_each(drop);
                 return;
             }
             Ok(Request::Open) => shared.open(std::mem::take(&mut complete)),
@@ -78,7 +82,6 @@ fn load(shared: &Shared) -> Result<Vec<Saved>, ResumeError> {
 }
 
 fn stop_all(shared: &Arc<Shared>, patience: Duration) {
-    shared.closing.set();
     let (running, leaving): (Vec<_>, Vec<_>) = {
         let mut table = shared.table();
         let entries = table.entries.values_mut();

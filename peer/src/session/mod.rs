@@ -316,6 +316,9 @@ impl Directory for Session {
         if let Some(gate) = gate {
             return gate.wait(WAKE_PATIENCE);
         }
+        if self.shared.closing.is_set() {
+            return None;
+        }
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.shared.ask(Request::Wake(*info_hash, reply));
         answer.recv_timeout(WAKE_PATIENCE).ok().flatten()?.wait(WAKE_PATIENCE)
