@@ -18,7 +18,7 @@ usage() {
     printf '\nSteps: %s\n' "${STEPS[*]}"
 }
 
-STEPS=(build kills stops disks storage strangers speed simulation fuzz soak)
+STEPS=(build kills stops disks storage strangers control speed simulation fuzz soak)
 hours=10
 case ${1:-} in
     -h | --help) usage; exit 0 ;;
@@ -99,7 +99,7 @@ run() {
         tail -n 20 -- "$TORTURE_OUT/$name.log"
     fi
     # What the steps found is told in lines of their own.
-    grep -hE 'kills of|stops in the middle|a stop took|stops, .* kills|^(steady|tracker).*then|inputs in|seeds' \
+    grep -hE 'kills of|stops in the middle|a stop took|stops, .* kills|^(steady|tracker).*then|inputs in|[0-9] seeds' \
         -- "$TORTURE_OUT/$name.log" | sed -E 's/^(test [^ ]+ \.\.\. )?/    /' >>"$summary"
 }
 
@@ -112,7 +112,11 @@ tests() {
 
 for step in "${steps[@]}"; do
     case $step in
-        build) run build cargo test --profile checked --locked --workspace --no-run ;;
+        build)
+            run build cargo test --profile checked --locked --workspace --no-run
+            # What the tests start. They would build it themselves, and count that to their own time.
+            run programs cargo build --profile checked --locked --workspace --bins
+            ;;
         kills)
             TORTURE_KILLS=$(count 500)
             export TORTURE_KILLS
@@ -138,6 +142,13 @@ for step in "${steps[@]}"; do
             TORTURE_ROUNDS=$(count 40) TORTURE_MUTATIONS=$(count 5000000)
             export TORTURE_ROUNDS TORTURE_MUTATIONS
             tests strangers -p torrent-tests --test e2e --test torrents -- hostile siege mutat
+            ;;
+        control)
+            # As many as thirty at once where the thread that takes requests may have priority: without it they cost more.
+            CONTROL_FLOODS=8 CONTROL_ATTACK_S=$(count 120) KEPT_ROUNDS=$(count 2000)
+            ((EUID != 0)) || CONTROL_FLOODS=30
+            export CONTROL_FLOODS CONTROL_ATTACK_S KEPT_ROUNDS
+            tests control -p torrent-tests --test e2e -- floods:: kept::
             ;;
         speed)
             # What attacks cost an honest download: over a fast line, where processors are the bound, and over a slower one.

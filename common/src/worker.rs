@@ -1,6 +1,7 @@
 //! Named threads that are told to stop and joined: none outlives its owner.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -24,6 +25,15 @@ impl Shutdown {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
+}
+
+/// Does something whose panic is to take nothing else with it. `None`: it panicked, and the log says so, naming it `what`.
+pub fn contain<T>(what: &str, act: impl FnOnce() -> T) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(act));
+    if outcome.is_err() {
+        log::error!("{what} panicked: this is a bug, please report it with the lines above");
+    }
+    outcome.ok()
 }
 
 /// A named thread, joined on drop. The owner must have made it stop before (closed its channel, set its [`Shutdown`]),
@@ -102,5 +112,7 @@ mod tests {
     #[test]
     fn a_panic_is_contained() {
         Worker::spawn("t", || panic!("on purpose")).unwrap().join();
+        assert_eq!(contain("t", || -> u8 { panic!("on purpose") }), None);
+        assert_eq!(contain("t", || 1), Some(1));
     }
 }

@@ -17,6 +17,7 @@ pub mod listen;
 mod model;
 pub mod object;
 pub mod options;
+pub mod queue;
 pub mod resume;
 pub mod session;
 pub mod settings;

@@ -203,8 +203,16 @@ impl Process {
     /// # Panics
     /// If it does not end within [`STOP_LIMIT`].
     pub fn end(&mut self) -> ExitStatus {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal();
         self.wait(STOP_LIMIT)
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Panics
+    /// Never on Linux.
+    pub fn signal(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
     /// Kills it on the spot (SIGKILL), and waits.

@@ -71,6 +71,11 @@ impl Tracker {
         Self { process, folder, address, place, settings: settings.to_owned() }
     }
 
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The URL that announces go to.
     pub fn url(&self) -> String {
         format!("http://{}/announce", self.address)

@@ -12,7 +12,7 @@ use torrent_common::config::PeerConfig;
 
 use super::interrupt::Interrupt;
 use super::live::{Live, Screen};
-use super::stop::stop;
+use super::stop::Stopper;
 use super::{Failure, Out, arguments, settings};
 use crate::{Daemon, Running};
 
@@ -55,6 +55,7 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     fit_to_descriptors(&mut config);
     // Before anything is started, so that a signal in between is not lost.
     let interrupt = Interrupt::new()?;
+    let stopper = Stopper::new()?;
     survive_file_size_limit();
     let downloads = config.download_dir.clone();
     let limit = Duration::from_secs(config.stop_timeout_s.into());
@@ -76,7 +77,7 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         interrupt.wait_for_ever();
     }
     log::info!("stopping; a second signal ends the process at once");
-    stop(running, limit)
+    stopper.stop(running, limit)
 }
 
 /// The configuration with what the command line says instead.

@@ -1,8 +1,6 @@
 //! Ctrl-C and SIGTERM, waited for together with time.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -30,19 +28,16 @@ impl Interrupt {
     }
 
     fn take_over() -> io::Result<Self> {
-        let again = Arc::new(AtomicBool::new(false));
-        let all = [SIGINT, SIGTERM, SIGHUP];
-        for signal in all {
-            // In this order: the first signal finds the flag unset, and sets it.
-            signal_hook::flag::register_conditional_shutdown(signal, IMPATIENT, Arc::clone(&again))?;
-            signal_hook::flag::register(signal, Arc::clone(&again))?;
-        }
-        let mut signals = Signals::new(all)?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let (sender, receiver) = crossbeam_channel::bounded(1);
-        // Lives as long as the process.
+        // Lives as long as the process. It alone counts, so that no signal can be the first to one and unheard by another.
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            for signal in signals.forever() {
-                let _ = sender.try_send(signal);
+            let mut heard = signals.forever();
+            if let Some(first) = heard.next() {
+                let _ = sender.try_send(first);
+            }
+            if heard.next().is_some() {
+                signal_hook::low_level::exit(IMPATIENT);
             }
         })?;
         Ok(Self { signals: receiver })

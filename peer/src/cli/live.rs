@@ -34,7 +34,9 @@ impl Screen {
 
     /// Begins logging: at `info` unless RUST_LOG says otherwise, in colour on a terminal.
     pub fn init_log(&self) {
-        let mut log = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+        // tiny_http has a line for each connection that it cannot take: the guard says what matters.
+        let default = env_logger::Env::default().default_filter_or("info,tiny_http=off");
+        let mut log = env_logger::Builder::from_env(default);
         log.format(|line, record| {
             // Whatever a name of a file or a stranger's text does: it does it to no terminal, and has no line of its own.
             let message = format::message(&record.args().to_string(), LOG_CHARS_MAX);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::Failure;
 use crate::Running;
@@ -15,24 +15,44 @@ const MAX_NAMED: usize = 8;
 const NO_WORK: [&str; 3] = ["torrent-daemon", STOP, "signals"];
 const STOP: &str = "stop";
 
-/// Stops it, and waits no longer than `limit`.
-///
-/// # Errors
-/// [`Failure`] says what was still at work then. Checkpoints and journals are such that nothing is lost by it.
-pub(super) fn stop(running: Running, limit: Duration) -> Result<(), Failure> {
-    let (tell, told) = crossbeam_channel::bounded(1);
-    let spawned = std::thread::Builder::new().name(STOP.into()).spawn(move || {
-        running.stop();
-        // Fails when nobody waits any more.
-        let _ = tell.send(());
-    });
-    spawned.map_err(|error| Failure::failed(format!("no room for another thread: {error}")))?;
-    match told.recv_timeout(limit) {
-        Err(RecvTimeoutError::Timeout) => Err(Failure::failed(format!(
-            "not all could be stopped within STOP_TIMEOUT: is a disk hanging? What was written is not lost{}",
-            still_at_work(Path::new("/proc/self/task"))
-        ))),
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+/// Who stops the daemon: a thread that is made beforehand, since at the end there may be no room for one.
+pub(super) struct Stopper {
+    running: Sender<Running>,
+    told: Receiver<()>,
+}
+
+impl Stopper {
+    /// # Errors
+    /// [`Failure`] when the system has no room for the thread.
+    pub fn new() -> Result<Self, Failure> {
+        let (running, to_stop) = crossbeam_channel::bounded::<Running>(1);
+        let (tell, told) = crossbeam_channel::bounded(1);
+        let stop = move || {
+            if let Ok(running) = to_stop.recv() {
+                running.stop();
+                // Fails when nobody waits any more.
+                let _ = tell.send(());
+            }
+        };
+        let spawned = std::thread::Builder::new().name(STOP.into()).spawn(stop);
+        spawned.map_err(|error| Failure::failed(format!("no room for a thread: {error}")))?;
+        Ok(Self { running, told })
+    }
+
+    /// Stops it, and waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// [`Failure`] says what was still at work then. Checkpoints and journals are such that nothing is lost by it.
+    pub fn stop(self, running: Running, limit: Duration) -> Result<(), Failure> {
+        // It waits for just this.
+        let _ = self.running.send(running);
+        match self.told.recv_timeout(limit) {
+            Err(RecvTimeoutError::Timeout) => Err(Failure::failed(format!(
+                "not all could be stopped within STOP_TIMEOUT: is a disk hanging? What was written is not lost{}",
+                still_at_work(Path::new("/proc/self/task"))
+            ))),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use torrent_common::geometry::Geometry;
 use torrent_common::ids::{InfoHash, PeerId};
 
 use crate::limits::TorrentLimits;
+use crate::queue;
 use crate::storage::blocks::BlockPool;
 use crate::storage::files::Storage;
 use crate::torrent::event::Command;
@@ -38,7 +39,7 @@ pub struct TorrentLink {
     /// Where downloads are received.
     pub pool: Arc<BlockPool>,
     /// The torrent's thread. Sending may wait: it waits for nobody.
-    pub inputs: Sender<Input>,
+    pub inputs: queue::Sender<Input>,
     /// Time-outs.
     pub timeouts: Timeouts,
     /// How fast its connections may be.

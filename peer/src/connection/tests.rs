@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use tempfile::TempDir;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::BlockRef;
@@ -22,6 +21,7 @@ use super::link::{ConnectionHandle, Directory, Timeouts, TorrentLink};
 use super::registry::{Connections, Origin};
 use super::{dial, incoming};
 use crate::limits::TorrentLimits;
+use crate::queue::{self, Receiver};
 use crate::storage::StorageError;
 use crate::storage::blocks::BlockPool;
 use crate::storage::cache::FileCache;
@@ -84,7 +84,7 @@ impl World {
         fs::write(folder.path().join("t/d/b"), &bytes[middle..]).unwrap();
         let geometry = metainfo.geometry;
         let bits = if had { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
-        let (sender, inputs) = crossbeam_channel::bounded(64);
+        let (sender, inputs) = queue::bounded(64);
         let storage = Storage::new(Arc::clone(&metainfo), folder.path(), None, FileCache::new(4)).unwrap();
         let link = Arc::new(TorrentLink {
             info_hash: metainfo.info_hash,
@@ -218,6 +218,25 @@ fn a_seeder_serves_blocks_across_files_when_told_to() {
     assert_eq!(peer.hear(), Heard::Piece(2, 10, world.bytes[74..81].to_vec()));
     assert!(matches!(world.next(), Input::Peer(_, PeerEvent::Uploaded(39))));
     world.finish();
+}
+
+/// The handle of such a connection is in the torrent's queue, which the connection itself keeps.
+#[test]
+fn a_connection_ends_with_a_torrent_that_has_not_heard_of_it() {
+    let mut world = World::new(true);
+    Arc::get_mut(&mut world.link).unwrap().timeouts.silence = PATIENCE * 100;
+    let (stream, ours, address) = pair();
+    let directory = One(Arc::clone(&world.link));
+    let origin = Origin::Stranger(address.ip());
+    let connection = move |lease| incoming::run(lease, ours, address, &directory, PATIENCE);
+    world.connections.spawn(origin, connection).unwrap();
+    let mut peer = Peer { stream, buffer: Vec::new() };
+    peer.greet(FAST, world.metainfo.info_hash);
+    assert_eq!(peer.hear(), Heard::Message(Message::HaveAll));
+    assert_eq!(world.inputs.len(), 1);
+    drop(world.inputs);
+    assert_eq!(peer.hear(), Heard::Closed);
+    world.connections.stop();
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 mod engines;
 mod hostile;
-mod kept;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

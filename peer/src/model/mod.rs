@@ -4,6 +4,7 @@
 //! for ever is found as a deadlock.
 
 mod bell;
+mod queue;
 mod torrent;
 
 use std::collections::VecDeque;
@@ -74,7 +75,7 @@ impl Ring for ModelWaker {
     }
 }
 
-/// A bounded queue with one receiver. Like crossbeam's it drops what it holds when that goes, and tells who waits for room.
+/// A bounded queue with one receiver. Like [`crate::queue`] it drops what it holds when that goes, and tells who waits for room.
 struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,

@@ -97,7 +97,7 @@ impl Look {
         let other_boot = saved.boot != store.boot && !self.had.is_full();
         if !same || self.journalled || other_boot {
             if !self.had.is_empty() {
-                storage.mark_all_unsynced();
+                storage.mark_unsynced(&self.stamps);
                 storage.sync()?;
             }
             // Above both journals that may be there.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{RecvTimeoutError, Sender};
 use torrent_common::ids::InfoHash;
 
 use super::Shared;
 use super::adopt::{self, NewTorrent};
-use super::entry::{Entry, Running};
+use super::entry::Entry;
 use super::errands::{Errand, Errands};
 use super::gate::Gate;
 use super::request::{Held, Reply, Request, answer, say_that_it_waits};
@@ -20,34 +20,28 @@ use super::start;
 use crate::announcer::AnnounceTarget;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::control::engine::Refusal;
+use crate::queue::Receiver;
 use crate::resume::{ResumeError, Saved};
 use crate::text::escape_for_log;
 use crate::torrent::Notice;
 use crate::torrent::input::Input;
 
-/// Runs until it is asked to stop.
-pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, loaded: &Sender<Result<(), ResumeError>>) {
+/// Runs until it is asked to stop, and all have stopped.
+pub fn run(shared: &Arc<Shared>, requests: Receiver<Request>, loaded: &Sender<Result<(), ResumeError>>) {
     // Read once: what is needed to seed on without a thread.
     let mut complete = match load(shared) {
         Ok(complete) => complete,
         Err(error) => return drop(loaded.send(Err(error))),
     };
     let _ = loaded.send(Ok(()));
-    loop {
+    let mut busy = loop {
         let wait = [shared.next_end(), shared.next_try()].into_iter().flatten().min();
         let request = match wait {
             Some(wait) => requests.recv_timeout(wait),
             None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match request {
-            Ok(Request::Stop(patience)) => {
-                shared.closing.set();
-                // A queue keeps what is in it while anybody may send more, and who waits for an answer would go on waiting.
-                requests.try_iter().for_each(drop);
-                stop_all(shared, patience);
-                requests.try_iter().for_each(drop);
-                return;
-            }
+            Ok(Request::Stop(patience)) => break shared.stop_all(patience),
             Ok(Request::Open) => shared.open(std::mem::take(&mut complete)),
             Ok(request) => shared.serve(request),
             Err(RecvTimeoutError::Timeout) => shared.end_in_time(),
@@ -55,7 +49,20 @@ pub fn run(shared: &Arc<Shared>, requests: &Receiver<Request>, loaded: &Sender<R
         }
         shared.try_again();
         shared.fill_places();
+    };
+    // Each as it ends: one that hangs keeps no other from what was promised. Who asks for anything else hears that there will
+    // be no answer.
+    while let Some(last) = busy.last() {
+        if !shared.is_busy(last) {
+            busy.pop();
+        } else if let Ok(request) = requests.recv()
+            && request.is_an_end()
+        {
+            shared.serve(request);
+        }
     }
+    drop(requests);
+    shared.errands.join();
 }
 
 /// Makes the table of what was saved. Gives back what is complete, and is to be seeded.
@@ -81,48 +88,43 @@ fn load(shared: &Shared) -> Result<Vec<Saved>, ResumeError> {
     Ok(complete)
 }
 
-fn stop_all(shared: &Arc<Shared>, patience: Duration) {
-    let (running, leaving): (Vec<_>, Vec<_>) = {
-        let mut table = shared.table();
-        let entries = table.entries.values_mut();
-        entries.map(|entry| (entry.running.take(), entry.leaving.take())).unzip()
-    };
-    let running: Vec<_> = running.into_iter().flatten().collect();
-    // All are told before any is waited for.
-    running.iter().for_each(|running| running.tell_to_stop(patience));
-    if let Some(announcer) = shared.take_announcer() {
-        announcer.stop(patience);
-    }
-    let mut leaving: Vec<_> = leaving.into_iter().flatten().collect();
-    leaving.iter().for_each(|leaving| leaving.hurry(patience));
-    running.into_iter().for_each(Running::join);
-    // Those that hang last: what the others were promised is kept before.
-    leaving.sort_by_key(|leaving| !leaving.has_ended());
-    for leaving in leaving {
-        leaving.join().into_iter().for_each(|promised| shared.serve(promised));
-    }
-    shared.errands.stop();
-}
-
 impl Shared {
+    /// Tells all to stop, and waits for none of their threads; for trackers so long at the most. Gives back all that may have
+    /// a thread.
+    fn stop_all(&self, patience: Duration) -> Vec<InfoHash> {
+        self.closing.set();
+        self.errands.tell_to_stop();
+        let all: Vec<InfoHash> = self.table().entries.keys().copied().collect();
+        for info_hash in &all {
+            self.end_thread_within(info_hash, Some(patience));
+        }
+        if let Some(announcer) = self.take_announcer() {
+            announcer.stop(patience);
+        }
+        all
+    }
+
+    /// A torrent's thread ends, or its payload is being deleted.
+    fn is_busy(&self, info_hash: &InfoHash) -> bool {
+        let ends = |entry: &Entry| entry.leaving.is_some() || entry.removing;
+        self.table().entries.get(info_hash).is_some_and(ends)
+    }
+
     pub(super) fn serve(self: &Arc<Self>, request: Request) {
         let Some(request) = self.unless_leaving(request) else { return };
         match request {
-            Request::Add(new, reply) => match self.add_new(&new) {
-                Err(Held::Leaves) => self.put_off(Request::Add(new, reply)),
-                Err(Held::Refused(refusal)) => answer(&reply, Err(refusal)),
-                Ok(status) => answer(&reply, Ok(status)),
-            },
-            Request::Pause(info_hash, reply) => match self.pause_torrent(&info_hash) {
-                Err(Held::Leaves) => self.put_off(Request::Pause(info_hash, reply)),
-                Err(Held::Refused(refusal)) => answer(&reply, Err(refusal)),
-                Ok(()) => answer(&reply, Ok(())),
-            },
-            Request::Resume(info_hash, reply) => match self.resume_torrent(&info_hash) {
-                Err(Held::Leaves) => self.put_off(Request::Resume(info_hash, reply)),
-                Err(Held::Refused(refusal)) => answer(&reply, Err(refusal)),
-                Ok(()) => answer(&reply, Ok(())),
-            },
+            Request::Add(new, reply) => {
+                let outcome = self.add_new(&new);
+                self.answer_or_put_off(outcome, reply, |reply| Request::Add(new, reply));
+            }
+            Request::Pause(info_hash, reply) => {
+                let outcome = self.pause_torrent(&info_hash);
+                self.answer_or_put_off(outcome, reply, |reply| Request::Pause(info_hash, reply));
+            }
+            Request::Resume(info_hash, reply) => {
+                let outcome = self.resume_torrent(&info_hash);
+                self.answer_or_put_off(outcome, reply, |reply| Request::Resume(info_hash, reply));
+            }
             Request::Remove(info_hash, data, reply) => {
                 self.remove_torrent(&info_hash, data, reply);
             }
@@ -148,6 +150,20 @@ impl Shared {
             }
             Request::Notice(notice) => self.noticed(notice),
             Request::Open | Request::Stop(_) => {}
+        }
+    }
+
+    /// Answers, unless the torrent's thread must have ended first: then the order waits for that.
+    fn answer_or_put_off<T>(
+        &self,
+        outcome: Result<T, Held>,
+        reply: Reply<T>,
+        order: impl FnOnce(Reply<T>) -> Request,
+    ) {
+        match outcome {
+            Err(Held::Leaves) => self.put_off(order(reply)),
+            Err(Held::Refused(refusal)) => answer(&reply, Err(refusal)),
+            Ok(done) => answer(&reply, Ok(done)),
         }
     }
 
@@ -188,67 +204,71 @@ impl Shared {
 
     fn add_new(self: &Arc<Self>, new: &NewTorrent) -> Result<TorrentStatus, Held> {
         let info_hash = new.metainfo.info_hash;
-        let known = {
-            let table = self.table();
-            let lacks = |entry: &Entry| entry.stats.transfer.left.load(Ordering::Relaxed) > 0;
-            let entry = table.entries.get(&info_hash);
-            entry.map(|entry| (entry.output.clone(), entry.stats.state(), lacks(entry), entry.removing))
-        };
-        if let Some((output, state, lacks, removing)) = known {
-            if removing {
-                return Err(being_removed().into());
-            }
-            if output != new.output {
-                return Err(Held::Refused(Refusal::Conflict(format!(
-                    "the torrent is here already, in {}: remove it first, or use that folder",
-                    output.display()
-                ))));
-            }
-            let is_taken = new.is_made() && lacks;
-            if is_taken {
-                adopt::check_root(self, new)?;
-                // First of all, so that nothing is changed if it takes long.
-                if !self.halt(&info_hash) {
-                    return Err(Held::Leaves);
-                }
-            }
-            if !new.options.is_empty() {
-                let files = new.metainfo.payload_files().count();
-                if let Err(refusal) = self.change_options(&info_hash, &new.options, files) {
-                    // It goes on as before.
-                    if is_taken && !self.aim(&info_hash) {
-                        self.wake(&info_hash);
-                    }
-                    return Err(refusal.into());
-                }
-            }
-            if is_taken {
-                self.take_as_made(new)?;
-            }
-            let starts_again = match state {
-                // Asked for again: what it stood still for may be mended.
-                TorrentState::Error => true,
-                // Who makes a torrent of it wants it seeded, whatever was wanted before.
-                TorrentState::Paused | TorrentState::Finished => new.is_made(),
-                _ => false,
-            };
-            if starts_again {
-                self.resume_torrent(&info_hash)?;
-            }
-            // It may have ended at once, for a goal that it reached before it was paused or taken as made.
-            let has_ended = |entry: &Entry| entry.finished;
-            if new.is_made() && self.table().entries.get(&info_hash).is_some_and(has_ended) {
-                self.resume_torrent(&info_hash)?;
-            }
-            let status = self.table().entries.get(&info_hash).map(Entry::status);
-            return status.ok_or(Held::Refused(Refusal::NotFound));
+        if self.table().entries.contains_key(&info_hash) {
+            self.add_again(new)?;
+        } else {
+            let entry = adopt::add(self, new)?;
+            self.table().insert(entry);
+            self.aim(&info_hash);
+            self.wake(&info_hash);
         }
-        let entry = adopt::add(self, new)?;
-        self.table().insert(entry);
-        self.aim(&info_hash);
-        self.wake(&info_hash);
         let status = self.table().entries.get(&info_hash).map(Entry::status);
         status.ok_or_else(|| Refusal::Internal("the torrent is gone again".into()).into())
+    }
+
+    /// The torrent is known.
+    fn add_again(self: &Arc<Self>, new: &NewTorrent) -> Result<(), Held> {
+        let info_hash = new.metainfo.info_hash;
+        self.there_to_stay(&info_hash)?;
+        let (output, state, lacks) = {
+            let table = self.table();
+            let entry = table.entries.get(&info_hash).ok_or(Refusal::NotFound)?;
+            let left = entry.stats.transfer.left.load(Ordering::Relaxed);
+            (entry.output.clone(), entry.stats.state(), left > 0)
+        };
+        if output != new.output {
+            return Err(Held::Refused(Refusal::Conflict(format!(
+                "the torrent is here already, in {}: remove it first, or use that folder",
+                output.display()
+            ))));
+        }
+        let is_taken = new.is_made() && lacks;
+        if is_taken {
+            adopt::check_root(self, new)?;
+            // First of all, so that nothing is changed if it takes long.
+            if !self.halt(&info_hash) {
+                return Err(Held::Leaves);
+            }
+        }
+        if !new.options.is_empty() {
+            let files = new.metainfo.payload_files().count();
+            if let Err(refusal) = self.change_options(&info_hash, &new.options, files) {
+                // It goes on as before.
+                if is_taken && !self.aim(&info_hash) {
+                    self.wake(&info_hash);
+                }
+                return Err(refusal.into());
+            }
+        }
+        if is_taken {
+            self.take_as_made(new)?;
+        }
+        let starts_again = match state {
+            // Asked for again: what it stood still for may be mended.
+            TorrentState::Error => true,
+            // Who makes a torrent of it wants it seeded, whatever was wanted before.
+            TorrentState::Paused | TorrentState::Finished => new.is_made(),
+            _ => false,
+        };
+        if starts_again {
+            self.resume_torrent(&info_hash)?;
+        }
+        // It may have ended at once, for a goal that it reached before it was paused or taken as made.
+        let has_ended = |entry: &Entry| entry.finished;
+        if new.is_made() && self.table().entries.get(&info_hash).is_some_and(has_ended) {
+            self.resume_torrent(&info_hash)?;
+        }
+        Ok(())
     }
 
     /// What a torrent without a thread lacks was found where it is to be, when a torrent was made of it.
@@ -353,6 +373,9 @@ impl Shared {
     /// Gives a torrent a thread unless it has one, is paused, finished or queued, or stands still for an error. Without a
     /// free place it is queued.
     pub(super) fn wake(self: &Arc<Self>, info_hash: &InfoHash) -> Option<Arc<Gate>> {
+        if self.closing.is_set() {
+            return None;
+        }
         let finished = {
             let table = self.table();
             let entry = table.entries.get(info_hash).filter(|entry| entry.may_run())?;

@@ -20,6 +20,7 @@ use super::entry::Entry;
 use super::error::StartupError;
 use super::jobs::Jobs;
 use super::request::Request;
+use super::reserved;
 use super::{Session, Shared};
 use crate::control::api::{
     DaemonInfo, FileStatus, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails, TorrentState,
@@ -136,12 +137,9 @@ impl Engine for Session {
         let metainfo = Metainfo::parse(&bytes, &self.shared.limits())
             .map_err(|error| Refusal::BadRequest(format!("not a usable torrent: {error}")))?;
         let output = request.output.unwrap_or_else(|| self.shared.config.download_dir.clone());
-        self.shared.add(NewTorrent::leeching(
-            Arc::new(metainfo),
-            bytes,
-            std::path::absolute(&output).unwrap_or(output),
-            request.options,
-        ))
+        let output = std::path::absolute(&output).unwrap_or(output);
+        reserved::check(&metainfo, &output, &self.shared.config.state_dir)?;
+        self.shared.add(NewTorrent::leeching(Arc::new(metainfo), bytes, output, request.options))
     }
 
     fn pause(&self, info_hash: &InfoHash) -> Result<(), Refusal> {
@@ -182,7 +180,7 @@ impl Engine for Session {
 
 impl Shared {
     /// Adds a torrent, or shows the one that is there already.
-    pub(super) fn add(&self, mut new: NewTorrent) -> Result<TorrentStatus, Refusal> {
+    pub(super) fn add(self: &Arc<Self>, mut new: NewTorrent) -> Result<TorrentStatus, Refusal> {
         let output = self.table().entries.get(&new.metainfo.info_hash).map(|entry| entry.output.clone());
         // Here, and not on the session's thread: it may wait for the disk.
         if let Some(output) = output.filter(|output| *output != new.output) {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::Sender;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
 use torrent_common::worker::{Shutdown, Worker};
@@ -16,6 +15,7 @@ use super::places::{Kind, Rank};
 use super::recheck::Judged;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::options::TorrentOptions;
+use crate::queue::Sender;
 use crate::torrent::input::Input;
 use crate::torrent::stats::Stats;
 

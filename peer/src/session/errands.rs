@@ -1,28 +1,26 @@
 //! What waits for the disks of payload and is no torrent's work: a look at the files of a complete torrent, and deleting.
 //! Each disk has a thread for it while there is something to do, so one that does not answer holds up its own torrents: not
-//! the session, and not those of another.
+//! the session, and not those of another. Where links lead is part of it: an errand begins with the disk that its path is on
+//! by name, and is handed on.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use crossbeam_channel::SendTimeoutError;
 use torrent_common::ids::InfoHash;
-use torrent_common::worker::Worker;
+use torrent_common::worker::{Worker, contain};
 
 use super::Shared;
 use super::error::StartupError;
 use super::request::{Reply, Request};
 use super::start::{self, Resting};
+use crate::control::engine::Refusal;
 use crate::resume::Saved;
 use crate::storage::mounts;
 
 /// Disks that have a thread each. More share theirs.
 const MAX_LANES: usize = 8;
-/// Between two looks whether a session that has no room for a request is ending.
-const RETRY: Duration = Duration::from_millis(50);
 
 /// What was seen of a complete torrent: what its trackers are to be told, if it needs no thread.
 pub type Seen = Result<Option<Resting>, StartupError>;
@@ -43,27 +41,45 @@ pub struct Errands(Mutex<State>);
 #[derive(Default)]
 struct State {
     lanes: HashMap<u64, Lane>,
+    /// Looks are not begun any more.
+    stopping: bool,
+}
+
+/// An errand, and the path that it is about until it is known which disk that leads to.
+struct Job {
+    path: Option<PathBuf>,
+    errand: Errand,
 }
 
 /// Of one disk.
 struct Lane {
-    queue: VecDeque<Errand>,
+    queue: VecDeque<Job>,
     /// It sees to the queue. When that is empty it ends.
     worker: Option<Worker>,
     at_work: bool,
 }
 
 impl Errands {
-    /// Gives an errand to the thread of the disk that `path` is on.
+    /// Gives an errand to the thread of the disk that `path` is on. Asks no disk.
     ///
     /// # Errors
     /// The system's, when it has no room for another thread, and the errand.
     pub fn add(shared: &Arc<Shared>, path: &Path, errand: Errand) -> Result<(), (Errand, io::Error)> {
+        let device = mounts::device_by_name(path);
+        let job = Job { path: Some(path.into()), errand };
+        Self::give(shared, device, job).map_err(|(job, error)| (job.errand, error))
+    }
+
+    /// Gives it to the thread of that disk.
+    fn give(shared: &Arc<Shared>, device: u64, job: Job) -> Result<(), (Job, io::Error)> {
         let mut state = shared.errands.lock();
-        let disk = state.lane_of(mounts::device_of(path));
+        if state.stopping && job.is_look() {
+            return Ok(());
+        }
+        let disk = state.lane_of(device);
         let mut queue = match state.lanes.get_mut(&disk) {
             Some(lane) if lane.at_work => {
-                lane.queue.push_back(errand);
+                lane.queue.push_back(job);
                 return Ok(());
             }
             Some(lane) => std::mem::take(&mut lane.queue),
@@ -75,29 +91,30 @@ impl Errands {
         };
         match worker {
             Ok(worker) => {
-                queue.push_back(errand);
+                queue.push_back(job);
                 // The one that was there before, if any, has ended or is about to.
                 state.lanes.insert(disk, Lane { queue, worker: Some(worker), at_work: true });
                 Ok(())
             }
-            Err(error) => Err((errand, error)),
+            Err(error) => Err((job, error)),
         }
     }
 
-    /// Looks are not begun any more, what is to be deleted is. Waits for that.
-    pub fn stop(&self) {
-        let workers: Vec<Worker> = {
-            let mut state = self.lock();
-            for lane in state.lanes.values_mut() {
-                lane.queue.retain(|errand| matches!(errand, Errand::Delete(..)));
-            }
-            state.lanes.values_mut().filter_map(|lane| lane.worker.take()).collect()
-        };
+    /// Looks are not begun any more, what is to be deleted is.
+    pub fn tell_to_stop(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        state.lanes.values_mut().for_each(|lane| lane.queue.retain(|job| !job.is_look()));
+    }
+
+    /// Waits until what was begun is over; after [`Errands::tell_to_stop`], when nothing is to be deleted any more.
+    pub fn join(&self) {
+        let workers: Vec<_> = self.lock().lanes.values_mut().filter_map(|lane| lane.worker.take()).collect();
         workers.into_iter().for_each(Worker::join);
     }
 
     /// The next of a lane; if there is none its thread ends.
-    fn next(&self, lane: u64) -> Option<Errand> {
+    fn next(&self, lane: u64) -> Option<Job> {
         let mut state = self.lock();
         let lane = state.lanes.get_mut(&lane)?;
         let next = lane.queue.pop_front();
@@ -107,6 +124,12 @@ impl Errands {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    const fn is_look(&self) -> bool {
+        matches!(self.errand, Errand::Look(..))
     }
 }
 
@@ -130,32 +153,40 @@ impl State {
 
 /// Sees to a lane until nothing is left to do.
 fn run(shared: &Arc<Shared>, lane: u64) {
-    while let Some(errand) = shared.errands.next(lane) {
-        match errand {
-            Errand::Look(saved, number) => {
-                let info_hash = saved.info_hash;
-                let seen = start::resting(shared, *saved);
-                shared.tell(Request::Seen(info_hash, number, Box::new(seen)));
-            }
-            Errand::Delete(info_hash, data, reply) => {
-                let outcome = start::delete(shared, &info_hash, data);
-                if let Err(error) = &outcome {
-                    log::warn!("{info_hash}: not all could be deleted: {error}");
-                }
-                shared.tell(Request::Deleted(info_hash, outcome, reply));
-            }
+    while let Some(job) = shared.errands.next(lane) {
+        if let Some(errand) = hand_on(shared, lane, job) {
+            carry_out(shared, errand);
         }
     }
 }
 
-impl Shared {
-    /// Tells the session, which waits for nobody, unless it is ending.
-    pub(super) fn tell(&self, mut request: Request) {
-        while !self.closing.is_set() {
-            match self.requests.send_timeout(request, RETRY) {
-                Err(SendTimeoutError::Timeout(same)) => request = same,
-                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return,
+/// Gives the errand back if it is for this lane, or none can be had for the disk that it is for.
+fn hand_on(shared: &Arc<Shared>, lane: u64, Job { path, errand }: Job) -> Option<Errand> {
+    let Some(path) = path else { return Some(errand) };
+    let device = mounts::device_of(&path);
+    if shared.errands.lock().lane_of(device) == lane {
+        return Some(errand);
+    }
+    let refused = Errands::give(shared, device, Job { path: None, errand });
+    refused.err().map(|(job, _)| job.errand)
+}
+
+fn carry_out(shared: &Arc<Shared>, errand: Errand) {
+    match errand {
+        Errand::Look(saved, number) => {
+            let info_hash = saved.info_hash;
+            // With a thread of its own it says itself what is wrong with it.
+            let seen = contain("a look at a torrent", || start::resting(shared, *saved)).unwrap_or(Ok(None));
+            shared.ask(Request::Seen(info_hash, number, Box::new(seen)));
+        }
+        Errand::Delete(info_hash, data, reply) => {
+            let panicked = || Err(Refusal::Internal("not all could be deleted: see the log".into()));
+            let deleted = contain("the deletion of a torrent", || start::delete(shared, &info_hash, data));
+            let outcome = deleted.unwrap_or_else(panicked);
+            if let Err(error) = &outcome {
+                log::warn!("{info_hash}: not all could be deleted: {error}");
             }
+            shared.ask(Request::Deleted(info_hash, outcome, reply));
         }
     }
 }

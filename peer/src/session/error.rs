@@ -35,14 +35,16 @@ pub enum StartupError {
     },
     /// Pieces that are there, perhaps right, and that the disk cannot read.
     #[error(
-        "{error}: {count} pieces cannot be read; what else is there is known. It is tried again; resume this torrent to \
-         fetch them anew, unless it was made of what is there"
+        "{error}: {count} pieces cannot be read, in {files}. It is tried again; resume this torrent to fetch them anew, \
+         unless it was made of what is there"
     )]
     Unreadable {
         /// The first error.
         error: StorageError,
         /// Pieces that were tried.
         count: u32,
+        /// The files that they are in.
+        files: String,
     },
     /// There was something, and now there is nothing.
     #[error(

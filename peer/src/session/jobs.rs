@@ -74,18 +74,19 @@ impl Jobs {
         })
     }
 
-    /// Tells all jobs to stop, and waits for them: for no catalogue that is slow to answer.
-    pub fn stop(&self) {
+    /// Tells all jobs to stop, waits for none, and takes no more. No catalogue that is slow to answer keeps one.
+    pub fn tell_to_stop(&self) {
         let mut list = self.lock();
         list.stopped = true;
-        let jobs = list.jobs.values_mut().filter_map(|job| {
-            let worker = job.worker.take()?;
-            job.progress.cancel.set();
-            Some((worker, job.catalogue.take()))
-        });
-        let (workers, catalogues): (Vec<_>, Vec<_>) = jobs.unzip();
+        list.jobs.values().for_each(|job| job.progress.cancel.set());
+        let catalogues: Vec<_> = list.jobs.values_mut().filter_map(|job| job.catalogue.take()).collect();
         drop(list);
-        catalogues.iter().flatten().for_each(CatalogueClient::hang_up);
+        catalogues.iter().for_each(CatalogueClient::hang_up);
+    }
+
+    /// Waits until all have ended.
+    pub fn join(&self) {
+        let workers: Vec<_> = self.lock().jobs.values_mut().filter_map(|job| job.worker.take()).collect();
         workers.into_iter().for_each(Worker::join);
     }
 

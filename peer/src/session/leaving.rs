@@ -1,6 +1,7 @@
 //! Torrents whose threads were told to stop. A thread ends when what it has begun is on disk, which takes as long as the
 //! disk likes: so nobody waits for it. What was asked of its torrent meanwhile, and what it was stopped for, is carried
-//! out when it says that it ends.
+//! out when it says that it ends: so of a torrent that has no thread nothing is written any more, whatever is made of its
+//! files and its record then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
 use crate::torrent::input::Input;
 
-/// So long the last pieces and the last checkpoint may take.
-const SETTLING: Duration = Duration::from_secs(30);
+/// A thread that ends takes what it is told within this time.
+const TAKING: Duration = Duration::from_millis(100);
 /// Requests that wait for one torrent.
 const MAX_LATER: usize = 32;
 
@@ -41,28 +42,11 @@ impl Leaving {
     pub fn is_for_rest(&self) -> bool {
         self.later.iter().any(|request| matches!(request, Request::Pause(..) | Request::Remove(..)))
     }
-
-    /// All are to stop: sooner, perhaps, than it was told.
-    pub fn hurry(&self, patience: Duration) {
-        let _ = self.running.inputs.try_send(Input::Stop(patience));
-    }
-
-    /// It waits for no disk.
-    pub fn has_ended(&self) -> bool {
-        self.running.worker.is_finished()
-    }
-
-    /// Waits for it, and gives back what the user has been promised.
-    pub fn join(self) -> Vec<Request> {
-        self.running.join();
-        let promised = |request: &Request| matches!(request, Request::Pause(..) | Request::Remove(..));
-        self.later.into_iter().filter(promised).collect()
-    }
 }
 
 impl Running {
     /// Never waits for a disk: a torrent's thread that lets nobody in yet will not begin, any other takes its inputs.
-    pub(super) fn tell_to_stop(&self, patience: Duration) {
+    fn tell_to_stop(&self, patience: Option<Duration>) {
         self.cancel.set();
         if self.gate.shut() {
             let _ = self.inputs.send(Input::Stop(patience));
@@ -87,23 +71,31 @@ impl Shared {
 
     /// The same, but its trackers go on to know it.
     pub(super) fn end_thread(&self, info_hash: &InfoHash) -> bool {
-        let running = {
+        self.end_thread_within(info_hash, None)
+    }
+
+    /// The same, when the daemon ends: what is not on disk after `patience` is given up.
+    pub(super) fn end_thread_within(&self, info_hash: &InfoHash, patience: Option<Duration>) -> bool {
+        let (running, leaving) = {
             let mut table = self.table();
             let Some(entry) = table.entries.get_mut(info_hash) else { return true };
             entry.looking = None;
+            let leaving = entry.leaving.as_ref().map(|leaving| leaving.running.inputs.clone());
             let (running, rank) = (entry.running.take(), entry.rank);
-            let leaves = entry.leaving.is_some();
             table.places.leave(info_hash, rank);
-            match running {
-                Some(running) => running,
-                None => return !leaves,
+            (running, leaving)
+        };
+        let Some(running) = running else {
+            if let (Some(inputs), Some(_)) = (&leaving, patience) {
+                let _ = inputs.send_timeout(Input::Stop(patience), TAKING);
             }
+            return leaving.is_none();
         };
         if running.worker.is_finished() {
             running.join();
             return true;
         }
-        running.tell_to_stop(SETTLING);
+        running.tell_to_stop(patience);
         if let Some(entry) = self.table().entries.get_mut(info_hash) {
             entry.leaving = Some(Box::new(Leaving::new(running)));
         }
@@ -166,14 +158,22 @@ impl Shared {
         let leaving = {
             let mut table = self.table();
             let Some(entry) = table.entries.get_mut(info_hash) else { return };
-            let ours = |leaving: &mut Box<Leaving>| leaving.running.number == number;
-            let Some(leaving) = entry.leaving.take_if(ours) else { return };
+            // By itself. It says so once: told to stop from now on, it would not be heard of again.
+            let alone = entry.running.take_if(|running| running.number == number);
+            let leaving = entry.leaving.take_if(|leaving| leaving.running.number == number);
             // The last that it said may be otherwise.
-            if entry.queued {
+            if leaving.is_some() && entry.queued {
                 entry.stats.set_state(TorrentState::Queued);
             }
+            if alone.is_some() {
+                let rank = entry.rank;
+                table.places.leave(info_hash, rank);
+            }
+            drop(table);
+            alone.into_iter().for_each(Running::join);
             leaving
         };
+        let Some(leaving) = leaving else { return };
         let Leaving { running, later, wake, finished, unannounced } = *leaving;
         running.join();
         if unannounced {

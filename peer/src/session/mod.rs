@@ -17,8 +17,11 @@ mod overlap;
 mod places;
 mod recheck;
 mod request;
+mod reserved;
 mod retry;
 mod start;
+#[cfg(test)]
+mod tests;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,7 +31,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use torrent_common::config::PeerConfig;
 use torrent_common::ids::{InfoHash, PeerId};
 use torrent_common::metainfo::MetainfoLimits;
@@ -36,6 +38,7 @@ use torrent_common::worker::{Shutdown, Worker};
 
 use crate::announcer::{Announcer, Answer};
 use crate::connection::link::{Directory, TorrentLink};
+use crate::queue::{self, Sender};
 use crate::resume::{ResumeError, ResumeStore};
 use crate::settings::SessionSettings;
 use crate::storage::cache::FileCache;
@@ -82,7 +85,7 @@ pub struct Shared {
     outside: Outside,
     /// Numbers of threads and errands given so far.
     numbers: AtomicU64,
-    /// The session takes no more requests.
+    /// Torrents are told to stop: none begins any more, and nobody is promised anything.
     closing: Shutdown,
 }
 
@@ -163,7 +166,7 @@ impl RunningSession {
     /// # Errors
     /// [`SessionError`].
     pub fn start(parts: SessionParts) -> Result<Self, SessionError> {
-        let (requests, receiver) = crossbeam_channel::bounded(REQUEST_QUEUE_LEN);
+        let (requests, receiver) = queue::bounded(REQUEST_QUEUE_LEN);
         let settings = SessionSettings::configured(&parts.config);
         let places = Places::new(Limits::of(&settings));
         let shared = Arc::new(Shared {
@@ -187,7 +190,7 @@ impl RunningSession {
         });
         let actor = Arc::clone(&shared);
         let (loaded, outcome) = crossbeam_channel::bounded(1);
-        let worker = Worker::spawn("session", move || actor::run(&actor, &receiver, &loaded))?;
+        let worker = Worker::spawn("session", move || actor::run(&actor, receiver, &loaded))?;
         // Its thread loads what was saved, so that the memory this takes is used again for what it makes of it.
         match outcome.recv() {
             Ok(Err(error)) => Err(error.into()),
@@ -208,13 +211,19 @@ impl RunningSession {
         Session { shared: Arc::clone(&self.shared) }
     }
 
-    /// Stops all torrents and saves them; says goodbye to trackers within `patience`.
-    pub fn stop(self, patience: Duration) {
-        self.shared.jobs.stop();
+    /// Tells all torrents to stop, to be saved and to say goodbye to trackers within `patience`, and waits for none.
+    pub fn tell_to_stop(&self, patience: Duration) {
+        self.shared.jobs.tell_to_stop();
         self.shared.ask(Request::Stop(patience));
+    }
+
+    /// Waits until all have stopped; after [`RunningSession::tell_to_stop`].
+    pub fn join(self) {
         self.worker.join();
         // Torrents have ended, with what got to disk in time.
         self.shared.room.disk.give_up();
+        // Last: nothing is lost with these, and what they read may hang.
+        self.shared.jobs.join();
     }
 }
 

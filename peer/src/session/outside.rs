@@ -1,9 +1,12 @@
-//! Looks at paths that a user names, for the control port: on a disk that does not answer they never end, and its threads
-//! are few.
+//! Looks at disks for the control port, at paths that a user names and at other torrents' files: on a disk that does not
+//! answer they never end, and its threads are few.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+use torrent_common::worker::contain;
 
 use crate::control::engine::Refusal;
 
@@ -17,11 +20,11 @@ const MAX_LOOKS: usize = 16;
 pub struct Outside(Arc<AtomicUsize>);
 
 impl Outside {
-    /// What a look gives back. One that does not end is left behind with its thread, which nobody can stop: it touches
-    /// nothing of ours.
+    /// What a look gives back. One that does not end is left behind with its thread, which nobody can stop: it must change
+    /// nothing.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`].
+    /// [`Refusal::Unavailable`], and [`Refusal::Internal`] if it panics.
     pub fn look<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
         self.look_within(PATIENCE, look)
     }
@@ -41,17 +44,21 @@ impl Outside {
         }
         let (seen, sees) = crossbeam_channel::bounded(1);
         let run = move || {
-            let outcome = look();
+            let outcome = contain("a look at a disk", look);
             looks.fetch_sub(1, Ordering::AcqRel);
             // Nobody may be waiting any more.
-            let _ = seen.send(outcome);
+            outcome.map(|outcome| seen.send(outcome));
         };
         if let Err(error) = std::thread::Builder::new().name("outside".into()).spawn(run) {
             self.0.fetch_sub(1, Ordering::AcqRel);
             return Err(unavailable(format!("no room for another thread: {error}")));
         }
-        sees.recv_timeout(patience)
-            .map_err(|_| unavailable("the disk of that path does not answer: try again later".into()))
+        sees.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => {
+                unavailable("the disk of that path does not answer: try again later".into())
+            }
+            RecvTimeoutError::Disconnected => Refusal::Internal("to look at that path failed".into()),
+        })
     }
 }
 
@@ -75,5 +82,14 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(matches!(outside.look(|| 7), Ok(7)));
+    }
+
+    #[test]
+    fn a_look_that_panics_is_over() {
+        let outside = Outside::default();
+        for _ in 0..=MAX_LOOKS {
+            let panics = outside.look(|| -> u8 { panic!("on purpose") });
+            assert!(matches!(panics, Err(Refusal::Internal(_))));
+        }
     }
 }

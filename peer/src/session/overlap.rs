@@ -83,11 +83,21 @@ impl Shared {
     /// The same, before files are selected that were not. Asks the disk: not for the session's thread.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`].
-    pub(super) fn check_selection(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<(), Refusal> {
-        if !patch.names_files() {
+    /// [`Refusal::Conflict`], and those of [`Outside::look`](super::outside::Outside::look).
+    pub(super) fn check_selection(
+        self: &Arc<Self>,
+        info_hash: &InfoHash,
+        patch: &OptionsPatch,
+    ) -> Result<(), Refusal> {
+        let known = self.table().entries.contains_key(info_hash);
+        if !known || !patch.names_files() {
             return Ok(());
         }
+        let (shared, info_hash, patch) = (Arc::clone(self), *info_hash, patch.clone());
+        self.outside.look(move || shared.look_at_selection(&info_hash, &patch))?
+    }
+
+    fn look_at_selection(&self, info_hash: &InfoHash, patch: &OptionsPatch) -> Result<(), Refusal> {
         let (before, had) = {
             let table = self.table();
             let Some(entry) = table.entries.get(info_hash) else { return Ok(()) };

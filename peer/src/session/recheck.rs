@@ -1,6 +1,7 @@
 //! A check that the disk failed, and the next one: what was judged then is not read again, as long as the files are the
 //! same. Kept in memory, while the torrent stands still.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,7 +14,7 @@ use super::start::Start;
 use crate::control::api::TorrentState;
 use crate::resume::Look;
 use crate::storage::Stamp;
-use crate::storage::check::{CheckProgress, Checked, check};
+use crate::storage::check::{CheckProgress, check};
 use crate::storage::device;
 use crate::storage::files::Storage;
 use crate::torrent::stats::Stats;
@@ -25,7 +26,11 @@ pub struct Judged {
     stamps: Vec<Option<Stamp>>,
     good: Bitfield,
     bad: Bitfield,
+    unreadable: Bitfield,
 }
+
+/// Files that are named of those that cannot be read.
+const MAX_NAMED: usize = 3;
 
 impl Start {
     /// Hashes what is suspect and was not judged before; gives back which of all suspect pieces are right. `None`: told to
@@ -41,9 +46,9 @@ impl Start {
         if look.suspect.is_empty() {
             return Ok(Some(Bitfield::empty(geometry)));
         }
-        let before = self.judged(look, geometry);
+        let Judged { mut good, mut bad, unreadable: before, .. } = self.judged(look, geometry);
         self.gate.checking();
-        let done = bytes_of(&union(&before.good, &before.bad, geometry), geometry);
+        let done = bytes_of(&union(&good, &bad, geometry), geometry);
         stats.checked.store(done, Ordering::Relaxed);
         stats.set_state(TorrentState::Checking);
         let progress = CheckProgress {
@@ -51,30 +56,31 @@ impl Start {
             hashed: Arc::clone(&stats.pieces_checked),
             cancel: self.cancel.clone(),
         };
-        let mut left = Bitfield::empty(geometry);
-        for piece in look.suspect.iter(geometry) {
-            if !before.good.contains(piece) && !before.bad.contains(piece) {
-                left.insert(piece);
-            }
-        }
         let order = device::read_order(self.shared.config.check_reads, storage.folder());
-        let checked = self.shared.room.checkers.install(|| check(storage, &left, order, &progress))?;
-        let Some((Checked { good, bad, unreadable }, error)) = checked else { return Ok(None) };
-        let (good, bad) = (union(&good, &before.good, geometry), union(&bad, &before.bad, geometry));
+        let known = union(&union(&good, &bad, geometry), &before, geometry);
+        let untried = minus(&look.suspect, &known, geometry);
+        let (mut unreadable, mut error) = (before.clone(), None);
+        // What could not be read comes last: a disk takes its time over it.
+        for left in [untried, before] {
+            let checked = self.shared.room.checkers.install(|| check(storage, &left, order, &progress))?;
+            let Some((checked, failed)) = checked else { return Ok(None) };
+            (good, bad) = (union(&good, &checked.good, geometry), union(&bad, &checked.bad, geometry));
+            unreadable = union(&unreadable, &checked.unreadable, geometry);
+            error = error.or(failed);
+        }
         let Some(error) = error else { return Ok(Some(good)) };
-        let all = good.count() + bad.count() + unreadable.count() == look.suspect.count();
+        unreadable = minus(&unreadable, &union(&good, &bad, geometry), geometry);
+        let count = unreadable.count();
+        let all = good.count() + bad.count() + count == look.suspect.count();
+        let files = names_of(&unreadable, storage);
         if give_up && all {
-            log::warn!(
-                "{}: {} pieces are fetched again, which cannot be read: {error}",
-                self.info_hash,
-                unreadable.count()
-            );
+            log::warn!("{}: {count} pieces are fetched again, which cannot be read: {error}", self.info_hash);
             return Ok(Some(good));
         }
         if let Some(entry) = self.shared.table().entries.get_mut(&self.info_hash) {
-            entry.judged = Some(Box::new(Judged { stamps: look.stamps().to_vec(), good, bad }));
+            entry.judged = Some(Box::new(Judged { stamps: look.stamps().to_vec(), good, bad, unreadable }));
         }
-        Err(StartupError::Unreadable { error, count: unreadable.count() })
+        Err(StartupError::Unreadable { error, count, files })
     }
 
     /// What was judged of these files before, and is suspect.
@@ -83,14 +89,29 @@ impl Start {
             self.shared.table().entries.get_mut(&self.info_hash).and_then(|entry| entry.judged.take());
         match before {
             Some(mut before) if before.stamps == look.stamps() => {
-                before.good = both(&before.good, &look.suspect, geometry);
-                before.bad = both(&before.bad, &look.suspect, geometry);
+                for judged in [&mut before.good, &mut before.bad, &mut before.unreadable] {
+                    *judged = both(judged, &look.suspect, geometry);
+                }
                 *before
             }
             _ => {
-                Judged { stamps: Vec::new(), good: Bitfield::empty(geometry), bad: Bitfield::empty(geometry) }
+                let empty = || Bitfield::empty(geometry);
+                Judged { stamps: Vec::new(), good: empty(), bad: empty(), unreadable: empty() }
             }
         }
+    }
+}
+
+/// The files that these pieces are in, as many as are worth reading.
+fn names_of(pieces: &Bitfield, storage: &Storage) -> String {
+    let layout = storage.layout();
+    let segments = pieces.iter(&storage.metainfo().geometry).flat_map(|piece| layout.piece_segments(piece));
+    let files: BTreeSet<usize> = segments.filter_map(|segment| segment.file).collect();
+    let named = files.iter().take(MAX_NAMED).map(|&index| storage.path(index).display().to_string());
+    let named = named.collect::<Vec<_>>().join(", ");
+    match files.len().saturating_sub(MAX_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 
@@ -108,4 +129,12 @@ fn both(one: &Bitfield, other: &Bitfield, geometry: &Geometry) -> Bitfield {
         both.insert(piece);
     }
     both
+}
+
+fn minus(one: &Bitfield, other: &Bitfield, geometry: &Geometry) -> Bitfield {
+    let mut rest = Bitfield::empty(geometry);
+    for piece in one.iter(geometry).filter(|&piece| !other.contains(piece)) {
+        rest.insert(piece);
+    }
+    rest
 }

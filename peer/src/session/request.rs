@@ -111,6 +111,11 @@ impl Request {
         }
     }
 
+    /// Something that was begun is over: heard also when all are to stop.
+    pub const fn is_an_end(&self) -> bool {
+        matches!(self, Self::Ended(..) | Self::Deleted(..))
+    }
+
     /// Says that it waits for a disk.
     pub fn say_that_it_waits(&self) {
         match self {
@@ -144,6 +149,9 @@ impl Shared {
         request: impl FnOnce(Reply<T>) -> Request,
         late: impl FnOnce() -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
+        if self.closing.is_set() {
+            return Err(stopping());
+        }
         let (reply, answers) = crossbeam_channel::bounded(2);
         self.ask(request(reply));
         hear(&answers, PATIENCE).unwrap_or_else(late)
@@ -165,10 +173,14 @@ fn hear<T>(answers: &Receiver<Answer<T>>, patience: Duration) -> Option<Result<T
             Ok(Answer::Done(outcome)) => return Some(outcome),
             Err(RecvTimeoutError::Timeout) => return None,
             Err(RecvTimeoutError::Disconnected) => {
-                return Some(Err(Refusal::Unavailable("the daemon is stopping".into())));
+                return Some(Err(stopping()));
             }
         }
     }
+}
+
+fn stopping() -> Refusal {
+    Refusal::Unavailable("the daemon is stopping".into())
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! From what is saved to a torrent at work.
 
 use std::ffi::OsStr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, SendTimeoutError, TrySendError};
+use crossbeam_channel::TrySendError;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::Metainfo;
-use torrent_common::worker::{Shutdown, Worker};
+use torrent_common::worker::{Shutdown, Worker, contain};
 
 use super::entry::{Entry, Running};
 use super::error::StartupError;
@@ -25,6 +24,7 @@ use crate::control::api::TorrentState;
 use crate::control::engine::Refusal;
 use crate::limits::{Limits, TorrentLimits};
 use crate::options::TorrentOptions;
+use crate::queue::{self, Receiver, Sender};
 use crate::resume::{Details, Journal, Look, Saved};
 use crate::storage::files::Storage;
 use crate::text::escape_for_log;
@@ -46,8 +46,6 @@ const CROWD: usize = 64;
 const SHORT_LINGER: Duration = Duration::from_secs(1);
 /// Addresses that one torrent dials at a time, however many all may.
 const MAX_DIALLING: usize = 32;
-/// Between two looks whether a session that has no room for a notice waits for the torrent.
-const RETRY: Duration = Duration::from_millis(50);
 /// Characters of a torrent's name in log lines.
 pub const LOG_NAME_LEN: usize = 80;
 
@@ -207,7 +205,7 @@ fn delete_part(shared: &Shared, info_hash: &InfoHash) -> Result<(), StartupError
 
 /// Starts a torrent's thread. What goes wrong on it is told by the torrent's state.
 pub fn spawn(shared: &Arc<Shared>, info_hash: &InfoHash) -> Result<Running, StartupError> {
-    let (inputs, receiver) = crossbeam_channel::bounded(INPUT_QUEUE_LEN);
+    let (inputs, receiver) = queue::bounded(INPUT_QUEUE_LEN);
     let cancel = Shutdown::new();
     let gate = Arc::new(Gate::default());
     let start = Start {
@@ -222,9 +220,9 @@ pub fn spawn(shared: &Arc<Shared>, info_hash: &InfoHash) -> Result<Running, Star
     let number = shared.next_number();
     let (ending, info_hash) = (Arc::clone(shared), *info_hash);
     let worker = Worker::spawn(name, move || {
-        start.run_or_panic(&receiver);
+        start.run_or_panic(receiver);
         // Last: what follows finds the disk as this thread left it.
-        ending.tell(Request::Ended(info_hash, number));
+        ending.ask(Request::Ended(info_hash, number));
     })?;
     Ok(Running { inputs, gate, cancel, worker, number })
 }
@@ -233,22 +231,21 @@ pub fn spawn(shared: &Arc<Shared>, info_hash: &InfoHash) -> Result<Running, Star
 pub(super) struct Start {
     pub(super) shared: Arc<Shared>,
     pub(super) info_hash: InfoHash,
-    inputs: crossbeam_channel::Sender<Input>,
+    inputs: Sender<Input>,
     pub(super) gate: Arc<Gate>,
     pub(super) cancel: Shutdown,
 }
 
 impl Start {
     /// A torrent that panics takes no other with it.
-    fn run_or_panic(self, receiver: &Receiver<Input>) {
+    fn run_or_panic(self, receiver: Receiver<Input>) {
         let gate = Arc::clone(&self.gate);
-        if catch_unwind(AssertUnwindSafe(|| self.run(receiver))).is_err() {
-            log::error!("a torrent's thread panicked: this is a bug, please report it with the lines above");
+        if contain("a torrent's thread", || self.run(receiver)).is_none() {
             gate.shut();
         }
     }
 
-    fn run(self, receiver: &Receiver<Input>) {
+    fn run(self, receiver: Receiver<Input>) {
         let stats = {
             let table = self.shared.table();
             table.entries.get(&self.info_hash).map(|entry| Arc::clone(&entry.stats))
@@ -268,7 +265,7 @@ impl Start {
                         log::info!("{}: it goes on", active.name);
                     }
                     self.announce(&active);
-                    thread::run(active, receiver);
+                    thread::run(active, &receiver);
                 }
             }
             Ok(None) => {}
@@ -284,14 +281,10 @@ impl Start {
         self.gate.shut();
     }
 
-    /// Tells the session, unless it is told to stop: then the session waits for it, and knows all there is to know.
+    /// Tells the session, unless it is told to stop: then the session knows all there is to know.
     fn tell(&self, notice: Notice) {
-        let mut request = Request::Notice(notice);
-        while !self.cancel.is_set() {
-            match self.shared.requests.send_timeout(request, RETRY) {
-                Err(SendTimeoutError::Timeout(same)) => request = same,
-                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return,
-            }
+        if !self.cancel.is_set() {
+            self.shared.ask(Request::Notice(notice));
         }
     }
 

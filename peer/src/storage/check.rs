@@ -1,7 +1,8 @@
 //! Hashing what is on disk.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use rayon::prelude::*;
 use torrent_common::bitfield::Bitfield;
@@ -12,6 +13,9 @@ use torrent_common::worker::Shutdown;
 use super::StorageError;
 use super::files::Storage;
 use super::judge::{Common, Pieces, Stop};
+
+/// A disk takes its time over what it cannot read. After so long of that nothing more is tried.
+const UNREADABLE: Duration = Duration::from_secs(300);
 
 /// Shared with whoever shows progress and may cancel.
 #[derive(Debug, Default)]
@@ -24,7 +28,7 @@ pub struct CheckProgress {
     pub cancel: Shutdown,
 }
 
-/// What a check found. Of pieces in none of these nothing is known: the disk failed before.
+/// What a check found. Of pieces in none of these nothing is known: others that could not be read took too long.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Checked {
     /// These are right.
@@ -39,7 +43,8 @@ pub struct Checked {
 /// thread. Missing and short files simply fail their pieces; holes of sparse files are skipped without reading. Bounded
 /// memory, whatever the piece length: 128 KiB per thread, or 8 MiB when read in order.
 ///
-/// It goes on behind a piece that the disk cannot read; that gives the second value, its error. With many of them it ends.
+/// It goes on behind a piece that the disk cannot read; that gives the second value, its error. It ends when five minutes
+/// went by in such reads.
 ///
 /// # Errors
 /// [`StorageError`] when a file cannot be read for another reason than that, or than not being there; `Ok(None)` when
@@ -50,9 +55,19 @@ pub fn check(
     order: ReadOrder,
     progress: &CheckProgress,
 ) -> Result<Option<(Checked, Option<StorageError>)>, StorageError> {
+    check_with(storage, suspect, order, progress, UNREADABLE)
+}
+
+fn check_with(
+    storage: &Storage,
+    suspect: &Bitfield,
+    order: ReadOrder,
+    progress: &CheckProgress,
+    patience: Duration,
+) -> Result<Option<(Checked, Option<StorageError>)>, StorageError> {
     let geometry = storage.metainfo().geometry;
     let pieces: Vec<PieceIndex> = suspect.iter(&geometry).collect();
-    let common = Common::default();
+    let common = Common::new(patience);
     let judge = |pieces| Pieces::new(storage, progress, &common, pieces);
     let judged: Result<Vec<Judged>, Stop> = match order {
         ReadOrder::Sequential => judge(&pieces).and_then(|mut pieces| {
@@ -79,7 +94,7 @@ pub fn check(
         Err(Stop::Cancelled | Stop::Hopeless) => return Ok(None),
         Err(Stop::Storage(error)) => return Err(error),
     };
-    let (unreadable, error) = common.unreadable.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let unreadable = common.unreadable();
     let empty = || Bitfield::empty(&geometry);
     let mut checked = Checked { good: empty(), bad: empty(), unreadable: empty() };
     let enter = |pieces: Vec<PieceIndex>, into: &mut Bitfield| {
@@ -91,8 +106,8 @@ pub fn check(
         enter(good, &mut checked.good);
         enter(bad, &mut checked.bad);
     }
-    enter(unreadable, &mut checked.unreadable);
-    Ok(Some((checked, error)))
+    enter(unreadable.pieces, &mut checked.unreadable);
+    Ok(Some((checked, unreadable.error)))
 }
 
 /// What is right and what is not, of some pieces.
@@ -109,12 +124,16 @@ fn unless_hopeless(outcome: Result<(), Stop>) -> Result<(), Stop> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd;
+    use std::path::PathBuf;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
 
+    use rustix::io::Errno;
     use torrent_common::geometry::PieceIndex;
     use torrent_common::metainfo::Metainfo;
 
+    use super::super::backend::{Backend, Call, Watcher};
     use super::super::cache::FileCache;
     use super::super::testing::{TestFile, payload, torrent};
     use super::*;
@@ -225,5 +244,45 @@ mod tests {
         let (checked, _) = check(&storage, &suspect, ReadOrder::Parallel, &progress).unwrap().unwrap();
         assert_eq!((checked.good, checked.bad.is_empty()), (suspect, true));
         assert_eq!(progress.done.load(Ordering::Relaxed), 4);
+    }
+
+    /// Cannot read one of the files.
+    #[derive(Debug)]
+    struct BadFile(PathBuf);
+
+    impl Watcher for BadFile {
+        fn before(&self, call: &Call<'_>) -> Result<usize, Errno> {
+            let Call::Read { file } = call else { return Ok(usize::MAX) };
+            let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+            if path == self.0 { Err(Errno::IO) } else { Ok(usize::MAX) }
+        }
+    }
+
+    #[test]
+    fn it_goes_on_behind_however_much_that_cannot_be_read_unless_that_takes_too_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        let files = TestFile::list(&[("bad", 300 * 32), ("well", 50 * 32)]);
+        let metainfo = torrent("t", &files, 32, None);
+        fs::create_dir(path.join("t")).unwrap();
+        let bytes = payload(&files);
+        fs::write(path.join("t/bad"), &bytes[..300 * 32]).unwrap();
+        fs::write(path.join("t/well"), &bytes[300 * 32..]).unwrap();
+        let backend = Backend::watched(Arc::new(BadFile(path.join("t/bad"))));
+        let cache = FileCache::on(backend, 1);
+        let storage = Storage::new(Arc::clone(&metainfo), &path, None, cache).unwrap();
+        let all = Bitfield::full(&metainfo.geometry);
+        let check = |order, patience| {
+            let progress = CheckProgress::default();
+            let outcome = check_with(&storage, &all, order, &progress, patience);
+            let (checked, error) = outcome.unwrap().unwrap();
+            assert!(error.unwrap().to_string().contains("t/bad"));
+            (checked.good.count(), checked.bad.count(), checked.unreadable.count())
+        };
+        for order in [ReadOrder::Parallel, ReadOrder::Sequential] {
+            assert_eq!(check(order, UNREADABLE), (50, 0, 300));
+        }
+        // One piece is known to be unreadable before another is tried.
+        assert_eq!(check(ReadOrder::Sequential, Duration::ZERO), (0, 0, 1));
     }
 }

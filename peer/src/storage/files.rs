@@ -1,16 +1,14 @@
 //! The files of one torrent: positioned reads and writes. Files are opened when needed, through a cache shared by all
 //! torrents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::IoSlice;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use torrent_common::geometry::{PieceIndex, Span};
 use torrent_common::metainfo::Metainfo;
@@ -38,7 +36,7 @@ pub struct Storage {
     /// The file system that the download folder is on, as far as is known.
     device: AtomicU64,
     /// Files that may have bytes the device has not.
-    pub(super) dirty: Mutex<BTreeSet<usize>>,
+    dirty: Mutex<BTreeSet<usize>>,
     /// Files are made without room and grow: one that is shorter than the torrent says is none that was cut.
     pub(super) growing: AtomicBool,
     /// The part file was opened to be written to.
@@ -169,7 +167,7 @@ impl Storage {
             let error = |errno| StorageError::io(self.path(index), errno);
             let outcome = write_all_at(&self.tree.backend, &file, &mut bytes, segment);
             // After the write: entered before, a sync in between would take the entry and miss the bytes.
-            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
+            self.dirty().insert(index);
             outcome.map_err(error).map_err(|error| match error {
                 StorageError::TooLarge { path, source } if index == self.layout.part() => {
                     StorageError::PartTooLarge { path, source }
@@ -283,12 +281,10 @@ impl Storage {
         self.tree.open(file, Access::Read)
     }
 
-    /// Makes the next [`Storage::sync`] flush every file that exists: for bytes that were found, not written.
-    pub fn mark_all_unsynced(&self) {
-        let files = self.layout.files().iter().enumerate();
-        let with_bytes = files.filter(|(_, file)| !file.padding && file.len > 0).map(|(index, _)| index);
-        let with_bytes = with_bytes.chain([self.layout.part()]);
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).extend(with_bytes);
+    /// Makes the next [`Storage::sync`] flush every file that has a stamp: for bytes that were found, not written.
+    pub fn mark_unsynced(&self, stamps: &[Option<Stamp>]) {
+        let there = stamps.iter().enumerate().filter(|(_, stamp)| stamp.is_some_and(|stamp| stamp.len > 0));
+        self.dirty().extend(there.map(|(index, _)| index));
         self.new_names.store(true, Ordering::Relaxed);
     }
 
@@ -296,34 +292,49 @@ impl Storage {
     /// it could not write, and a second call would not say so: nothing since the last success is to be believed.
     ///
     /// # Errors
-    /// [`StorageError`] names the path.
+    /// [`StorageError`] names the path. A file that was written to and is not there any more is an error, too: its disk may
+    /// have been torn out, and come back without what was written.
     pub fn sync(&self) -> Result<(), StorageError> {
         if self.new_names.swap(false, Ordering::Relaxed) {
             let files = self.layout.files().iter().enumerate();
             let ours = files.filter(|&(index, file)| !file.padding && !self.layout.is_parted(index));
             let all = ours.map(|(index, _)| index).chain([self.layout.part()]);
-            Walker::new(&self.tree, false)?.sync_folders(all).inspect_err(|_| {
+            let outcome = Walker::new(&self.tree, false)?.sync_folders(all);
+            if !matches!(outcome, Ok(true)) {
                 self.new_names.store(true, Ordering::Relaxed);
-            })?;
+            }
+            outcome?;
         }
-        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        let dirty = std::mem::take(&mut *self.dirty());
         if dirty.len() > MAX_SYNCED_SINGLY {
-            let error = |errno: Errno| StorageError::io(self.tree.folder().into(), errno);
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let folder = rustix::fs::open(self.tree.folder(), flags, Mode::empty()).map_err(error)?;
-            return self.tree.backend.sync_all(folder.as_fd()).map_err(error);
+            return self.sync_devices(&dirty);
         }
         for index in dirty {
             let file = match self.cache.get((self.id, index), false) {
                 Some(file) => file,
-                None => match self.open_as_is(index)? {
-                    Some((file, _)) => Arc::new(file),
-                    None => continue,
-                },
+                None => Arc::new(self.open_as_is(index)?.ok_or_else(|| self.missing(index))?.0),
             };
             self.tree.backend.sync_data(&file).map_err(|errno| StorageError::io(self.path(index), errno))?;
         }
         Ok(())
+    }
+
+    /// Flushes the file systems that these files are on: a disk may be mounted below the download folder.
+    fn sync_devices(&self, files: &BTreeSet<usize>) -> Result<(), StorageError> {
+        let (mut walker, mut synced) = (Walker::new(&self.tree, false)?, HashSet::new());
+        for &index in files {
+            let found = walker.find(index)?.ok_or_else(|| self.missing(index))?;
+            if synced.insert(found.device) {
+                let place = walker.place(index, false)?.ok_or_else(|| self.missing(index))?;
+                let outcome = self.tree.backend.sync_all(place.folder);
+                outcome.map_err(|errno| StorageError::io(self.path(index), errno))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn dirty(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the files held open for this torrent.

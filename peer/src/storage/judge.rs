@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -20,15 +21,12 @@ use super::files::{Storage, read_at};
 use super::layout::Segment;
 use super::tree::{Access, Walker};
 
-/// Pieces that may be unreadable before nothing more is tried: a disk takes its time over each.
-const MAX_UNREADABLE: usize = 64;
-
 /// Why pieces are read no further.
 #[derive(Debug)]
 pub(super) enum Stop {
     Cancelled,
     Storage(StorageError),
-    /// Too many are unreadable.
+    /// What is unreadable took too long.
     Hopeless,
 }
 
@@ -39,31 +37,53 @@ impl From<StorageError> for Stop {
 }
 
 /// What all who judge pieces of one torrent at a time share.
-#[derive(Default)]
 pub(super) struct Common {
     zeros: Zeros,
-    /// Pieces that the disk could not read, and its first error.
-    pub unreadable: Mutex<(Vec<PieceIndex>, Option<StorageError>)>,
+    unreadable: Mutex<Unreadable>,
+    /// So long all reads that fail may take, together.
+    patience: Duration,
+}
+
+/// What the disk could not read.
+#[derive(Default)]
+pub(super) struct Unreadable {
+    pub pieces: Vec<PieceIndex>,
+    /// Its first error.
+    pub error: Option<StorageError>,
+    /// How long it has tried.
+    took: Duration,
 }
 
 impl Common {
-    /// Notes a piece that could not be read: it is gone on behind it.
-    fn skip(&self, piece: PieceIndex, stop: Stop) -> Result<(), Stop> {
+    /// Nothing is judged yet.
+    pub fn new(patience: Duration) -> Self {
+        Self { zeros: Zeros::default(), unreadable: Mutex::default(), patience }
+    }
+
+    /// What could not be read.
+    pub fn unreadable(self) -> Unreadable {
+        self.unreadable.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a piece that could not be read, which was tried since then: it is gone on behind it.
+    fn skip(&self, piece: PieceIndex, stop: Stop, since: Instant) -> Result<(), Stop> {
         let error = match stop {
             Stop::Storage(error) if error.is_unreadable() => error,
             stop => return Err(stop),
         };
         let mut unreadable = self.lock();
-        unreadable.0.push(piece);
-        unreadable.1.get_or_insert(error);
+        unreadable.pieces.push(piece);
+        unreadable.error.get_or_insert(error);
+        unreadable.took += since.elapsed();
         Ok(())
     }
 
     fn is_hopeless(&self) -> bool {
-        self.lock().0.len() >= MAX_UNREADABLE
+        let unreadable = self.lock();
+        unreadable.error.is_some() && unreadable.took >= self.patience
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Vec<PieceIndex>, Option<StorageError>)> {
+    fn lock(&self) -> MutexGuard<'_, Unreadable> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -162,11 +182,12 @@ impl<'a> Pieces<'a> {
             if self.common.is_hopeless() {
                 return Err(Stop::Hopeless);
             }
+            let since = Instant::now();
             match self.judge_unread(piece) {
                 Ok(Some(true)) => self.good.push(piece),
                 Ok(Some(false)) => self.bad.push(piece),
                 Ok(None) => return Ok(Some(piece)),
-                Err(stop) => self.common.skip(piece, stop)?,
+                Err(stop) => self.common.skip(piece, stop, since)?,
             }
             self.looked_at(self.storage.metainfo().geometry.piece_len(piece));
         }
@@ -247,12 +268,12 @@ impl Messages for Pieces<'_> {
                 None => return Ok(Part::Done),
             },
         };
-        let filled = self.fill(piece, begin, buffer);
-        let (filled, how) = match filled {
+        let since = Instant::now();
+        let (filled, how) = match self.fill(piece, begin, buffer) {
             Ok(Some(len)) => (Some(len), Read::Whole),
             Ok(None) => (None, Read::Lacking),
             Err(stop) => {
-                self.common.skip(piece, stop)?;
+                self.common.skip(piece, stop, since)?;
                 (None, Read::Unreadable)
             }
         };

@@ -1,10 +1,13 @@
 //! Which device has which threads. Each device has a lane: a few threads that write pieces, and one that flushes, each
-//! with a bounded queue of its own.
+//! with a bounded queue of its own. Devices come and go (a stick that is plugged in again is another): one that has nothing
+//! to do makes room for the next.
 
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use torrent_common::worker::{Shutdown, Worker};
@@ -15,6 +18,9 @@ use super::writing;
 /// Devices that have threads of their own. More share theirs.
 pub(super) const MAX_DEVICES: usize = 8;
 
+/// When the system had no room for threads, it is asked again after so long.
+const RETRY: Duration = Duration::from_secs(60);
+
 /// Which device has which threads.
 pub(super) struct Lanes {
     threads: usize,
@@ -23,6 +29,8 @@ pub(super) struct Lanes {
     /// The first is there from the beginning, for the first device that comes.
     all: Vec<Arc<Lane>>,
     of: HashMap<u64, usize>,
+    /// When the system had no room for more threads.
+    refused: Option<Instant>,
 }
 
 /// The threads of one device, and their queues.
@@ -32,6 +40,8 @@ pub(super) struct Lane {
     /// other in the kernel.
     writes: Vec<Sender<WriteJob>>,
     flushes: Sender<FlushJob>,
+    /// Jobs that are queued or under way.
+    jobs: Arc<AtomicUsize>,
     _workers: Vec<Worker>,
 }
 
@@ -44,31 +54,47 @@ impl Lanes {
     pub fn start(threads: usize, queue_len: usize, given_up: Shutdown) -> io::Result<Self> {
         let (threads, queue_len) = (threads.max(1), queue_len.max(1));
         let first = Arc::new(Lane::start(0, threads, queue_len, &given_up)?);
-        Ok(Self { threads, queue_len, given_up, all: vec![first], of: HashMap::new() })
+        Ok(Self { threads, queue_len, given_up, all: vec![first], of: HashMap::new(), refused: None })
     }
 
     /// The threads of a device.
     pub fn of(&mut self, device: u64) -> Option<Arc<Lane>> {
-        let known = self.of.len();
         let nth = match self.of.get(&device) {
             Some(&nth) => nth,
-            // Disks come and go, and each time as another device.
-            None if known >= MAX_DEVICES => usize::try_from(device).unwrap_or_default() % MAX_DEVICES,
-            None => {
-                if known >= self.all.len() {
-                    match Lane::start(known, self.threads, self.queue_len, &self.given_up) {
-                        Ok(lane) => self.all.push(Arc::new(lane)),
-                        Err(error) => {
-                            log::warn!("another disk gets no threads of its own: {error}");
-                            return self.all.first().cloned();
-                        }
-                    }
-                }
-                self.of.insert(device, known);
-                known
-            }
+            None => self.enter(device, Instant::now()),
         };
         self.all.get(nth).cloned()
+    }
+
+    /// Finds threads for a device that has none: new ones, or those of another that has nothing to do. If there are neither,
+    /// it shares those of another for now.
+    fn enter(&mut self, device: u64, now: Instant) -> usize {
+        let known = self.of.len();
+        if known >= MAX_DEVICES {
+            let at_rest = |nth: usize| self.all.get(nth).is_some_and(|lane| lane.is_at_rest());
+            let other = self.of.iter().find(|&(_, &nth)| at_rest(nth)).map(|(&other, &nth)| (other, nth));
+            let Some((other, nth)) = other else {
+                return usize::try_from(device).unwrap_or_default() % MAX_DEVICES;
+            };
+            self.of.remove(&other);
+            self.of.insert(device, nth);
+            return nth;
+        }
+        if known >= self.all.len() {
+            if self.refused.is_some_and(|at| now.duration_since(at) < RETRY) {
+                return 0;
+            }
+            match Lane::start(known, self.threads, self.queue_len, &self.given_up) {
+                Ok(lane) => self.all.push(Arc::new(lane)),
+                Err(error) => {
+                    log::warn!("another disk gets no threads of its own for now: {error}");
+                    self.refused = Some(now);
+                    return 0;
+                }
+            }
+        }
+        self.of.insert(device, known);
+        known
     }
 
     /// Nothing waits for any thread.
@@ -86,25 +112,39 @@ impl Lanes {
 impl Lane {
     /// The threads of the nth device.
     fn start(nth: usize, threads: usize, queue_len: usize, given_up: &Shutdown) -> io::Result<Self> {
+        let jobs = Arc::new(AtomicUsize::new(0));
+        let done = || {
+            let jobs = Arc::clone(&jobs);
+            move |count| {
+                jobs.fetch_sub(count, Ordering::AcqRel);
+            }
+        };
         // Before the senders: where a thread finds no room, those that are there are waited for when the senders are gone.
         let mut workers = Vec::new();
         let mut writes = Vec::new();
         for number in 0..threads {
-            let (sender, jobs) = crossbeam_channel::bounded(queue_len);
+            let (sender, queue) = crossbeam_channel::bounded(queue_len);
             writes.push(sender);
             let name = format!("disk-{}", nth * threads + number);
-            let given_up = given_up.clone();
-            workers.push(Worker::spawn(name, move || writing::run(&jobs, &given_up))?);
+            let (given_up, done) = (given_up.clone(), done());
+            workers.push(Worker::spawn(name, move || writing::run(&queue, &given_up, done))?);
         }
-        let (flushes, jobs) = crossbeam_channel::bounded(queue_len);
+        let (flushes, queue) = crossbeam_channel::bounded(queue_len);
         let name = if nth == 0 { "disk-sync".into() } else { format!("disk-sync-{nth}") };
-        let given_up = given_up.clone();
-        workers.push(Worker::spawn(name, move || flush(&jobs, &given_up))?);
-        Ok(Self { writes, flushes, _workers: workers })
+        let (given_up, done) = (given_up.clone(), done());
+        workers.push(Worker::spawn(name, move || flush(&queue, &given_up, done))?);
+        Ok(Self { writes, flushes, jobs, _workers: workers })
     }
 
     /// Queues a job; gives it back when the queue is full.
     pub fn try_submit(&self, job: DiskJob) -> Result<(), DiskJob> {
+        self.jobs.fetch_add(1, Ordering::AcqRel);
+        self.try_queue(job).inspect_err(|_| {
+            self.jobs.fetch_sub(1, Ordering::AcqRel);
+        })
+    }
+
+    fn try_queue(&self, job: DiskJob) -> Result<(), DiskJob> {
         match job {
             DiskJob::Write(job) => {
                 let threads = self.writes.len().max(1) as u64;
@@ -122,6 +162,11 @@ impl Lane {
         }
     }
 
+    /// Its threads have nothing to do.
+    fn is_at_rest(&self) -> bool {
+        self.jobs.load(Ordering::Acquire) == 0
+    }
+
     /// Nothing waits for its threads.
     fn is_idle(&self) -> bool {
         self.flushes.is_empty() && self.writes.iter().all(Sender::is_empty)
@@ -134,11 +179,30 @@ fn take_back<T>(refused: TrySendError<T>) -> T {
     }
 }
 
-/// Until the other end is dropped and the queue is empty, or it is given up. A job that panics takes no other with it.
-fn flush(jobs: &Receiver<FlushJob>, given_up: &Shutdown) {
+/// Until the other end is dropped and the queue is empty, or it is given up. A job that panics takes no other with it. `done`
+/// hears of each that is over.
+fn flush(jobs: &Receiver<FlushJob>, given_up: &Shutdown, done: impl Fn(usize)) {
     for job in jobs.iter().take_while(|_| !given_up.is_set()) {
         if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
             log::error!("a disk job's reply panicked: this is a bug, please report it with the lines above");
         }
+        done(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_no_room_for_threads_they_are_shared_for_a_minute() {
+        let mut lanes = Lanes::start(1, 1, Shutdown::new()).unwrap();
+        let now = Instant::now();
+        assert_eq!(lanes.enter(5, now), 0);
+        lanes.refused = Some(now);
+        assert_eq!(lanes.enter(6, now + RETRY / 2), 0);
+        assert_eq!((lanes.all.len(), lanes.of.get(&6)), (1, None), "it is not to stay there");
+        assert_eq!(lanes.enter(6, now + RETRY), 1);
+        assert_eq!((lanes.all.len(), lanes.of.get(&6)), (2, Some(&1)));
     }
 }

@@ -18,6 +18,7 @@ pub mod layout;
 #[expect(clippy::cast_possible_truncation, reason = "test payloads are small")]
 pub(crate) mod lossy;
 pub mod mounts;
+pub mod part;
 mod prepare;
 mod remove;
 pub mod room;

@@ -15,8 +15,12 @@ const STEADY: [&str; 6] = ["tmpfs", "ramfs", "rootfs", "overlay", "btrfs", "zfs"
 /// The device that a path is on, as far as its name tells: a number, the same for all of one file system. Links are
 /// followed, but not on file systems that may hang (those of networks, and FUSE).
 pub fn device_of(path: &Path) -> u64 {
-    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    Mounts::parse(&mounts).device_of(path, |link| fs::read_link(link).ok())
+    Mounts::now().device_of(path, |link| fs::read_link(link).ok())
+}
+
+/// The same by the path's name alone, as if nothing in it was a link: no disk is asked.
+pub fn device_by_name(path: &Path) -> u64 {
+    Mounts::now().device_by_name(path)
 }
 
 /// One mount.
@@ -31,6 +35,10 @@ struct Mount {
 struct Mounts(HashMap<PathBuf, Mount>);
 
 impl Mounts {
+    fn now() -> Self {
+        Self::parse(&fs::read("/proc/self/mountinfo").unwrap_or_default())
+    }
+
     /// See proc_pid_mountinfo(5). Of two in one place the later hides the other.
     fn parse(mounts: &[u8]) -> Self {
         let lines = mounts.split(|&byte| byte == b'\n');
@@ -48,7 +56,7 @@ impl Mounts {
                 continue;
             }
             at.push(&name);
-            if self.0.contains_key(&at) || !self.holding(&at).unwrap_or(root).steady || links >= MAX_LINKS {
+            if !self.holding(&at).unwrap_or(root).steady || links >= MAX_LINKS {
                 continue;
             }
             if let Some(target) = read_link(&at) {
@@ -61,6 +69,10 @@ impl Mounts {
             }
         }
         self.holding(&at).unwrap_or(root).device
+    }
+
+    fn device_by_name(&self, path: &Path) -> u64 {
+        self.device_of(path, |_| None)
     }
 
     /// The mount that a path without links is on.
@@ -119,6 +131,7 @@ mod tests {
     use super::*;
 
     const MOUNTS: &[u8] = b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        9 1 8:9 / /mnt/usb rw - ext4 /dev/sdz rw\n\
         2 1 0:40 / /mnt/nfs rw shared:1 - nfs4 server:/data rw\n\
         3 1 8:2 / /mnt/with\\040space rw - xfs /dev/sdb rw\n\
         4 1 0:41 / /mnt/nfs/inner rw - tmpfs none rw\n\
@@ -146,11 +159,17 @@ mod tests {
         assert_eq!(device("/mnt/nfs-not"), (8, 1));
         assert_eq!(device("/mnt/nfs/inner/x"), (0, 41));
         assert_eq!(device("/mnt/with space/x"), (8, 2));
-        assert_eq!(device("/mnt/usb/x"), (8, 17));
+        assert_eq!(device("/mnt/usb/x"), (8, 17), "what is under it is hidden");
         assert_eq!(device("/home/me/far/more"), (0, 40));
         assert_eq!(device("/home/me/near/x"), (8, 1));
         assert_eq!(device("/home/me/near/../../mnt/nfs"), (0, 40), "the parent of where it leads");
         assert_eq!(device("/loop/x"), (8, 1));
+    }
+
+    #[test]
+    fn a_path_is_told_by_its_name_without_asking() {
+        let device = Mounts::parse(MOUNTS).device_by_name(Path::new("/home/me/far/more"));
+        assert_eq!((rustix::fs::major(device), rustix::fs::minor(device)), (8, 1));
     }
 
     #[test]
@@ -163,5 +182,6 @@ mod tests {
         // Subvolumes of btrfs have device numbers that their mount does not tell.
         let known = device_of(folder.path());
         assert!(known == real || rustix::fs::major(known) == 0, "{known} {real}");
+        assert_eq!(device_by_name(&folder.path().join("elsewhere/self")), known, "no link is asked");
     }
 }

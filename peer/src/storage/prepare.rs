@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{Mode, OFlags};
@@ -188,7 +187,7 @@ impl Storage {
                 let (part, _) = part.as_ref().ok_or_else(|| self.missing(self.layout().part()))?;
                 self.copy(index, piece, (part, &file), &mut buffer)?;
             }
-            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
+            self.dirty().insert(index);
             stamps.push((index, stamp_of(&file).map_err(error)?));
         }
         Ok(stamps)

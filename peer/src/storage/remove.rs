@@ -50,8 +50,11 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] when it is there and cannot be deleted.
     pub fn remove_part(&self) -> Result<(), StorageError> {
-        self.close_file(self.layout().part());
-        remove_file(&self.tree.backend, &mut Walker::new(&self.tree, false)?, self.layout().part())
+        let part = self.layout().part();
+        self.close_file(part);
+        remove_file(&self.tree.backend, &mut Walker::new(&self.tree, false)?, part)?;
+        self.dirty().remove(&part);
+        Ok(())
     }
 }
 

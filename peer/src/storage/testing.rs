@@ -41,6 +41,13 @@ pub fn payload(files: &[TestFile]) -> Vec<u8> {
 
 /// A folder torrent named `name`, or a file torrent if the only file has an empty path, with [`payload`] or `bytes`.
 pub fn torrent(name: &str, files: &[TestFile], piece_len: u64, bytes: Option<&[u8]>) -> Arc<Metainfo> {
+    let torrent = torrent_file(name, files, piece_len, bytes);
+    let limits = MetainfoLimits { max_len: 1 << 20, max_files: 10_000, block_len: BLOCK_LEN };
+    Arc::new(Metainfo::parse(&torrent, &limits).unwrap())
+}
+
+/// Its torrent file.
+pub fn torrent_file(name: &str, files: &[TestFile], piece_len: u64, bytes: Option<&[u8]>) -> Vec<u8> {
     let own = payload(files);
     let bytes = bytes.unwrap_or(&own);
     let text = |text: &str| format!("{}:{text}", text.len());
@@ -63,9 +70,7 @@ pub fn torrent(name: &str, files: &[TestFile], piece_len: u64, bytes: Option<&[u
     info.extend(format!("4:name{}12:piece lengthi{piece_len}e6:pieces{}:", text(name), hashes.len()).bytes());
     info.extend(hashes);
     info.extend(b"e");
-    let torrent = [b"d4:info".as_slice(), &info, b"e"].concat();
-    let limits = MetainfoLimits { max_len: 1 << 20, max_files: 10_000, block_len: BLOCK_LEN };
-    Arc::new(Metainfo::parse(&torrent, &limits).unwrap())
+    [b"d4:info".as_slice(), &info, b"e"].concat()
 }
 
 /// A piece's bytes in blocks.

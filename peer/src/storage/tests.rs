@@ -260,8 +260,12 @@ fn many_files_are_made_written_and_flushed() {
     write_all(&storage, &payload(&files));
     storage.sync().unwrap();
     assert_eq!(fs::read(folder.path().join("t/1/8")).unwrap(), &payload(&files)[24..27]);
+    // None of them is missed: nobody knows what the device has of it.
+    storage.mark_unsynced(&storage.stamps().unwrap());
+    fs::remove_file(folder.path().join("t/1/8")).unwrap();
+    assert!(matches!(storage.sync(), Err(StorageError::Missing { path }) if path.ends_with("t/1/8")));
     storage.remove_data().unwrap();
-    storage.mark_all_unsynced();
+    storage.mark_unsynced(&storage.stamps().unwrap());
     storage.sync().unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -12,8 +12,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use torrent_common::metainfo::{Metainfo, TorrentPath};
 
-use super::StorageError;
 use super::backend::Backend;
+use super::{StorageError, part};
 
 /// What a file on disk was when last looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ pub(super) enum Access {
 /// A file as it is found, and which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Found {
-    device: u64,
+    pub device: u64,
     inode: u64,
     pub stamp: Stamp,
     /// It has one name: where another is found that leads to it, both are the same to the file system.
@@ -124,7 +124,7 @@ impl Tree {
             }
         }
         let root = root.map(Into::into);
-        let part = format!(".{}.parts", metainfo.info_hash).into();
+        let part = part::name(&metainfo.info_hash).into();
         let as_given = HashSet::new();
         let (folder, links_guarded) = (folder.into(), *LINKS_GUARDED);
         let mut tree = Self { backend, metainfo, folder, root, part, as_given, links_guarded };
@@ -298,18 +298,19 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Flushes which names there are in the folders above these files, the download folder among them: every folder once.
-    pub fn sync_folders(&mut self, files: impl Iterator<Item = usize>) -> Result<(), StorageError> {
+    /// Flushes which names there are in the folders above these files, the download folder among them: every folder once. False
+    /// if that is not there.
+    pub fn sync_folders(&mut self, files: impl Iterator<Item = usize>) -> Result<bool, StorageError> {
         let mut folders = BTreeSet::new();
         for file in files {
             let mut above = self.tree.components(file);
             while above.pop().is_some() && folders.insert(above.clone()) {}
         }
         let backend = &self.tree.backend;
-        let Some(base) = &self.base else { return Ok(()) };
+        let Some(base) = &self.base else { return Ok(false) };
         let error = |errno| StorageError::io(self.tree.folder.clone(), errno);
         if folders.len() > MAX_SYNCED_SINGLY {
-            return backend.sync_all(base.as_fd()).map_err(error);
+            return backend.sync_all(base.as_fd()).map(|()| true).map_err(error);
         }
         for folder in folders {
             // What is in the way of a folder is none of ours, and no file of ours is behind it.
@@ -322,7 +323,7 @@ impl<'a> Walker<'a> {
                 backend.sync_folder(opened.as_fd()).map_err(error)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Removes a folder below the download folder if it is empty.

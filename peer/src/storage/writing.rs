@@ -21,8 +21,8 @@ const NOTE_AGAIN: Duration = Duration::from_secs(1);
 type Outcome = Result<Vec<(usize, Stamp)>, StorageError>;
 
 /// Does jobs until the other end of the queue is dropped and it is empty, or what is left is given up. A job that panics takes
-/// no other with it.
-pub fn run(jobs: &Receiver<WriteJob>, given_up: &Shutdown) {
+/// no other with it. `done` hears how many are over.
+pub fn run(jobs: &Receiver<WriteJob>, given_up: &Shutdown, done: impl Fn(usize)) {
     let mut next = None;
     while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
         if given_up.is_set() {
@@ -40,7 +40,9 @@ pub fn run(jobs: &Receiver<WriteJob>, given_up: &Shutdown) {
             len += job.len();
             group.push(job);
         }
+        let count = group.len();
         write(group);
+        done(count);
     }
 }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use torrent_common::geometry::PieceIndex;
 use torrent_common::hash::sha1_pair;
 use torrent_common::metainfo::Metainfo;
@@ -12,6 +11,7 @@ use torrent_common::metainfo::Metainfo;
 use super::evidence::BlockDigest;
 use super::input::Input;
 use super::{Active, Room};
+use crate::queue::Sender;
 use crate::storage::blocks::BlockBuf;
 
 /// A piece waits for another if the one before it came no longer ago than this, and no longer than this.

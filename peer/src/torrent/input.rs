@@ -42,6 +42,7 @@ pub enum Input {
     /// The user has set something else for the torrent: with the number of the selection, see
     /// [`Stats::ask`](super::stats::Stats::ask).
     Options(Arc<TorrentOptions>, u64),
-    /// Close all connections, save, and end: at once when nothing is in flight to the disk, and after so long at the latest.
-    Stop(Duration),
+    /// Close all connections, save, and end: when nothing is in flight to the disk any more, or after so long, because the
+    /// daemon ends.
+    Stop(Option<Duration>),
 }

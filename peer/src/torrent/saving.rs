@@ -185,8 +185,8 @@ impl Saving {
 
     /// Writes or a checkpoint are under way.
     pub fn is_busy(&self) -> bool {
-        let waiting = !self.backlog.is_empty() || !self.held.is_empty() || !self.to_place.is_empty();
-        self.writing > 0 || self.checkpointing || waiting
+        let waiting = !self.broken && (!self.held.is_empty() || !self.to_place.is_empty());
+        self.writing > 0 || self.checkpointing || !self.backlog.is_empty() || waiting
     }
 
     /// When [`Saving::turn`] has something to do.
@@ -194,7 +194,7 @@ impl Saving {
         if !self.backlog.is_empty() {
             return Some(Instant::now() + RETRY);
         }
-        (self.dirty && !self.checkpointing).then_some(self.due)
+        (self.dirty && !self.checkpointing && !self.broken && !self.is_placing()).then_some(self.due)
     }
 
     /// Does what is due.
@@ -204,6 +204,9 @@ impl Saving {
                 self.backlog.push_front(job);
                 return;
             }
+        }
+        if self.broken {
+            return;
         }
         self.release(active);
         if !self.to_place.is_empty() {

@@ -94,8 +94,8 @@ struct Runner {
     full: Full,
     /// The last goal of uploading that was told to be reached.
     goal_told: u64,
-    /// Told to stop, and how long it may take.
-    stopping: Option<Duration>,
+    /// Told to stop, and until when, if not whenever the disk has answered.
+    stopping: Option<Option<Instant>>,
     active: Active,
 }
 
@@ -136,9 +136,9 @@ impl Runner {
     fn run(&mut self, inputs: &Receiver<Input>) {
         // A complete torrent may wait for ever for its first input: begin to count now.
         self.turn(Instant::now());
-        let patience = loop {
-            if let Some(patience) = self.stopping {
-                break patience;
+        let deadline = loop {
+            if let Some(deadline) = self.stopping {
+                break deadline;
             }
             let next = match self.deadline() {
                 Some(deadline) => inputs.recv_deadline(deadline),
@@ -154,7 +154,7 @@ impl Runner {
             }
             self.turn(Instant::now());
         };
-        self.wind_down(inputs, patience);
+        self.wind_down(inputs, deadline);
     }
 
     fn deadline(&self) -> Option<Instant> {

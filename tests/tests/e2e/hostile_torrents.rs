@@ -22,6 +22,13 @@ fn info(change: impl FnOnce(&mut Bencode)) -> Vec<u8> {
     torrent.encode()
 }
 
+/// A right torrent of this name.
+fn named(name: &str) -> Vec<u8> {
+    info(|info| {
+        info.set("name", name);
+    })
+}
+
 /// A right torrent but for the path of its first file.
 fn path(components: &[&str]) -> Vec<u8> {
     multi_file(ANNOUNCE, &[(components, 40_000), (&["second"], 5)]).encode()
@@ -228,6 +235,9 @@ fn the_daemon_refuses_hostile_torrents_with_a_reason() {
         LeechRequest::default(),
         LeechRequest { torrent_base64: Some("not base64!".into()), ..LeechRequest::default() },
         LeechRequest { output: Some("relative".into()), ..leech_request(&info(|_| ())) },
+        // What is the daemon's own: where bytes of another torrent wait, and all that it believes of its torrents.
+        leech_request(&named(".0123456789abcdef0123456789abcdef01234567.parts")),
+        LeechRequest { output: Some(daemon.folder().to_owned()), ..leech_request(&named("state")) },
     ] {
         let answer = daemon.post("/leech", &request);
         assert_eq!(answer.status, 400, "{request:?}: {}", answer.text());

@@ -11,9 +11,11 @@
 
 mod commands;
 mod control;
+mod floods;
 mod hostile_peers;
 mod hostile_torrents;
 mod hostile_trackers;
+mod kept;
 mod limits;
 mod names;
 mod options;

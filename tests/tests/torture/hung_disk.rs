@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use torrent_peer::control::api::{TorrentRequest, TorrentState};
+use torrent_peer::control::api::{JobStarted, JobStatus, TorrentRequest, TorrentState};
 use torrent_tests::daemon::seed_request;
-use torrent_tests::payload::assert_same;
+use torrent_tests::payload::{assert_same, write_tree};
 use torrent_tests::wait::{PATIENCE, wait_for, wait_until};
 
 use crate::failing_disk::Failing;
@@ -111,6 +111,33 @@ fn a_start_looks_at_other_disks_while_one_hangs() {
     failing.disk.fail("");
     wait_for_seeding_after_all(&failing.daemon, failing.sick.hash);
     assert_eq!(failing.daemon.details(failing.sick.hash).pieces_checked, 0);
+    drop(failing.daemon);
+    failing.world.stop();
+}
+
+/// What a torrent is being made of cannot be read: nothing stops that, and nobody waits for it before the others are saved
+/// and have said goodbye.
+#[test]
+fn a_torrent_being_made_on_a_disk_that_hangs_is_stopped_for_last() {
+    let Some(mut failing) = Failing::new("hung-make") else { return };
+    failing.others_do_not_notice();
+    let files = [("a.bin", 200_000), ("b.bin", 2_000_000)];
+    write_tree(&failing.disk.backing().join("made"), &files, 84);
+    failing.disk.fail("read HANG b.bin");
+    let answer = failing.daemon.post("/seed", &seed_request(&failing.daemon.folder().join("disk/made")));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let job = answer.json::<JobStarted>().job;
+    let done = || match failing.daemon.get(&format!("/jobs/{job}")).json() {
+        JobStatus::Running { done, .. } => done,
+        other => panic!("{other:?}"),
+    };
+    wait_until("it to be read as far as can be", PATIENCE, || done() > 0 && done() == done());
+    let ended = failing.daemon.process().end();
+    assert_eq!((ended.code(), failing.daemon.logged("STOP_TIMEOUT")), (Some(1), 1), "it says so");
+    for other in &failing.others {
+        failing.world.tracker.wait_for_swarm(other.hash, 1, 0);
+    }
+    failing.disk.fail("");
     drop(failing.daemon);
     failing.world.stop();
 }

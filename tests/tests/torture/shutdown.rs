@@ -87,6 +87,29 @@ fn a_silent_tracker_does_not_hold_up_a_stop() {
     println!("with 20 torrents and a tracker that never answers a stop took {took:?}");
 }
 
+/// Who does not want to wait for it says so once more.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let room = Room::new("impatient");
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}/announce", silent.local_addr().unwrap());
+    // Without a second signal it would stop in order, when it has given up the tracker.
+    let mut daemon = Daemon::start_at(&room, "daemon", &url, Place::Here, "STOP_TIMEOUT = 60");
+    let source = room.folder("source").join("tree");
+    write_tree(&source, &[("a.bin", 20_000)], 63);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * 1024, &url);
+    daemon.leech(&torrent, Some(&room.folder("source")));
+    daemon.wait_for_seeding(metainfo.info_hash);
+    // It has asked.
+    let _asked = silent.accept().unwrap();
+    daemon.process().signal();
+    wait_for("the first to be heard", PATIENCE, || match daemon.logged("stopping; a second signal") {
+        0 => Err("it is not".to_owned()),
+        _ => Ok(()),
+    });
+    assert_eq!(daemon.process().end().code(), Some(130));
+}
+
 /// Nor does a catalogue that takes an upload and says nothing.
 #[test]
 fn a_silent_catalogue_does_not_hold_up_a_stop() {

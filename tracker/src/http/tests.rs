@@ -22,7 +22,6 @@ mod access;
 mod announces;
 mod catalogue;
 mod hostile;
-mod kept;
 mod metrics;
 mod openapi;
 mod pages;

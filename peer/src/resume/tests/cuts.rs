@@ -104,7 +104,7 @@ fn write(disk: &Disk, process: &Process, pieces: &[u32]) -> Result<(), ResumeErr
         jobs.send(job).unwrap();
     }
     drop((jobs, replies));
-    writing::run(&queue, &Shutdown::new());
+    writing::run(&queue, &Shutdown::new(), |_| ());
     Ok(outcomes.iter().collect::<Result<(), _>>()?)
 }
 
@@ -242,5 +242,31 @@ fn a_disk_that_is_full_for_one_write_costs_nothing_that_is_written_later() {
         if over {
             break;
         }
+    }
+}
+
+/// Its disk is torn out, nothing of it is open any more, and it comes back as the device has it.
+#[test]
+fn a_checkpoint_without_the_files_vouches_for_nothing() {
+    let mut disk = disk();
+    disk.priorities = vec![];
+    let lossy = LossyDisk::new(disk.folder.path());
+    disk.backend = lossy.backend();
+    let process = disk.start(1);
+    write(&disk, &process, &[0, 1, 2]).unwrap();
+    process.checkpoint();
+    write(&disk, &process, &[5, 6]).unwrap();
+    process.storage.close();
+    let (there, away) = (disk.folder.path().join("t"), disk.folder.path().join("away"));
+    fs::rename(&there, &away).unwrap();
+    let checkpoint = || process.journal.checkpoint(&process.storage, process.details(), SystemTime::now());
+    assert!(matches!(checkpoint(), Err(ResumeError::Storage(StorageError::Missing { .. }))));
+    assert!(matches!(checkpoint(), Err(ResumeError::Doubtful)));
+    fs::rename(&away, &there).unwrap();
+    drop(process);
+    for seed in 0..20 {
+        let mut image = disk.another();
+        lossy.cut(lossy.now(), &mut Left::Some(fastrand::Rng::with_seed(seed)), image.folder.path());
+        go_on(&mut image, 2, &[0, 1, 2], false);
     }
 }

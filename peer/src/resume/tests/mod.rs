@@ -20,12 +20,12 @@ use torrent_common::metainfo::Metainfo;
 
 use super::{BootId, Details, Journal, Look, ResumeError, ResumeStore, Saved};
 use crate::options::{Preallocation, Priority};
-use crate::storage::Stamp;
 use crate::storage::backend::Backend;
 use crate::storage::cache::FileCache;
 use crate::storage::check::{CheckProgress, check};
 use crate::storage::files::Storage;
 use crate::storage::testing::{TestFile, blocks, payload, torrent};
+use crate::storage::{Stamp, StorageError};
 use crate::torrent::selection::Wanted;
 
 /// A torrent's folder and STATE_DIR, which outlive the processes that work with them.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use torrent_common::geometry::{BlockRef, PieceIndex};
 
@@ -46,7 +47,7 @@ impl Runner {
                 self.active.options = Arc::clone(&options);
                 self.feed(Event::Options(options));
             }
-            Input::Stop(patience) => self.stopping = Some(patience),
+            Input::Stop(patience) => self.stopping = Some(patience.map(|patience| Instant::now() + patience)),
         }
     }
 

@@ -1,10 +1,11 @@
 //! A torrent's thread as a whole: it gives itself back when there is nothing to do, and its end counts what got to disk.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
+use rustix::io::Errno;
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
 
@@ -18,11 +19,12 @@ use crate::connection::link::{ConnectionHandle, Timeouts, TorrentLink};
 use crate::connection::registry::Connections;
 use crate::control::api::TorrentState;
 use crate::options::{Preallocation, TorrentOptions};
+use crate::queue;
 use crate::resume::{Details, Look, ResumeStore, Saved};
-use crate::storage::backend::Backend;
+use crate::storage::backend::{Backend, Call, Watcher};
 use crate::storage::blocks::BlockPool;
 use crate::storage::cache::FileCache;
-use crate::storage::disk::DiskThreads;
+use crate::storage::disk::{DiskJob, DiskThreads, WriteJob};
 use crate::storage::files::Storage;
 use crate::storage::lossy::{Fault, LossyDisk};
 use crate::storage::testing::{BLOCK_LEN, TestFile, blocks, torrent};
@@ -33,7 +35,7 @@ use crate::wake::Waker;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Ten pieces of 100 bytes in `folder`, all or none of them had; what the thread is sent, and what it tells the session.
-fn ten_pieces(folder: &Path, complete: bool) -> (Active, Receiver<Input>, Receiver<Notice>) {
+fn ten_pieces(folder: &Path, complete: bool) -> (Active, queue::Receiver<Input>, Receiver<Notice>) {
     ten_pieces_on(Backend::default(), folder, complete)
 }
 
@@ -41,7 +43,7 @@ fn ten_pieces_on(
     backend: Backend,
     folder: &Path,
     complete: bool,
-) -> (Active, Receiver<Input>, Receiver<Notice>) {
+) -> (Active, queue::Receiver<Input>, Receiver<Notice>) {
     let metainfo = torrent("t", &TestFile::list(&[("", 1000)]), 100, None);
     let store = ResumeStore::open(&folder.join("state")).unwrap();
     let storage = Storage::new(Arc::clone(&metainfo), folder, None, FileCache::on(backend, 2)).unwrap();
@@ -70,7 +72,7 @@ fn ten_pieces_on(
     let mut look = Look::take(&store, saved, &storage).unwrap();
     look.accept(&had, &geometry);
     let (journal, _) = look.settle(&store, &storage, Preallocation::Sparse, SystemTime::now()).unwrap();
-    let (inputs, receiver) = bounded(4);
+    let (inputs, receiver) = queue::bounded(4);
     let (notices, told) = bounded(4);
     let own_peer_id = PeerId::new([1; 20]);
     let active = Active {
@@ -117,7 +119,7 @@ fn a_complete_torrent_that_hears_nothing_gives_its_thread_back() {
         scope.spawn(move || run(active, &receiver));
         let notice = told.recv_timeout(PATIENCE);
         // Ended before anything is asserted: the scope waits for the thread.
-        inputs.send(Input::Stop(Duration::from_secs(20))).unwrap();
+        inputs.send(Input::Stop(None)).unwrap();
         assert_eq!(notice, Ok(Notice::Idle(hash)));
     });
 }
@@ -130,7 +132,7 @@ fn what_gets_to_disk_at_the_end_is_not_lacking_any_more() {
     let bytes = blocks(&active.metainfo, 3, &[7; 1000]);
     let mut runner = Runner::new(active);
     runner.saving.write(&runner.active, piece, bytes, Instant::now());
-    runner.wind_down(&receiver, PATIENCE);
+    runner.wind_down(&receiver, Some(Instant::now() + PATIENCE));
     let stats = &runner.active.stats;
     assert_eq!((stats.transfer.left.load(Ordering::Relaxed), stats.lacking()), (900, 900));
     assert_eq!(stats.wanted_if_not_all(), None, "the last checkpoint says that everything is wanted");
@@ -148,7 +150,7 @@ fn a_piece_that_waits_to_be_hashed_beside_another_gets_to_disk_at_the_end() {
         runner.hashing.add(Whole { piece, blocks, compare: false }, true, now);
     }
     assert!(runner.hashing.next_wake().is_some(), "the second waits for a third");
-    runner.wind_down(&receiver, PATIENCE);
+    runner.wind_down(&receiver, Some(Instant::now() + PATIENCE));
     let had: Vec<_> = have.snapshot().iter(&metainfo.geometry).map(PieceIndex::get).collect();
     assert_eq!(had, [3, 5]);
 }
@@ -201,7 +203,7 @@ fn what_does_not_get_to_disk_in_time_holds_no_memory() {
     let all = (0..).map_while(|block| metainfo.geometry.block(piece, block));
     runner.take(Input::Blocks(key, all.zip(bytes).collect()));
     assert!(runner.hashing.is_busy() && room.pool.reserved() > 100);
-    runner.wind_down(&receiver, Duration::ZERO);
+    runner.wind_down(&receiver, Some(Instant::now()));
     assert_eq!(room.pool.reserved(), 0);
     drop(hold);
 }
@@ -217,7 +219,7 @@ fn on_a_failing_disk(calls: u64) -> (String, u32, u32) {
     let bytes = blocks(&active.metainfo, 3, &bytes);
     let (metainfo, hash) = (Arc::clone(&active.metainfo), active.link.info_hash);
     let mut runner = Runner::new(active);
-    lossy.fail(Some(Fault { from: lossy.calls() + calls, errno: rustix::io::Errno::IO }));
+    lossy.fail(Some(Fault { from: lossy.calls() + calls, errno: Errno::IO }));
     runner.saving.write(&runner.active, piece, bytes, Instant::now());
     let input = receiver.recv_timeout(PATIENCE).unwrap();
     let written = matches!(&input, Input::Written(_, Ok(())));
@@ -234,7 +236,7 @@ fn on_a_failing_disk(calls: u64) -> (String, u32, u32) {
     assert!(matches!(runner.unsaid.front(), Some(Notice::Failed(of, _)) if *of == hash));
     let said = runner.active.stats.error().unwrap();
     // Nothing more is written, and no checkpoint is tried.
-    runner.wind_down(&receiver, PATIENCE);
+    runner.wind_down(&receiver, Some(Instant::now() + PATIENCE));
     drop(runner);
     lossy.fail(None);
     let store = ResumeStore::open(&folder.path().join("state")).unwrap();
@@ -257,4 +259,101 @@ fn a_disk_that_fails_stops_the_torrent_with_a_word_and_what_it_wrote_is_hashed_a
     let (said, had, suspect) = on_a_failing_disk(2);
     assert!(said.contains("rror"), "{said}");
     assert_eq!((had, suspect), (0, 1), "written, and nobody knows whether it is on the device");
+}
+
+/// A disk on which writes hang, from a moment on, until they may go on.
+#[derive(Debug)]
+struct Hanging {
+    hangs: AtomicBool,
+    reached: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Watcher for Hanging {
+    fn before(&self, call: &Call<'_>) -> Result<usize, Errno> {
+        if matches!(call, Call::Write { .. }) && self.hangs.load(Ordering::SeqCst) {
+            self.reached.send(()).unwrap();
+            let _ = self.go_on.recv();
+        }
+        Ok(usize::MAX)
+    }
+}
+
+#[test]
+fn a_thread_ends_after_its_last_write_however_long_the_disk_takes_unless_the_daemon_ends() {
+    for daemon_ends in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let ((reached, has_reached), (go_on, may_go_on)) = (bounded(9), bounded::<()>(0));
+        let disk = Arc::new(Hanging { hangs: AtomicBool::new(false), reached, go_on: may_go_on });
+        let backend = Backend::watched(Arc::<Hanging>::clone(&disk));
+        let (active, receiver, _told) = ten_pieces_on(backend, folder.path(), false);
+        let (metainfo, have) = (Arc::clone(&active.metainfo), Arc::clone(&active.link.have));
+        let inputs = active.link.inputs.clone();
+        let mut runner = Runner::new(active);
+        disk.hangs.store(true, Ordering::SeqCst);
+        for index in 0..3 {
+            let piece = metainfo.geometry.piece(index).unwrap();
+            let bytes = blocks(&metainfo, index, &torrent_payload());
+            runner.saving.write(&runner.active, piece, bytes, Instant::now());
+        }
+        std::thread::scope(|scope| {
+            let runner = &mut runner;
+            let winding = scope.spawn(move || runner.wind_down(&receiver, None));
+            has_reached.recv_timeout(PATIENCE).unwrap();
+            // More than wait for it in its queue: it takes them, and goes on waiting for the disk.
+            let heard = (0..20).all(|_| inputs.send_timeout(Input::Stop(None), PATIENCE).is_ok());
+            let waits = !winding.is_finished();
+            let mut told = Ok(());
+            if daemon_ends {
+                told = inputs.send_timeout(Input::Stop(Some(Duration::ZERO)), PATIENCE);
+                winding.join().unwrap();
+                drop(go_on);
+            } else {
+                drop(go_on);
+                winding.join().unwrap();
+            }
+            assert!(heard && waits && told.is_ok());
+        });
+        let there = have.snapshot().count();
+        let bytes = std::fs::read(folder.path().join("t")).unwrap();
+        let saved = runner.active.record.journal.saved().pieces_had();
+        if daemon_ends {
+            assert_eq!((there, saved), (0, 0));
+        } else {
+            assert_eq!((there, saved, &bytes[..300]), (3, 3, &torrent_payload()[..300]));
+        }
+    }
+}
+
+#[test]
+fn what_found_no_room_in_the_disks_queue_gets_to_disk_at_the_end() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (active, receiver, _told) = ten_pieces(one.path(), false);
+    let (busy, _others, _told) = ten_pieces(other.path(), false);
+    let ((go_on, may_go_on), (started, has_started)) = (bounded::<()>(0), bounded(1));
+    let job = |index| {
+        let (may_go_on, started) = (may_go_on.clone(), started.clone());
+        DiskJob::Write(WriteJob {
+            storage: Arc::clone(&busy.record.storage),
+            journal: Arc::clone(&busy.record.journal),
+            piece: busy.link.geometry.piece(index).unwrap(),
+            blocks: blocks(&busy.metainfo, index, &torrent_payload()),
+            reply: Box::new(move |_| {
+                let _ = started.try_send(());
+                let _ = may_go_on.recv();
+            }),
+        })
+    };
+    // All of them another's.
+    assert!(active.room.disk.try_submit(job(0)).is_ok());
+    has_started.recv_timeout(PATIENCE).unwrap();
+    assert!((1..10).any(|index| active.room.disk.try_submit(job(index)).is_err()));
+    let (piece, have) = (active.link.geometry.piece(3).unwrap(), Arc::clone(&active.link.have));
+    let bytes = blocks(&active.metainfo, 3, &torrent_payload());
+    let mut runner = Runner::new(active);
+    runner.saving.write(&runner.active, piece, bytes, Instant::now());
+    assert!(runner.saving.is_busy() && receiver.is_empty());
+    drop((go_on, may_go_on));
+    runner.wind_down(&receiver, Some(Instant::now() + PATIENCE));
+    assert!(have.snapshot().contains(piece));
 }

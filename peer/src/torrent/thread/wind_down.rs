@@ -1,9 +1,9 @@
 //! The end of a torrent's thread: connections are closed, and what is in flight gets to disk.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use torrent_common::geometry::PieceIndex;
 
 use super::Runner;
@@ -13,9 +13,12 @@ use crate::torrent::input::Input;
 use crate::torrent::stats::Moment;
 
 impl Runner {
-    /// Closes every connection, and lets what is in flight get to disk, within `patience`.
-    pub(super) fn wind_down(&mut self, inputs: &Receiver<Input>, patience: Duration) {
-        let mut deadline = Instant::now() + patience;
+    /// Closes every connection, and lets what is in flight get to disk.
+    ///
+    /// With a thread of a torrent ends all that it has begun: no write, and no checkpoint, of it is queued or under way
+    /// afterwards, so none can meet what others make of its files and its record. Only where the daemon itself ends there
+    /// is a `deadline`, and nobody comes after.
+    pub(super) fn wind_down(&mut self, inputs: &Receiver<Input>, mut deadline: Option<Instant>) {
         let mut effects = Vec::new();
         let mut in_flight = self.core.shutdown(&*self.active.room.pool, &mut effects);
         for effect in effects {
@@ -36,7 +39,13 @@ impl Runner {
                 }
                 checkpoint_begun = true;
             }
-            match inputs.recv_deadline(deadline) {
+            // A queue that was full of what others write is tried again.
+            let wake = self.saving.next_wake().into_iter().chain(deadline).min();
+            let next = match wake {
+                Some(wake) => inputs.recv_deadline(wake),
+                None => inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match next {
                 Ok(Input::Hashed(Judged { piece, good, blocks, .. })) => {
                     self.hashing.answered();
                     if !good {
@@ -60,13 +69,17 @@ impl Runner {
                 Ok(Input::Checkpointed(outcome)) => {
                     if let Err(error) = self.saving.done(&self.active, outcome) {
                         log::error!("{}: {error}", self.active.name);
-                        break;
                     }
                 }
-                // All are to stop meanwhile: sooner than it was told.
-                Ok(Input::Stop(patience)) => deadline = deadline.min(Instant::now() + patience),
+                // All are to stop meanwhile.
+                Ok(Input::Stop(patience)) => {
+                    let other = patience.map(|patience| Instant::now() + patience);
+                    deadline = deadline.into_iter().chain(other).min();
+                }
                 Ok(Input::Peer(_, PeerEvent::Uploaded(bytes))) => self.active.stats.add_uploaded(bytes),
                 Ok(_) => {}
+                Err(RecvTimeoutError::Timeout)
+                    if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
                 Err(_) => break,
             }
             self.saving.turn(&self.active, Instant::now());
