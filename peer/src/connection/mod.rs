@@ -59,7 +59,9 @@ impl End {
     pub const fn is_idle_visit(&self) -> bool {
         match self {
             Self::Violation(Violation::UnknownTorrent) | Self::Network(_) => true,
-            Self::Closed(reason) => matches!(reason, CloseReason::SelfConnection | CloseReason::Duplicate),
+            Self::Closed(reason) => {
+                matches!(reason, CloseReason::SelfConnection | CloseReason::Duplicate | CloseReason::BothSeed)
+            }
             Self::Violation(_) | Self::TimedOut | Self::Stalled | Self::Storage(_) | Self::TorrentGone => {
                 false
             }

@@ -46,6 +46,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("more connections than there is room for", 150, ANYBODY, say_nothing).told("its handshake"),
     attack("blocks of one byte a second", 8, LEECHER, drip_block),
     attack("connections that come and go", 16, ANYBODY, come_and_go).told("came and went"),
+    attack("seeders, for nothing", 16, SEEDER, visit).told("came and went"),
     attack("the victim's own name", 4, ANYBODY, mirror).told("it is ourselves"),
     attack("one name for all", 8, ANYBODY, share_a_name).told("already connected"),
     attack("a bad block among good ones now and then", 3, LEECHER, poison).bulky().told("banned"),
@@ -218,6 +219,12 @@ fn come_and_go(stranger: &mut Stranger<'_>) -> io::Result<()> {
     stranger.greet()?;
     stranger.strike();
     stranger.offer()
+}
+
+/// The victim hangs up: who has everything needs nothing of it.
+fn visit(stranger: &mut Stranger<'_>) -> io::Result<()> {
+    come_and_go(stranger)?;
+    listen(stranger)
 }
 
 /// The victim tells its name as soon as it knows which torrent is meant.
