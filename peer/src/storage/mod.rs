@@ -3,6 +3,7 @@
 //! The download folder itself is the user's choice and links in it are followed; below it none is (promise 4). What is
 //! on disk is never trusted: a file that is missing, short, a link or not a file at all is a [`StorageError`].
 
+mod alike;
 pub mod backend;
 pub mod blocks;
 pub mod cache;

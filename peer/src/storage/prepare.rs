@@ -13,7 +13,7 @@ use super::backend::Backend;
 use super::files::{Storage, read_at};
 use super::remove::remove_file;
 use super::tree::{Access, Found, Walker, stamp_of};
-use super::{Stamp, StorageError};
+use super::{Stamp, StorageError, alike};
 use crate::options::Preallocation;
 
 /// Bytes moved at a time.
@@ -46,7 +46,7 @@ impl Storage {
             let there = there.map(|found| found.stamp.len);
             if let Some(len) = there.filter(|&len| len > file.len) {
                 // Its own bytes, or those of one that has its name.
-                self.tell_apart(self.find_all(&mut walker))?;
+                self.tell_apart(self.find_all(&mut walker), &walker)?;
                 return Err(StorageError::Longer { path: self.path(index), len, expected: file.len });
             }
             let grows = preallocation == Preallocation::None && there.is_some();
@@ -54,7 +54,7 @@ impl Storage {
                 lacking.push((index, file.len, there));
             }
         }
-        self.tell_apart(found)?;
+        self.tell_apart(found, &walker)?;
         if preallocation == Preallocation::Full {
             self.check_room(lacking.iter().map(|&(_, len, there)| len - there.unwrap_or(0)).sum())?;
         }
@@ -78,7 +78,7 @@ impl Storage {
             let access = if there.is_none() { Access::New } else { Access::Create };
             let (opened, _) = match walker.open(index, access) {
                 Err(StorageError::Io { source, path }) if source.kind() == io::ErrorKind::AlreadyExists => {
-                    let clash = self.tell_apart(self.find_all(walker)).err();
+                    let clash = self.tell_apart(self.find_all(walker), walker).err();
                     // As it was: another selection of files may do.
                     made.into_iter().try_for_each(|made| remove_file(&self.tree.backend, walker, made))?;
                     return Err(clash.unwrap_or(StorageError::Io { path, source }));
@@ -96,15 +96,16 @@ impl Storage {
 
     /// Refuses a file system to which two names of the torrent are one: in the file would be the bytes of the one that was
     /// written last, and those of both would be had.
-    fn tell_apart(&self, mut found: Vec<(Found, usize)>) -> Result<(), StorageError> {
+    fn tell_apart(&self, mut found: Vec<(Found, usize)>, walker: &Walker<'_>) -> Result<(), StorageError> {
         // What has two names is meant to be one.
         found.retain(|(found, _)| found.has_one_name);
+        let listed = alike::find_one_of_two_names(&self.tree, walker, found.iter().map(|&(_, index)| index))?;
         found.sort_unstable();
         let same = found.windows(2).find_map(|pair| match pair {
             [(one, index), (other, another)] if one.is(other) => Some((*index, *another)),
             _ => None,
         });
-        let Some((one, other)) = same else { return Ok(()) };
+        let Some((one, other)) = same.or(listed) else { return Ok(()) };
         Err(StorageError::Clash { path: self.path(one), other: self.path(other) })
     }
 
@@ -174,10 +175,14 @@ impl Storage {
         had: &Bitfield,
         preallocation: Preallocation,
     ) -> Result<Vec<(usize, Stamp)>, StorageError> {
+        let part = self.open_as_is(self.layout().part())?;
+        // Its bytes would be taken for the files'.
+        if part.as_ref().is_some_and(|&(_, now)| self.watch.is_changed(self.layout().part(), now)) {
+            return Err(StorageError::Changed { path: self.path(self.layout().part()) });
+        }
         self.watch.write();
         self.prepare(|index| files.binary_search(&index).is_ok(), preallocation)?;
         let mut walker = Walker::new(&self.tree, false)?;
-        let part = self.open_as_is(self.layout().part())?;
         let mut buffer = vec![0; BUFFER_LEN];
         let mut stamps = Vec::with_capacity(files.len());
         for &index in files {

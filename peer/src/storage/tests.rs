@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::PieceIndex;
@@ -311,6 +312,15 @@ fn files_that_are_not_wanted_are_not_made_and_their_bytes_wait_in_the_part_file(
     // Wanted after all: of piece 1 alone, since nobody vouches for 0.
     let mut had = Bitfield::empty(&metainfo.geometry);
     had.insert(piece(&metainfo, 1));
+    storage.trust(storage.writes(), &storage.stamps().unwrap());
+    let opened = fs::File::options().write(true).open(&part).unwrap();
+    let mtime = opened.metadata().unwrap().modified().unwrap();
+    opened.set_modified(mtime + Duration::from_secs(1)).unwrap();
+    let written_by_others = storage.place(&[4, 5], &had, Preallocation::Full);
+    assert!(
+        matches!(written_by_others, Err(StorageError::Changed { path }) if path == part) && !long.exists()
+    );
+    opened.set_modified(mtime).unwrap();
     let stamps = storage.place(&[4, 5], &had, Preallocation::Full).unwrap();
     assert_eq!(
         stamps.iter().map(|(index, stamp)| (*index, stamp.len)).collect::<Vec<_>>(),

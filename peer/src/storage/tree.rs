@@ -5,10 +5,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use torrent_common::metainfo::{Metainfo, TorrentPath};
 
@@ -296,6 +297,23 @@ impl<'a> Walker<'a> {
             FileType::Symlink => Err(StorageError::Link { path: tree.path(file) }),
             _ => Err(StorageError::Kind { path: tree.path(file), wanted: "file" }),
         }
+    }
+
+    /// Every name in a folder below the download folder; none if it is not there.
+    pub fn list(&self, folder: &[&OsStr], mut each: impl FnMut(&OsStr)) -> Result<(), StorageError> {
+        let inner = self.descend(folder, false)?;
+        let opened = if folder.is_empty() { self.base.as_ref() } else { inner.as_ref() };
+        let Some(opened) = opened else { return Ok(()) };
+        let mut path = self.tree.folder.clone();
+        path.extend(folder);
+        let error = |errno| StorageError::io(path.clone(), errno);
+        // What was opened to go through cannot be read.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let readable = rustix::fs::openat(opened, ".", flags, Mode::empty()).map_err(error)?;
+        for entry in Dir::new(readable).map_err(error)? {
+            each(OsStr::from_bytes(entry.map_err(error)?.file_name().to_bytes()));
+        }
+        Ok(())
     }
 
     /// Flushes which names there are in the folders above these files, the download folder among them: every folder once. False

@@ -26,8 +26,9 @@ impl FailingDisk {
     }
 
     /// Fails from now on as told, a line each: `write EIO`, `read EIO b.bin` (in files whose paths end so), `sync HANG`;
-    /// calls are `read`, `write`, `open`, `make`, `set` (lengths and times), `sync`, `look`, or `any`. `names 40` bounds names to so many bytes,
-    /// `caseless` takes upper and lower case for the same. Nothing: the disk is well.
+    /// calls are `read`, `write`, `open`, `make`, `set` (lengths and times), `sync`, `look`, or `any`. `names 40` bounds names
+    /// to so many bytes, `caseless` takes upper and lower case for the same; `caseless spelled` gives each spelling an inode
+    /// number of its own, like exFAT by FUSE. Nothing: the disk is well.
     ///
     /// # Panics
     /// If it cannot be said.

@@ -1,8 +1,10 @@
 //! Numbers for the files of a disk, and which of them fail.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Nodes {
     paths: HashMap<u64, PathBuf>,
     numbers: HashMap<PathBuf, u64>,
+    /// Of spellings, not of files.
+    spelled: HashSet<u64>,
     next: u64,
 }
 
@@ -25,7 +29,8 @@ impl Nodes {
     /// Nothing but the folder that has the files.
     pub fn new(backing: &Path) -> Self {
         let paths = HashMap::from([(ROOT, backing.to_owned())]);
-        Self { paths, numbers: HashMap::from([(backing.to_owned(), ROOT)]), next: ROOT + 1 }
+        let numbers = HashMap::from([(backing.to_owned(), ROOT)]);
+        Self { paths, numbers, spelled: HashSet::new(), next: ROOT + 1 }
     }
 
     /// Where a node's file is.
@@ -33,19 +38,30 @@ impl Nodes {
         self.paths.get(&node).cloned().ok_or(Errno::STALE)
     }
 
-    /// The number of a file.
-    pub fn number(&mut self, path: &Path) -> u64 {
-        *self.numbers.entry(path.to_owned()).or_insert_with(|| {
+    /// The number of a file which was found by this name in this folder.
+    pub fn number(&mut self, path: &Path, (folder, name): (u64, &[u8]), rules: &Rules) -> u64 {
+        let key = if rules.spelled {
+            Path::new(&folder.to_string()).join(OsStr::from_bytes(name))
+        } else {
+            path.to_owned()
+        };
+        *self.numbers.entry(key).or_insert_with(|| {
             let number = self.next;
             self.next += 1;
             self.paths.insert(number, path.to_owned());
+            self.spelled.extend(rules.spelled.then_some(number));
             number
         })
     }
 
+    /// What a node has for an inode number.
+    pub fn inode(&self, node: u64, metadata: &Metadata) -> u64 {
+        if self.spelled.contains(&node) { node } else { metadata.ino() }
+    }
+
     /// A name is gone: another file of the same name is another node.
     pub fn forget(&mut self, path: &Path) {
-        self.numbers.remove(path);
+        self.numbers.retain(|_, number| self.paths.get(number).is_none_or(|known| known != path));
     }
 
     /// A file in a folder, as the disk's rules for names have it.
@@ -71,6 +87,8 @@ pub struct Rules {
     pub longest_name: usize,
     /// Upper and lower case are the same.
     pub caseless: bool,
+    /// Every spelling of a name has an inode of its own.
+    pub spelled: bool,
     faults: Vec<Vec<String>>,
 }
 
@@ -87,6 +105,7 @@ impl Rules {
         Self {
             longest_name: longest.unwrap_or(255),
             caseless: lines.iter().any(|words| words[0] == "caseless"),
+            spelled: lines.iter().any(|words| words.join(" ") == "caseless spelled"),
             faults: lines,
         }
     }

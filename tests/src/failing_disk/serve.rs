@@ -82,7 +82,7 @@ impl Server {
             op::RENAME | op::RENAME2 => self.rename(request),
             op::GETATTR => {
                 let path = self.judge("look", &self.nodes.path(request.node)?)?;
-                Ok(Answer::default().u64s(&[0, 0]).attributes(&look(&path)?))
+                self.attributes(request.node, &path)
             }
             op::SETATTR => self.set(request),
             op::OPEN => {
@@ -132,7 +132,7 @@ impl Server {
                 let mut options = File::options();
                 options.read(true).write(true).create(true).create_new(only_new);
                 let opened = self.open(&path, &options)?;
-                let entry = Answer::default().entry(self.nodes.number(&path), &look(&path)?);
+                let entry = self.entry(&path, (request.node, name), &rules)?;
                 return Ok(entry.bytes(&opened.into_bytes()));
             }
             op::UNLINK => {
@@ -144,8 +144,19 @@ impl Server {
                 return done(std::fs::remove_dir(&path));
             }
         }
-        let metadata = look(&path)?;
-        Ok(Answer::default().entry(self.nodes.number(&path), &metadata))
+        self.entry(&path, (request.node, name), &rules)
+    }
+
+    /// A file that was found by this name in this folder.
+    fn entry(&mut self, path: &Path, name: (u64, &[u8]), rules: &Rules) -> Result<Answer, Errno> {
+        let (metadata, node) = (look(path)?, self.nodes.number(path, name, rules));
+        Ok(Answer::default().entry(node, self.nodes.inode(node, &metadata), &metadata))
+    }
+
+    fn attributes(&self, node: u64, path: &Path) -> Result<Answer, Errno> {
+        let metadata = look(path)?;
+        let inode = self.nodes.inode(node, &metadata);
+        Ok(Answer::default().u64s(&[0, 0]).attributes(inode, &metadata))
     }
 
     fn rename(&mut self, request: &Request<'_>) -> Result<Answer, Errno> {
@@ -186,7 +197,7 @@ impl Server {
             Ok(())
         };
         change().map_err(|error| system(&error))?;
-        Ok(Answer::default().u64s(&[0, 0]).attributes(&look(&path)?))
+        self.attributes(request.node, &path)
     }
 
     /// What is asked of an open file.

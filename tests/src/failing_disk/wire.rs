@@ -110,10 +110,10 @@ impl Answer {
     }
 
     /// Adds what a file is (`fuse_attr`).
-    pub fn attributes(self, metadata: &std::fs::Metadata) -> Self {
+    pub fn attributes(self, inode: u64, metadata: &std::fs::Metadata) -> Self {
         let time = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
         let nanoseconds = |part: i64| u32::try_from(part).unwrap_or(0);
-        self.u64s(&[metadata.ino(), metadata.size(), metadata.blocks()])
+        self.u64s(&[inode, metadata.size(), metadata.blocks()])
             .u64s(&[time(metadata.atime()), time(metadata.mtime()), time(metadata.ctime())])
             .u32s(&[
                 nanoseconds(metadata.atime_nsec()),
@@ -130,8 +130,8 @@ impl Answer {
     }
 
     /// Adds a node and what it is (`fuse_entry_out`), neither to be remembered by the kernel.
-    pub fn entry(self, node: u64, metadata: &std::fs::Metadata) -> Self {
-        self.u64s(&[node, 0, 0, 0]).u32s(&[0, 0]).attributes(metadata)
+    pub fn entry(self, node: u64, inode: u64, metadata: &std::fs::Metadata) -> Self {
+        self.u64s(&[node, 0, 0, 0]).u32s(&[0, 0]).attributes(inode, metadata)
     }
 
     /// Adds an open file (`fuse_open_out`), read and written without the kernel's cache.

@@ -38,15 +38,43 @@ fn a_name_too_long_for_a_file_system_is_told_and_the_rest_can_be_had() {
 /// As on a memory stick: each of the two would have the other's bytes.
 #[test]
 fn names_that_differ_in_case_alone_are_refused_where_they_are_one() {
+    refuses_two_names_of_one("caseless", "caseless");
+}
+
+#[test]
+fn and_where_each_spelling_has_a_number_of_its_own() {
+    refuses_two_names_of_one("spelled", "caseless spelled");
+}
+
+/// Nothing is made in the try, so nothing fails.
+#[test]
+fn one_file_that_is_there_already_is_not_taken_for_two() {
     if !mounts::may_run(failing_disk::possible()) {
         return;
     }
-    let world = World::new("caseless");
+    let world = World::new("one-for-two");
+    let payload = world.seed("tree", &[("Notes/Read.me", 300_000), ("notes/READ.ME", 300_000)], 93);
+    let daemon = world.daemon("", &failing_disk::script());
+    let disk = FailingDisk::of(daemon.folder());
+    disk.fail("caseless spelled");
+    std::fs::create_dir_all(disk.backing().join("tree/Notes")).unwrap();
+    std::fs::write(disk.backing().join("tree/Notes/Read.me"), [0; 300_000]).unwrap();
+    daemon.leech(&payload.torrent, Some(&daemon.folder().join("disk")));
+    wait_for_error(&daemon, payload.hash, "are the same file");
+    drop(daemon);
+    world.stop();
+}
+
+fn refuses_two_names_of_one(room: &str, rules: &str) {
+    if !mounts::may_run(failing_disk::possible()) {
+        return;
+    }
+    let world = World::new(room);
     let files = [("Notes/Read.me", 300_000), ("a.bin", 100_000), ("notes/READ.ME", 200_000)];
     let payload = world.seed("tree", &files, 92);
     let daemon = world.daemon("", &failing_disk::script());
     let disk = FailingDisk::of(daemon.folder());
-    disk.fail("caseless");
+    disk.fail(rules);
     let folder = daemon.folder().join("disk");
     daemon.leech(&payload.torrent, Some(&folder));
     let said = wait_for_error(&daemon, payload.hash, "are the same file");
