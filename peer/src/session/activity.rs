@@ -11,12 +11,11 @@ use super::entry::Entry;
 use super::errands::{Errand, Errands, Seen};
 use super::goals::Goals;
 use super::places::{Kind, Limits};
-use super::start::{self, LOG_NAME_LEN};
+use super::start;
 use crate::control::api::TorrentState;
 use crate::options::TorrentOptions;
 use crate::resume::Saved;
 use crate::settings::SessionSettings;
-use crate::text::escape_for_log;
 
 /// A goal of time is looked at so often at the least: the clock may have been set meanwhile.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(3600);
@@ -202,7 +201,7 @@ impl Shared {
     /// Ends the seeding of a torrent, until the user resumes it.
     fn finish(&self, info_hash: &InfoHash) {
         if let Some(entry) = self.table().entries.get_mut(info_hash) {
-            log::info!("{}: seeded as long as it was to be", escape_for_log(&entry.name, LOG_NAME_LEN));
+            log::info!("{}: seeded as long as it was to be", entry.log_name());
             (entry.finished, entry.queued) = (true, false);
         }
         if self.halt(info_hash) {
@@ -214,12 +213,15 @@ impl Shared {
 
     /// Shows and keeps that a torrent without a thread is finished, if it is.
     pub(super) fn keep_finished(&self, info_hash: &InfoHash) {
-        match self.table().entries.get(info_hash) {
-            Some(entry) if entry.finished => entry.stats.set_state(TorrentState::Finished),
+        let name = match self.table().entries.get(info_hash) {
+            Some(entry) if entry.finished => {
+                entry.stats.set_state(TorrentState::Finished);
+                entry.log_name()
+            }
             _ => return,
-        }
+        };
         if let Err(error) = start::save_wishes(self, info_hash) {
-            log::error!("{info_hash}: that it is finished is not kept: {error}");
+            log::error!("{name}: that it is finished is not kept: {error}");
         }
     }
 

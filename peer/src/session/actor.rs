@@ -22,7 +22,6 @@ use crate::control::api::{TorrentState, TorrentStatus};
 use crate::control::engine::Refusal;
 use crate::queue::Receiver;
 use crate::resume::{ResumeError, Saved};
-use crate::text::escape_for_log;
 use crate::torrent::Notice;
 use crate::torrent::input::Input;
 
@@ -414,7 +413,7 @@ impl Shared {
 
     pub(super) fn failed(&self, info_hash: &InfoHash, error: &str, may_pass: bool) {
         if let Some(entry) = self.table().entries.get(info_hash) {
-            log::error!("{}: {error}", escape_for_log(&entry.name, start::LOG_NAME_LEN));
+            log::error!("{}: {error}", entry.log_name());
             entry.stats.fail(error.to_owned(), may_pass);
         }
     }

@@ -16,8 +16,12 @@ use super::recheck::Judged;
 use crate::control::api::{TorrentState, TorrentStatus};
 use crate::options::TorrentOptions;
 use crate::queue::Sender;
+use crate::text::escape_for_log;
 use crate::torrent::input::Input;
 use crate::torrent::stats::Stats;
+
+/// Characters of a torrent's name in log lines.
+const LOG_NAME_LEN: usize = 80;
 
 /// A torrent in the table.
 pub struct Entry {
@@ -77,7 +81,17 @@ pub struct Running {
     pub number: u64,
 }
 
+/// What the log calls a torrent of this name.
+pub fn log_name(name: &str) -> String {
+    escape_for_log(name, LOG_NAME_LEN)
+}
+
 impl Entry {
+    /// What the log calls it.
+    pub fn log_name(&self) -> String {
+        log_name(&self.name)
+    }
+
     /// Its queue, while it is active.
     pub fn inputs(&self) -> Option<Sender<Input>> {
         self.running.as_ref().map(|running| running.inputs.clone())

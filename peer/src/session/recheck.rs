@@ -9,6 +9,7 @@ use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::Geometry;
 
 use super::bytes_of;
+use super::entry::log_name;
 use super::error::StartupError;
 use super::start::Start;
 use crate::control::api::TorrentState;
@@ -74,7 +75,8 @@ impl Start {
         let all = good.count() + bad.count() + count == look.suspect.count();
         let files = names_of(&unreadable, storage);
         if give_up && all {
-            log::warn!("{}: {count} pieces are fetched again, which cannot be read: {error}", self.info_hash);
+            let name = log_name(&storage.metainfo().name);
+            log::warn!("{name}: {count} pieces are fetched again, which cannot be read: {error}");
             return Ok(Some(good));
         }
         if let Some(entry) = self.shared.table().entries.get_mut(&self.info_hash) {

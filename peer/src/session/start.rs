@@ -12,7 +12,7 @@ use torrent_common::ids::InfoHash;
 use torrent_common::metainfo::Metainfo;
 use torrent_common::worker::{Shutdown, Worker, contain};
 
-use super::entry::{Entry, Running};
+use super::entry::{Entry, Running, log_name};
 use super::error::StartupError;
 use super::gate::Gate;
 use super::overlap::RootKey;
@@ -27,7 +27,6 @@ use crate::options::TorrentOptions;
 use crate::queue::{self, Receiver, Sender};
 use crate::resume::{Details, Journal, Look, Saved};
 use crate::storage::files::Storage;
-use crate::text::escape_for_log;
 use crate::torrent::core::CoreConfig;
 use crate::torrent::have::Have;
 use crate::torrent::input::Input;
@@ -46,8 +45,6 @@ const CROWD: usize = 64;
 const SHORT_LINGER: Duration = Duration::from_secs(1);
 /// Addresses that one torrent dials at a time, however many all may.
 const MAX_DIALLING: usize = 32;
-/// Characters of a torrent's name in log lines.
-pub const LOG_NAME_LEN: usize = 80;
 
 /// Most torrents have nothing set for them: they share that.
 fn shared_options(options: &TorrentOptions) -> Arc<TorrentOptions> {
@@ -246,11 +243,11 @@ impl Start {
     }
 
     fn run(self, receiver: Receiver<Input>) {
-        let stats = {
+        let known = {
             let table = self.shared.table();
-            table.entries.get(&self.info_hash).map(|entry| Arc::clone(&entry.stats))
+            table.entries.get(&self.info_hash).map(|entry| (Arc::clone(&entry.stats), entry.log_name()))
         };
-        let Some(stats) = stats else {
+        let Some((stats, name)) = known else {
             self.gate.shut();
             return;
         };
@@ -262,7 +259,7 @@ impl Start {
                 // Told to stop meanwhile, it does not begin.
                 if self.gate.open(Arc::clone(&active.link)) {
                     if told.is_some() {
-                        log::info!("{}: it goes on", active.name);
+                        log::info!("{name}: it goes on");
                     }
                     self.announce(&active);
                     thread::run(active, &receiver);
@@ -272,7 +269,7 @@ impl Start {
             Err(error) => {
                 let text = error.to_string();
                 if told.as_ref() != Some(&text) {
-                    log::error!("{}: {text}", self.info_hash);
+                    log::error!("{name}: {text}");
                 }
                 stats.fail(text, error.may_pass());
                 self.tell(Notice::Failed(self.info_hash, error.may_pass()));
@@ -382,7 +379,7 @@ impl Start {
         link.have.hide(alone && core_config.may_hide(had));
         let requests = shared.requests.clone();
         Active {
-            name: escape_for_log(&metainfo.name, LOG_NAME_LEN),
+            name: log_name(&metainfo.name),
             metainfo,
             link: Arc::new(link),
             core_config,
