@@ -242,9 +242,8 @@ impl Shared {
         if !new.options.is_empty() {
             let files = new.metainfo.payload_files().count();
             if let Err(refusal) = self.change_options(&info_hash, &new.options, files) {
-                // It goes on as before.
                 if is_taken && !self.aim(&info_hash) {
-                    self.wake(&info_hash);
+                    self.go_on(&info_hash);
                 }
                 return Err(refusal.into());
             }
@@ -268,6 +267,16 @@ impl Shared {
             self.resume_torrent(&info_hash)?;
         }
         Ok(())
+    }
+
+    /// A torrent that was halted is as before: it waits for a place, or has a thread if it may.
+    fn go_on(self: &Arc<Self>, info_hash: &InfoHash) {
+        let waits = self.table().entries.get(info_hash).is_some_and(|entry| entry.queued);
+        if waits {
+            self.queue(info_hash);
+        } else {
+            self.wake(info_hash);
+        }
     }
 
     /// What a torrent without a thread lacks was found where it is to be, when a torrent was made of it.
@@ -329,14 +338,26 @@ impl Shared {
         if let Some(options) = &goes_on {
             self.keep_options(info_hash, options)?;
         }
-        {
+        let before = {
             let mut table = self.table();
             let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
             entry.options = goes_on.unwrap_or_else(|| Arc::clone(&entry.options));
-            (entry.paused, entry.finished, entry.anew) = (false, false, true);
+            let before = (entry.paused, entry.finished);
+            (entry.paused, entry.finished) = (false, false);
+            before
+        };
+        let saved = start::save_wishes(self, info_hash);
+        {
+            let mut table = self.table();
+            let entry = table.entries.get_mut(info_hash).ok_or(Refusal::NotFound)?;
+            if let Err(refusal) = saved {
+                // It stands still as before: who asks again finds it so.
+                (entry.paused, entry.finished) = before;
+                return Err(refusal.into());
+            }
+            entry.anew = true;
             entry.stats.set_state(TorrentState::Checking);
         }
-        start::save_wishes(self, info_hash)?;
         if !self.aim(info_hash) {
             self.wake(info_hash);
         }
@@ -443,8 +464,9 @@ impl Shared {
                 }
             }
             Notice::Failed(info_hash, may_pass) => {
-                // Resumed meanwhile, it has a new thread that did not fail.
-                let failed = self.table().entries.get(&info_hash).is_some_and(|entry| !entry.may_run());
+                // Resumed meanwhile, it has a new thread that did not fail. Queued meanwhile, it is to wait on for its place.
+                let state = |entry: &Entry| entry.stats.state();
+                let failed = self.table().entries.get(&info_hash).map(state) == Some(TorrentState::Error);
                 if failed {
                     self.halt(&info_hash);
                 }

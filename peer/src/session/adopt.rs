@@ -57,6 +57,12 @@ impl NewTorrent {
     ) -> Self {
         Self { metainfo, output, options, bytes, root: None, hashed: None }
     }
+
+    /// The same, as if it had just been made.
+    #[cfg(test)]
+    pub fn just_made(self) -> Self {
+        Self { hashed: Some(Vec::new()), ..self }
+    }
 }
 
 /// Keeps a new torrent for ever, and makes its entry.

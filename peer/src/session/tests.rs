@@ -17,17 +17,19 @@ use super::*;
 use crate::connection::registry::Connections;
 use crate::control::api::TorrentState;
 use crate::control::engine::{Engine, Refusal};
-use crate::options::OptionsPatch;
+use crate::options::{OptionsPatch, Priority};
 use crate::resume::BootId;
+use crate::settings::SettingsPatch;
 use crate::storage::backend::{Backend, Call, Watcher};
 use crate::storage::blocks::BlockPool;
 use crate::storage::disk::DiskThreads;
 use crate::storage::testing::{TestFile, torrent_file};
+use crate::torrent::Notice;
 use crate::torrent::bans::Bans;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What becomes of calls about the files named `sick`.
+/// What becomes of calls about the files named `sick`; or of those that keep what is known of a torrent.
 #[derive(Debug, Default)]
 struct Disk {
     way: Mutex<Way>,
@@ -40,6 +42,8 @@ enum Way {
     Well,
     Hangs,
     Panics,
+    /// Keeps no file of this kind.
+    Forgets(&'static str),
 }
 
 impl Disk {
@@ -58,6 +62,12 @@ impl Watcher for Disk {
             let panics = *way == Way::Panics;
             drop(way);
             assert!(!panics, "on purpose");
+        }
+        if let Call::Rename { to, .. } = call
+            && let Way::Forgets(kind) = *self.way.lock().unwrap()
+            && to.extension().is_some_and(|of| of == kind)
+        {
+            return Err(Errno::NOSPC);
         }
         Ok(usize::MAX)
     }
@@ -122,12 +132,16 @@ impl World {
     /// A torrent of one file of this name, which is there with other bytes: it is opened to be checked.
     fn add(&self, name: &str, output: &Path) -> InfoHash {
         fs::write(output.join(name), [b'x'; 100]).unwrap();
-        let bytes = torrent_file(name, &TestFile::list(&[("", 100)]), 32, None);
-        let metainfo = Arc::new(Metainfo::parse(&bytes, &self.shared().limits()).unwrap());
-        let info_hash = metainfo.info_hash;
-        let new = NewTorrent::leeching(metainfo, bytes, output.into(), OptionsPatch::default());
+        let new = self.torrent(name, output, OptionsPatch::default());
+        let info_hash = new.metainfo.info_hash;
         self.shared().add(new).unwrap();
         info_hash
+    }
+
+    fn torrent(&self, name: &str, output: &Path, options: OptionsPatch) -> NewTorrent {
+        let bytes = torrent_file(name, &TestFile::list(&[("", 100)]), 32, None);
+        let metainfo = Arc::new(Metainfo::parse(&bytes, &self.shared().limits()).unwrap());
+        NewTorrent::leeching(metainfo, bytes, output.into(), options)
     }
 
     fn state(&self, info_hash: &InfoHash) -> TorrentState {
@@ -238,4 +252,74 @@ fn a_thread_that_ended_by_itself_is_not_waited_for() {
     });
     drop(hold);
     assert!(shared.end_thread(&well));
+}
+
+/// Else it would be shown as going on, with no thread, and asked once more nothing would be done.
+#[test]
+fn who_cannot_be_resumed_stands_still_until_it_can() {
+    let world = World::new();
+    let well = world.add("well", world.folder.path());
+    let session = world.running().session();
+    session.pause(&well).unwrap();
+    wait_until("it to rest", || world.state(&well) == TorrentState::Paused);
+    world.disk.is(Way::Forgets("resume"));
+    assert!(matches!(session.resume(&well), Err(Refusal::Internal(why)) if why.contains("No space left")));
+    assert_eq!(world.state(&well), TorrentState::Paused);
+    world.disk.is(Way::Well);
+    session.resume(&well).unwrap();
+    wait_until("it to go on", || world.state(&well) == TorrentState::Downloading);
+}
+
+/// What is set is kept by itself before.
+#[test]
+fn what_is_wanted_of_an_idle_torrent_is_fetched_though_its_record_is_not_kept() {
+    let world = World::new();
+    let well = world.add("well", world.folder.path());
+    let session = world.running().session();
+    let select = |priority| {
+        let patch = OptionsPatch { priorities: Some(Some(vec![priority])), ..OptionsPatch::default() };
+        session.set_options(&well, &patch)
+    };
+    select(Priority::Skip).unwrap();
+    wait_until("nothing to be wanted", || world.state(&well) == TorrentState::Seeding);
+    let has_thread =
+        || world.shared().table().entries.get(&well).is_some_and(|entry| entry.running.is_some());
+    world.shared().end_thread(&well);
+    wait_until("it to be idle", || !has_thread() && !world.shared().is_leaving(&well));
+    world.disk.is(Way::Forgets("resume"));
+    assert!(select(Priority::Normal).is_err());
+    world.disk.is(Way::Well);
+    wait_until("it to go on", || has_thread() && world.state(&well) == TorrentState::Downloading);
+}
+
+/// Two torrents, of which one may be at work, and so the other waits.
+fn one_waits() -> (World, [InfoHash; 2]) {
+    let world = World::new();
+    let one = SettingsPatch { max_active_downloads: Some(Some(1)), ..SettingsPatch::default() };
+    world.running().session().set_settings(&one).unwrap();
+    let both = ["one", "two"].map(|name| world.add(name, world.folder.path()));
+    wait_until("one to be at work", || world.state(&both[0]) == TorrentState::Downloading);
+    assert_eq!(world.state(&both[1]), TorrentState::Queued);
+    (world, both)
+}
+
+/// It failed, and was queued before the session heard of it.
+#[test]
+fn who_failed_and_was_queued_waits_on_for_a_place() {
+    let (world, [one, two]) = one_waits();
+    world.shared().ask(Request::Notice(Notice::Failed(two, true)));
+    world.running().session().pause(&one).unwrap();
+    wait_until("the other to be at work", || world.state(&two) == TorrentState::Downloading);
+}
+
+#[test]
+fn who_waits_for_a_place_and_cannot_be_taken_as_made_waits_on() {
+    let (world, [one, two]) = one_waits();
+    let options = OptionsPatch { upload_limit: Some(Some(1000)), ..OptionsPatch::default() };
+    let new = world.torrent("two", world.folder.path(), options);
+    world.disk.is(Way::Forgets("options"));
+    assert!(world.shared().add(new.just_made()).is_err());
+    world.disk.is(Way::Well);
+    world.running().session().pause(&one).unwrap();
+    wait_until("the other to be at work", || world.state(&two) == TorrentState::Downloading);
 }

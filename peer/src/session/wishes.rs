@@ -66,7 +66,8 @@ impl Shared {
             }
             None | Some(Err(SendTimeoutError::Disconnected(_))) => {
                 let saved = start::save_wishes(self, info_hash);
-                if reselected && saved.is_ok() {
+                // What is set is kept by itself, and shown.
+                if reselected {
                     self.wake(info_hash);
                 }
                 saved
