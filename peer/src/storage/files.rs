@@ -141,7 +141,7 @@ impl Storage {
     }
 
     /// Writes a whole verified piece into files that [`Storage::prepare`] made, and gives back the stamps of the files
-    /// it wrote. A file that has gone or shrunk since is an error: pieces had before would be zeros in a new one.
+    /// it wrote. A file that has gone or shrunk since is an error: pieces had before would be zeros in it.
     ///
     /// # Errors
     /// [`StorageError`] names the path.
@@ -165,6 +165,7 @@ impl Storage {
             };
             let file = self.file(index, true)?;
             let error = |errno| StorageError::io(self.path(index), errno);
+            self.unless_cut(index, stamp_of(&file).map_err(error)?)?;
             let outcome = write_all_at(&self.tree.backend, &file, &mut bytes, segment);
             // After the write: entered before, a sync in between would take the entry and miss the bytes.
             self.dirty().insert(index);
@@ -174,9 +175,20 @@ impl Storage {
                 }
                 error => error,
             })?;
-            written.push((index, self.stamp_if_there(index, &file)?));
+            let stamp = self.stamp_if_there(index, &file)?;
+            // In between. Only the end of the file would hide it.
+            self.unless_cut(index, stamp)?;
+            self.watch.has(index, stamp.len);
+            written.push((index, stamp));
         }
         Ok(written)
+    }
+
+    fn unless_cut(&self, index: usize, now: Stamp) -> Result<(), StorageError> {
+        if self.watch.is_cut(index, now.len) {
+            return Err(StorageError::Changed { path: self.path(index) });
+        }
+        Ok(())
     }
 
     /// The stamp of an open file, unless another is there under its name, or none: what is written to it would go when it is
@@ -369,6 +381,9 @@ impl Storage {
         let grows = is_part || self.growing.load(Ordering::Relaxed);
         if !grows && stamp.len < self.layout.max_len(index) {
             return Err(StorageError::Short { path: self.path(index) });
+        }
+        if writable {
+            self.watch.has(index, stamp.len);
         }
         let file = Arc::new(file);
         self.cache.insert(key, writable, &file);

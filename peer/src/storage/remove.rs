@@ -54,6 +54,7 @@ impl Storage {
         self.close_file(part);
         remove_file(&self.tree.backend, &mut Walker::new(&self.tree, false)?, part)?;
         self.dirty().remove(&part);
+        self.watch.is_gone(part);
         Ok(())
     }
 }

@@ -181,6 +181,43 @@ fn a_file_that_goes_or_shrinks_is_an_error_and_is_not_made_anew() {
 }
 
 #[test]
+fn a_file_that_is_cut_while_it_is_open_is_not_written_on() {
+    for preallocation in [Preallocation::Sparse, Preallocation::None] {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TestFile::list(&[("a", 128)]);
+        let metainfo = torrent("t", &files, 64, None);
+        let storage = storage(&metainfo, folder.path());
+        let write =
+            |index| storage.write_piece(piece(&metainfo, index), &blocks(&metainfo, index, &payload(&files)));
+        storage.prepare(|_| true, preallocation).unwrap();
+        write(0).unwrap();
+        let file = fs::File::options().write(true).open(folder.path().join("t/a")).unwrap();
+        file.set_len(63).unwrap();
+        assert!(matches!(write(1), Err(StorageError::Changed { .. })));
+        // Nor is it once it was closed.
+        storage.close();
+        assert!(write(1).is_err());
+        assert_eq!(file.metadata().unwrap().len(), 63);
+    }
+}
+
+/// What we delete ourselves is not.
+#[test]
+fn a_part_file_that_is_made_anew_was_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = TestFile::list(&[("a", 100), ("b", 28)]);
+    let metainfo = torrent("t", &files, 64, None);
+    let storage = storage(&metainfo, folder.path());
+    storage.set_parted(|index| index == 1);
+    let write =
+        |index| storage.write_piece(piece(&metainfo, index), &blocks(&metainfo, index, &payload(&files)));
+    storage.prepare(|index| index == 0, Preallocation::Sparse).unwrap();
+    write(1).unwrap();
+    storage.remove_part().unwrap();
+    write(1).unwrap();
+}
+
+#[test]
 fn a_file_that_goes_while_it_is_open_takes_no_bytes_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let files = TestFile::list(&[("a", 64), ("b", 64)]);

@@ -3,7 +3,8 @@
 //!
 //! A file is as we left it as long as its mtime is. That is known for sure only while we do not write ourselves, and when
 //! all was flushed (file systems on a network may say something else then): so the first write ends it for all files of the
-//! torrent, until somebody has looked again. It costs an upload one fstat(2) a request.
+//! torrent, until somebody has looked again. It costs an upload one fstat(2) a request. While we write, a file that has become
+//! shorter is told from ours all the same: written on, it would have zeros where it was cut, and nobody could tell.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -18,6 +19,8 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Watch {
     mtimes_ns: Box<[AtomicI64]>,
+    /// Bytes that each has had at the least since we opened it to write.
+    lens: Box<[AtomicU64]>,
     /// Writes of ours that were begun.
     writes: AtomicU64,
     /// How many there were when the mtimes were looked at.
@@ -29,6 +32,7 @@ impl Watch {
     pub(super) fn new(files: usize) -> Self {
         Self {
             mtimes_ns: std::iter::repeat_with(|| AtomicI64::new(UNKNOWN)).take(files).collect(),
+            lens: std::iter::repeat_with(AtomicU64::default).take(files).collect(),
             writes: AtomicU64::new(0),
             looked: AtomicU64::new(NEVER),
         }
@@ -37,6 +41,25 @@ impl Watch {
     /// We are about to write.
     pub(super) fn write(&self) {
         self.writes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A file that we write to has so many bytes.
+    pub(super) fn has(&self, index: usize, len: u64) {
+        if let Some(known) = self.lens.get(index) {
+            known.fetch_max(len, Ordering::AcqRel);
+        }
+    }
+
+    /// Somebody else has cut this file, which has so many bytes now.
+    pub(super) fn is_cut(&self, index: usize, len: u64) -> bool {
+        self.lens.get(index).is_some_and(|known| len < known.load(Ordering::Acquire))
+    }
+
+    /// We have deleted it ourselves.
+    pub(super) fn is_gone(&self, index: usize) {
+        if let Some(known) = self.lens.get(index) {
+            known.store(0, Ordering::Release);
+        }
     }
 
     /// Writes begun so far.
