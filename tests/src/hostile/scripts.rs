@@ -33,6 +33,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("1,024 requests, and answers that are never read", 16, SEEDER, uploads::never_read)
         .told_within("it does not read what it is sent", Duration::from_secs(150)),
     attack("interest that takes nothing", 16, SEEDER, uploads::take_nothing),
+    attack("a little at a time, for a slot", 16, SEEDER, uploads::take_little),
     attack("interest that comes and goes", 4, SEEDER, uploads::flap),
     attack("blocks nobody asked for", 4, LEECHER, send_unasked).told("a block that was not asked for"),
     attack("every block twice", 4, LEECHER, send_twice).told("a block that was not asked for"),

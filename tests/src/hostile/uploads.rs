@@ -58,6 +58,20 @@ pub(super) fn take_nothing(stranger: &mut Stranger<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Holds an upload slot for a little of each piece: it is never idle, and takes next to nothing.
+pub(super) fn take_little(stranger: &mut Stranger<'_>) -> io::Result<()> {
+    get_a_slot(stranger)?;
+    let pieces = stranger.field.victim.metainfo.geometry.piece_count();
+    loop {
+        stranger.strike();
+        let index = stranger.random.u32(..pieces);
+        stranger.tell(&Message::Request(RawBlock { index, begin: 0, len: 1024 }))?;
+        // Without a slot nothing comes: then it asks again with the next.
+        while !matches!(stranger.receive()?, Received::Block { .. } | Received::Message(Message::Unchoke)) {}
+        stranger.pause(std::time::Duration::from_millis(500))?;
+    }
+}
+
 /// By turns as fast as it can, many times before it hears what is said to it.
 pub(super) fn flap(stranger: &mut Stranger<'_>) -> io::Result<()> {
     stranger.greet()?;

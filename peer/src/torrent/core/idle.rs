@@ -143,19 +143,22 @@ impl Core {
     /// again under another name before they are late, and another, and hold all that is shown for ever.
     pub(super) fn left_slot_idle(&mut self, key: PeerKey, cx: &mut Context<'_>) {
         if self.is_shown(key) {
-            self.idle_viewers(vec![key], cx);
+            self.idle_viewers(vec![key], false, cx);
         }
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.idles(cx.now);
         }
     }
 
-    /// These were shown pieces a while ago and have not got them. It is not the fault of those who wait for a slot.
-    pub(super) fn idle_viewers(&mut self, keys: Vec<PeerKey>, cx: &mut Context<'_>) {
+    /// These were shown pieces a while ago and have not got them. It is not the fault of those who wait for a slot. Who takes
+    /// a little is not idle, unless it is too `late` with its very first piece: a few strangers who take their time would have
+    /// all that is shown.
+    pub(super) fn idle_viewers(&mut self, keys: Vec<PeerKey>, late: bool, cx: &mut Context<'_>) {
         for key in keys {
+            let may_be_slow = !late || self.got_what_it_was_shown(key);
             let Some(peer) = self.peers.get_mut(&key).filter(|peer| !peer.idled) else { continue };
             let took = cx.now.saturating_duration_since(peer.taken) < UNUSED;
-            if took || peer.they_want && !peer.unchoked {
+            if took && may_be_slow || peer.they_want && !peer.unchoked {
                 continue;
             }
             peer.idles(cx.now);

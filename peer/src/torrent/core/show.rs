@@ -108,6 +108,11 @@ impl Core {
         self.show.books.in_hand(key).is_some_and(|count| count > 0)
     }
 
+    /// It got a piece that it was shown.
+    pub(super) fn got_what_it_was_shown(&self, key: PeerKey) -> bool {
+        self.show.books.got(key) > 0
+    }
+
     /// Shows what is to be shown now. The last step of every event while we hide from somebody.
     pub(super) fn run_show(&mut self, cx: &mut Context<'_>) {
         if self.show.books.is_empty() {
@@ -146,9 +151,10 @@ impl Core {
             self.show.books.begin(pool);
         }
         let pace = self.pace(cx.now);
-        let mut waited_for = self.show.books.find_late(pace, cx.now);
-        waited_for.extend(self.show.books.might_have_begun(cx.now));
-        self.idle_viewers(waited_for, cx);
+        let late = self.show.books.find_late(pace, cx.now);
+        self.idle_viewers(late, true, cx);
+        let waited_for = self.show.books.might_have_begun(cx.now).collect();
+        self.idle_viewers(waited_for, false, cx);
         self.pass_over_idle_viewers(cx.now);
         let picker = &self.pieces.picker;
         let mut shown: BTreeMap<PeerKey, Vec<PieceIndex>> = BTreeMap::new();

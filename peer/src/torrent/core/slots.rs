@@ -6,7 +6,7 @@ use super::{Context, Core};
 use crate::torrent::choker::{self, Candidate, ROUND, Round};
 use crate::torrent::event::{Command, PeerKey};
 use crate::torrent::peers::Peer;
-use crate::torrent::uplink::Uplink;
+use crate::torrent::uplink::{Measured, Uplink};
 
 /// While seeding, a turn is at least so many pieces.
 const PIECES_PER_TURN: u64 = 4;
@@ -22,6 +22,8 @@ pub(super) struct Slots {
     used: usize,
     /// How many there are when nobody has said so.
     uplink: Uplink,
+    /// When the last round was, and all that was sent before it.
+    last: Option<(Instant, u64)>,
 }
 
 impl Core {
@@ -93,14 +95,24 @@ impl Core {
     pub(super) fn choke_round(&mut self, cx: &mut Context<'_>) {
         let candidates = self.candidates(|_| true, cx);
         if candidates.is_empty() {
-            self.slots.next_round = None;
+            (self.slots.next_round, self.slots.last) = (None, None);
             return;
         }
         self.slots.next_round = Some(cx.now + ROUND);
         self.slots.round += 1;
         let rate = self.peers.values().map(|peer| peer.up.steady(cx.now)).fold(0, u64::saturating_add);
         let in_use = self.slots.used.saturating_sub(self.idle_holders(cx.now).count());
-        self.slots.uplink.round(rate, in_use, candidates.len() > self.slots.used);
+        let measured = Measured {
+            rate,
+            sent: self.sent_since_last_round(cx.now).unwrap_or(rate),
+            used: in_use,
+            waiting: candidates.len() > self.slots.used,
+            seeding: self.is_complete(),
+        };
+        if self.config.upload_slots == 0 && self.slots.uplink.round(measured) {
+            // To hide what we have is of use where the uplink is what is lacking, not the peers.
+            self.heard_of_seeder(cx.now);
+        }
         let round = Round {
             number: self.slots.round,
             seeding: self.is_complete(),
@@ -128,6 +140,15 @@ impl Core {
             self.set_slot(key, true, cx);
         }
         self.look_at_slots(cx.now);
+    }
+
+    /// Bytes per second; None in the first round.
+    fn sent_since_last_round(&mut self, now: Instant) -> Option<u64> {
+        let gone = self.totals.uploaded;
+        let total = self.peers.values().map(|peer| peer.up.total()).fold(gone, u64::saturating_add);
+        let (then, before) = self.slots.last.replace((now, total))?;
+        let time_ms = u64::try_from(now.saturating_duration_since(then).as_millis()).unwrap_or(u64::MAX);
+        Some(total.saturating_sub(before).saturating_mul(1000) / time_ms.max(1))
     }
 
     pub(super) fn set_slot(&mut self, key: PeerKey, unchoke: bool, cx: &mut Context<'_>) {

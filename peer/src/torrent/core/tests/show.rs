@@ -140,3 +140,18 @@ fn what_nobody_has_any_more_is_shown_again() {
     }
     assert!(gone && seen.len() == 10, "{seen:?}");
 }
+
+#[test]
+fn who_takes_its_time_does_not_keep_what_is_shown_for_long() {
+    let (mut t, _) = hiding(1..=9);
+    (1..=9).for_each(|number| _ = t.peer(number, PeerEvent::Interested));
+    let mut waited = 0;
+    while t.core.hides(t.now) {
+        t.pass(1);
+        waited += 1;
+        let slots = (1..=9).filter(|&number| t.core.peers[&key(number)].unchoked);
+        slots.collect::<Vec<_>>().into_iter().for_each(|number| _ = t.peer(number, PeerEvent::Uploaded(1)));
+        assert!(waited <= 62, "still hidden");
+    }
+    assert!(waited > 2, "somebody may be slow");
+}

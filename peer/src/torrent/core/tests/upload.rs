@@ -84,3 +84,36 @@ fn a_seeder_gives_everybody_a_turn() {
     }
     assert_eq!(served.len(), 12);
 }
+
+/// Their turns go on until they have taken as much as a turn is worth, and little through all slots is what a slow uplink
+/// would look like.
+#[test]
+fn those_who_take_little_do_not_keep_a_seeder_to_themselves() {
+    let all: Vec<u32> = (0..8).collect();
+    let mut t = torrent_with(8, &all, CoreConfig { upload_slots: 0, ..CoreConfig::new(OWN) });
+    let mut slots = std::collections::BTreeSet::new();
+    let mut served = 0;
+    for second in 0..80 {
+        let mut effects = t.pass(1);
+        match second {
+            0 => effects.extend((1..=16).flat_map(|number| t.taker(number))),
+            40 => effects.extend(t.taker(17)),
+            _ => {}
+        }
+        for &number in slots.clone().iter() {
+            effects.extend(t.peer(number, PeerEvent::Uploaded(if number < 17 { 1 } else { 1 << 20 })));
+        }
+        for number in 1..=17 {
+            for command in commands(&effects, number) {
+                match command {
+                    Command::Unchoke => _ = slots.insert(number),
+                    Command::Choke => _ = slots.remove(&number),
+                    _ => {}
+                }
+            }
+        }
+        served += usize::from(slots.contains(&17));
+    }
+    assert!(served >= 38, "for {served} s of 40");
+    assert!(!t.core.hides(t.now), "the uplink is not what is lacking");
+}
