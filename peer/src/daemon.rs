@@ -178,6 +178,12 @@ impl Running {
         self.session.session().status()
     }
 
+    /// The same, for a thread of its own.
+    pub fn watcher(&self) -> impl Fn() -> Status + Send + use<> {
+        let session = self.session.session();
+        move || session.status()
+    }
+
     /// Torrents are told to stop first of all, and are saved, whatever keeps others: then no more commands, no more strangers,
     /// trackers told, every thread joined. Takes longer than STOP_TIMEOUT only where a disk hangs.
     pub fn stop(self) {

@@ -215,6 +215,14 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
+    /// Tells it that its terminal was closed (SIGHUP).
+    ///
+    /// # Panics
+    /// Never on Linux.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
     /// Kills it on the spot (SIGKILL), and waits.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
+use crossbeam_channel::{RecvTimeoutError, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use torrent_common::config::PeerConfig;
 
@@ -14,6 +15,7 @@ use super::interrupt::Interrupt;
 use super::live::{Live, Screen};
 use super::stop::Stopper;
 use super::{Failure, Out, arguments, settings};
+use crate::control::api::Status;
 use crate::{Daemon, Running};
 
 /// Between two looks of the live lines, on a terminal only.
@@ -67,17 +69,32 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         downloads.display()
     );
     announce_ready(out, &running);
-    if screen.is_terminal() {
-        let mut live = Live::new(screen);
-        live.show(&running.status());
-        while !interrupt.wait(LIVE) {
-            live.show(&running.status());
-        }
-    } else {
-        interrupt.wait_for_ever();
+    let live = show_live(&screen, running.watcher());
+    // It writes nothing before it is told to stop: who does not read what is written (a pipe, Ctrl-S) would hold it up.
+    interrupt.wait_for_ever();
+    drop(live);
+    if screen.is_read() {
+        log::info!("stopping; a second signal ends the process at once");
     }
-    log::info!("stopping; a second signal ends the process at once");
-    stopper.stop(running, limit)
+    let stopped = stopper.stop(running, limit);
+    if stopped.is_err() && !screen.is_read() {
+        signal_hook::low_level::exit(1);
+    }
+    stopped
+}
+
+/// Shows the live lines on a terminal, until what is given back is dropped.
+fn show_live(screen: &Screen, status: impl Fn() -> Status + Send + 'static) -> Option<Sender<()>> {
+    let (stop, stopped) = crossbeam_channel::bounded(0);
+    let mut live = screen.is_terminal().then(|| Live::new(screen.clone()))?;
+    let show = move || {
+        live.show(&status());
+        while stopped.recv_timeout(LIVE) == Err(RecvTimeoutError::Timeout) {
+            live.show(&status());
+        }
+    };
+    // Without room for a thread there are none.
+    std::thread::Builder::new().name(super::stop::LINES.into()).spawn(show).ok().map(|_| stop)
 }
 
 /// The configuration with what the command line says instead.

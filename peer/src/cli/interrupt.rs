@@ -12,7 +12,8 @@ use super::Failure;
 /// The exit code after a second signal: 128 + SIGINT, as shells have it.
 const IMPATIENT: i32 = 130;
 
-/// Knows when the user wants to stop. The second signal ends the process at once.
+/// Knows when the user wants to stop. The second signal ends the process at once, unless that says that a terminal was
+/// closed: of which a shell tells, and then the system, to nobody's impatience.
 #[derive(Debug)]
 pub struct Interrupt {
     signals: Receiver<i32>,
@@ -36,7 +37,7 @@ impl Interrupt {
             if let Some(first) = heard.next() {
                 let _ = sender.try_send(first);
             }
-            if heard.next().is_some() {
+            if heard.any(|signal| signal != SIGHUP) {
                 signal_hook::low_level::exit(IMPATIENT);
             }
         })?;

@@ -3,12 +3,14 @@
 use std::io::{self, IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::format;
 use crate::control::api::{Status, TorrentState, TorrentStatus};
 
 /// Live lines at most.
 const LINES_MAX: usize = 10;
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Characters of a message in the log at most: more than two paths as long as they can be.
 const LOG_CHARS_MAX: usize = 10_000;
 
@@ -30,6 +32,14 @@ impl Screen {
     /// Whether a person looks.
     pub const fn is_terminal(&self) -> bool {
         self.is_terminal
+    }
+
+    /// Whether it takes a line now. If not, somebody reads it no more, and who writes to it waits.
+    pub fn is_read(&self) -> bool {
+        let stderr = io::stderr();
+        let mut all = [PollFd::new(&stderr, PollFlags::OUT)];
+        // What is closed takes anything.
+        !matches!(poll(&mut all, Some(&NOW)), Ok(0))
     }
 
     /// Begins logging: at `info` unless RUST_LOG says otherwise, in colour on a terminal.

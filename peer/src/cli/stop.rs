@@ -11,9 +11,10 @@ use crate::Running;
 
 /// Threads that are named of those that did not end in time.
 const MAX_NAMED: usize = 8;
-/// Threads that are no work: the first, this room's own, and who hears signals.
-const NO_WORK: [&str; 3] = ["torrent-daemon", STOP, "signals"];
+/// Threads that are no work: the first, this room's own, who hears signals, and who shows the live lines.
+const NO_WORK: [&str; 4] = ["torrent-daemon", STOP, "signals", LINES];
 const STOP: &str = "stop";
+pub(super) const LINES: &str = "live";
 
 /// Who stops the daemon: a thread that is made beforehand, since at the end there may be no room for one.
 pub(super) struct Stopper {

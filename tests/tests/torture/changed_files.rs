@@ -178,6 +178,23 @@ fn a_download_deleted_on_the_way_is_not_said_to_be_complete() {
     world.stop();
 }
 
+/// What was cut off is not had any more, and nothing that comes in later may hide it.
+#[test]
+fn a_download_cut_short_on_the_way_is_mended() {
+    let world = World::with("cut-on-the-way", "UPLOAD_LIMIT_KIB = 500");
+    let payload = world.seed("tree", &[("first.bin", 900_000), ("second.bin", 100_000)], 36);
+    let daemon = Daemon::start(&world.room, "daemon", &world.tracker.url());
+    daemon.leech(&payload.torrent, None);
+    daemon.wait_for("some of it", payload.hash, |details| details.pieces_had >= 4);
+    let first = daemon.downloads().join("tree/first.bin");
+    File::options().write(true).open(first).unwrap().set_len(1000).unwrap();
+    wait_for_error(&daemon, payload.hash, "was changed by another program");
+    wait_for_seeding_after_all(&daemon, payload.hash);
+    assert_same(&payload.source, &daemon.downloads().join("tree"));
+    daemon.stop();
+    world.stop();
+}
+
 /// Taken out and put back, also while the daemon was stopped in between: nothing is fetched again, nothing hashed.
 #[test]
 fn a_folder_taken_out_and_put_back_is_not_lost() {

@@ -1,12 +1,18 @@
 //! SIGTERM at any moment: the daemon is gone within its time, has taken leave of the tracker, and leaves nothing half
 //! written.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use torrent_peer::control::api::TorrentState;
 use torrent_tests::daemon::{Daemon, seed_request};
+use torrent_tests::mounts;
 use torrent_tests::payload::{assert_same, write_tree};
+use torrent_tests::process::Process;
 use torrent_tests::room::{Place, Room};
 use torrent_tests::torrents::make;
 use torrent_tests::tracker::Tracker;
@@ -70,7 +76,7 @@ fn a_stop_at_any_moment_is_in_time_and_in_order() {
 #[test]
 fn a_silent_tracker_does_not_hold_up_a_stop() {
     let room = Room::new("silent");
-    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/announce", silent.local_addr().unwrap());
     let mut daemon = Daemon::start(&room, "daemon", &url);
     for number in 0..20 {
@@ -91,30 +97,66 @@ fn a_silent_tracker_does_not_hold_up_a_stop() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let room = Room::new("impatient");
-    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let (mut daemon, _silent) = stopping(&room, Process::signal);
+    assert_eq!(daemon.process().end().code(), Some(130));
+}
+
+/// A shell that ends with its terminal tells what runs in it, and so does the system.
+#[test]
+fn a_terminal_that_is_closed_does_not_end_it_before_its_time() {
+    let room = Room::new("closed");
+    let (mut daemon, silent) = stopping(&room, Process::hang_up);
+    daemon.process().hang_up();
+    // What it waits for.
+    drop(silent);
+    assert_eq!(daemon.process().wait(PATIENCE).code(), Some(0));
+}
+
+/// Whoever shows what it writes (a pager, a terminal that is held) reads no more of it.
+#[test]
+fn who_does_not_read_what_it_writes_does_not_hold_up_a_stop() {
+    if !mounts::may_run(mounts::possible()) {
+        return;
+    }
+    let room = Room::new("unread");
+    let url = "http://127.0.0.1:9/announce";
+    // Open to be read as well, so that whoever writes waits and is not told that nobody reads.
+    let mut daemon = Daemon::start_after(&room, "daemon", url, "", "mkfifo unread; exec 2<>unread");
+    let mut options = File::options();
+    options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let mut unread = options.open(daemon.folder().join("unread")).unwrap();
+    for len in [4096, 1] {
+        while unread.write_all(&vec![b'x'; len]).is_ok() {}
+    }
+    let begin = Instant::now();
+    assert_eq!(daemon.process().end().code(), Some(0));
+    assert!(begin.elapsed() < LIMIT, "{:?}", begin.elapsed());
+}
+
+/// A daemon that was told to stop by a signal, and waits long for a tracker that does not answer.
+fn stopping(room: &Room, tell: impl FnOnce(&Process)) -> (Daemon, (TcpListener, TcpStream)) {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/announce", silent.local_addr().unwrap());
-    // Without a second signal it would stop in order, when it has given up the tracker.
-    let mut daemon = Daemon::start_at(&room, "daemon", &url, Place::Here, "STOP_TIMEOUT = 60");
+    let mut daemon = Daemon::start_at(room, "daemon", &url, Place::Here, "STOP_TIMEOUT = 60");
     let source = room.folder("source").join("tree");
     write_tree(&source, &[("a.bin", 20_000)], 63);
     let (torrent, metainfo) = make(&source, &room.folder("source"), 16 * 1024, &url);
     daemon.leech(&torrent, Some(&room.folder("source")));
     daemon.wait_for_seeding(metainfo.info_hash);
-    // It has asked.
-    let _asked = silent.accept().unwrap();
-    daemon.process().signal();
-    wait_for("the first to be heard", PATIENCE, || match daemon.logged("stopping; a second signal") {
+    let (asked, _) = silent.accept().unwrap();
+    tell(daemon.process());
+    wait_for("the signal to be heard", PATIENCE, || match daemon.logged("stopping; a second signal") {
         0 => Err("it is not".to_owned()),
         _ => Ok(()),
     });
-    assert_eq!(daemon.process().end().code(), Some(130));
+    (daemon, (silent, asked))
 }
 
 /// Nor does a catalogue that takes an upload and says nothing.
 #[test]
 fn a_silent_catalogue_does_not_hold_up_a_stop() {
     let room = Room::new("silent-catalogue");
-    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/announce", silent.local_addr().unwrap());
     let source = room.folder("source").join("tree");
     write_tree(&source, &[("a.bin", 100_000)], 62);
