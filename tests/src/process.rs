@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::room::Place;
-use crate::wait::wait_for;
+use crate::wait::{PATIENCE, wait_for, wait_until};
 
 /// How long a program may take until it is ready, in a debug build on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -156,11 +156,21 @@ impl Process {
         }
     }
 
-    /// How often its threads have gone to sleep so far.
+    /// Waits until none of its threads wakes for two seconds: what looks at something several times a second never lets so
+    /// much time pass.
     ///
     /// # Panics
-    /// If it does not run.
-    pub fn sleeps(&self) -> u64 {
+    /// If that does not come.
+    pub fn wait_until_asleep(&self) {
+        wait_until("two seconds without a wake-up", PATIENCE, || {
+            let before = self.sleeps();
+            std::thread::sleep(Duration::from_secs(2));
+            self.sleeps() == before
+        });
+    }
+
+    /// How often its threads have gone to sleep so far.
+    fn sleeps(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         let of_task = |path: PathBuf| {
             // A thread may end while we look.

@@ -112,7 +112,9 @@ impl Acceptance {
 /// Whether connections wait to be accepted.
 pub(crate) fn is_waiting(listener: &TcpListener) -> bool {
     let mut descriptors = [PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)];
-    poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    // A socket that was shut down is ready for ever, and nobody waits there.
+    poll(&mut descriptors, Some(&Timespec::default())).is_ok()
+        && descriptors.iter().any(|listener| listener.revents().contains(PollFlags::IN))
 }
 
 /// Where connections cannot be counted: whether a new one gets an answer.

@@ -25,6 +25,7 @@ mod accepting;
 mod alarm;
 pub mod body;
 mod census;
+mod crew;
 mod gate;
 mod guard;
 mod in_work;
@@ -42,6 +43,7 @@ mod wear;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 pub use census::{Limits, MAX_HEAD_LEN};
+pub use crew::Crew;
 pub use guard::{Guard, Notices, Watch};
 pub use servers::{Server, Servers};
 use source::Source;

@@ -168,13 +168,16 @@ impl<H: Guarded> Watchman<'_, H> {
     /// Sleeps until there is something to do. True if this process has worked, or a connection came after there was none.
     fn wait(&mut self) -> bool {
         let deadlines = self.watched.iter().map(|(_, deadline, _)| *deadline);
-        let wear = self.wear.due(self.lost());
+        let is_stopping = self.host.is_stopping();
+        let wear = self.wear.due(self.lost()).filter(|_| !is_stopping);
         let until = deadlines.chain(self.acceptance.due()).chain(self.next_look).chain(wear).min();
         let timeout =
             until.and_then(|until| Timespec::try_from(until.saturating_duration_since(Instant::now())).ok());
         let mut descriptors = vec![PollFd::new(&self.host.guard().bell, PollFlags::IN)];
         descriptors.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
-        if self.next_look.is_none() {
+        // Then nobody comes any more, and a listening socket that was shut down is ready for ever.
+        let may_come = self.next_look.is_none() && !is_stopping;
+        if may_come {
             descriptors.push(PollFd::from_borrowed_fd(self.host.listener().as_fd(), PollFlags::IN));
         }
         if let Err(error) = poll(&mut descriptors, timeout.as_ref())
@@ -185,7 +188,7 @@ impl<H: Guarded> Watchman<'_, H> {
         }
         drop(descriptors);
         let _ = rustix::io::read(&self.host.guard().bell, &mut [0; 8]);
-        if self.next_look.is_none() && is_waiting(self.host.listener()) {
+        if may_come && is_waiting(self.host.listener()) {
             self.next_look = Some(Instant::now() + SOON);
         }
         self.alarm.as_ref().is_some_and(Alarm::has_rung)

@@ -5,13 +5,13 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use socket2::{Domain, Socket, Type};
-use torrent_common::worker::{Shutdown, Worker};
+use torrent_common::worker::Shutdown;
 use torrent_guard::turns::Turns;
-use torrent_guard::{Guard, Limits, Patrol, Servers};
+use torrent_guard::{Crew, Guard, Limits, Patrol, Servers};
 
 use super::engine::Engine;
 use super::work::Job;
@@ -28,7 +28,7 @@ const SEND_BUFFER: usize = 256 << 10;
 const RECEIVE_BUFFER: usize = 16 << 10;
 /// Requests that wait for a thread at most: one of each connection.
 const JOBS: usize = 256;
-/// What is under way when the server stops has so long.
+/// What is under way when the server stops has so long, before and after connections are cut.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// What clients may take.
@@ -57,9 +57,7 @@ pub struct ControlServer {
     pub(super) shared: Arc<Shared>,
     address: SocketAddr,
     patrol: Option<Patrol>,
-    workers: Vec<Worker>,
-    /// Ends the workers when dropped.
-    work: Option<Sender<()>>,
+    workers: Option<Crew>,
     jobs: Receiver<Job>,
 }
 
@@ -155,7 +153,6 @@ impl ControlServer {
         let address = listener.local_addr()?;
         let (guard, notices) = Guard::new(address, bounds.limits, bounds.pause)?;
         let (jobs, queue) = crossbeam_channel::bounded(JOBS);
-        let (work, stopped) = crossbeam_channel::bounded(0);
         let shared = Arc::new(Shared {
             engine,
             listener,
@@ -169,12 +166,11 @@ impl ControlServer {
             is_worn: AtomicBool::new(false),
         });
         // From here on a drop stops what has been started.
-        let mut server =
-            Self { shared, address, patrol: None, workers: Vec::new(), work: Some(work), jobs: queue };
+        let mut server = Self { shared, address, patrol: None, workers: None, jobs: queue };
+        let workers = server.workers.insert(Crew::new());
         for number in 1..=worker_count {
-            let (shared, jobs, stopped) = (Arc::clone(&server.shared), server.jobs.clone(), stopped.clone());
-            let work = move || shared.answer_all(&jobs, &stopped);
-            server.workers.push(Worker::spawn(format!("control-{number}"), work)?);
+            let (shared, jobs) = (Arc::clone(&server.shared), server.jobs.clone());
+            workers.hire(format!("control-{number}"), move |orders| shared.answer_all(&jobs, orders))?;
         }
         server.shared.servers.start(&server.shared)?;
         server.patrol = Some(Patrol::start(&server.shared, notices)?);
@@ -194,19 +190,13 @@ impl ControlServer {
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
-        let Self { shared, patrol, workers, work, jobs, .. } = self;
+        let Self { shared, patrol, workers, jobs, .. } = self;
         shared.stopping.set();
         shared.guard.stop();
         patrol.take().into_iter().for_each(Patrol::join);
         shared.servers.stop();
         shared.close_port();
-        drop(work.take());
-        let until = Instant::now() + GRACE;
-        while !workers.iter().all(Worker::is_finished) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        shared.guard.hang_up_all();
-        workers.clear();
+        workers.take().into_iter().for_each(|workers| workers.dismiss(&shared.guard, GRACE));
         for job in jobs.try_iter() {
             shared.guard.discard(job.request);
         }

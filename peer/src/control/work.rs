@@ -1,6 +1,7 @@
 //! Requests are taken from tiny_http, which would keep any number of them, and lined up: one of a connection at a time is
 //! answered.
 
+use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown as Half, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -95,10 +96,10 @@ impl Shared {
     }
 
     /// A worker's life.
-    pub(super) fn answer_all(&self, jobs: &Receiver<Job>, stopped: &Receiver<()>) {
+    pub(super) fn answer_all(&self, jobs: &Receiver<Job>, orders: &Receiver<Infallible>) {
         loop {
             select! {
-                recv(stopped) -> _ => return,
+                recv(orders) -> _ => return,
                 recv(jobs) -> job => {
                     let Ok(Job { request, from }) = job else { return };
                     self.serve(request, from);

@@ -1,7 +1,7 @@
 //! Floods of the control port, of a daemon whose memory and threads are nobody else's: whoever sends heads or requests without
 //! end, or comes with a thousand connections, costs bounded memory and threads, and commands are answered meanwhile.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use torrent_peer::control::ControlClient;
 use torrent_tests::daemon::Daemon;
 use torrent_tests::room::Room;
+use torrent_tests::wait::{PATIENCE as LONG, wait_until};
 
 /// Who attacks waits no longer to be let in, or until more is taken.
 const SOON: Duration = Duration::from_millis(50);
@@ -112,5 +113,26 @@ fn among_a_thousand_idle_connections_commands_are_answered() {
     println!("a thousand idle connections: {most} threads more");
     assert!(most < MOST_THREADS, "{most} threads more");
     drop(idle);
+    daemon.stop();
+}
+
+/// A body that is longer than all memory: tiny_http cannot be rid of such a request.
+const ABSURD: &[u8] = b"POST /seed HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+    Content-Length: 1000000000000000\r\n\r\nx";
+
+/// With 256 of those left behind, but not within ten seconds of its start: threads and descriptors are the torrents'.
+#[test]
+fn a_worn_control_port_is_closed_and_wakes_nobody() {
+    let room = Room::new("worn");
+    let mut daemon = start(&room, "daemon");
+    wait_until("the port is closed", LONG, || {
+        let Ok(mut stream) = TcpStream::connect_timeout(&daemon.control(), SOON) else {
+            return daemon.logged("the control port is closed") > 0;
+        };
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        let _ = stream.write_all(ABSURD).and_then(|()| stream.read_to_end(&mut Vec::new()));
+        false
+    });
+    daemon.process().wait_until_asleep();
     daemon.stop();
 }

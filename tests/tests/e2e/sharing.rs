@@ -341,12 +341,6 @@ fn an_idle_daemon_sleeps() {
     std::fs::write(output.join("file.bin"), vec![0; 40_000]).unwrap();
     let status = daemon.leech(&file, Some(&output));
     daemon.wait_for_seeding(status.info_hash);
-    // Whatever looks at something several times a second never lets two seconds pass.
-    let process = daemon.process();
-    wait_until("two seconds without a wake-up", PATIENCE, || {
-        let before = process.sleeps();
-        std::thread::sleep(Duration::from_secs(2));
-        process.sleeps() == before
-    });
+    daemon.process().wait_until_asleep();
     daemon.stop();
 }

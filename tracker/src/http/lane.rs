@@ -1,16 +1,15 @@
 //! Bounded queues, each with a few threads, for what may take longer than an announce.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 use tiny_http::{Method, Request};
 use torrent_common::network::Network;
-use torrent_common::worker::Worker;
 
 use super::answer::Answer;
 use super::listening::SEND_BUFFER;
@@ -22,6 +21,7 @@ use super::upload::Refused;
 use super::{FORM_LEN, Inner, bearer, forwarded, origin, upload};
 use crate::catalogue::Published;
 use crate::metrics::labels::Closed;
+use torrent_guard::Crew;
 use torrent_guard::body::{Body, BodyError};
 
 /// Requests that wait in a lane at most.
@@ -92,8 +92,7 @@ impl Drop for Place {
 
 /// The threads of all lanes.
 pub(super) struct Lanes {
-    stop: Sender<()>,
-    workers: Vec<Worker>,
+    workers: Crew,
     left: [Receiver<Job>; 4],
 }
 
@@ -124,12 +123,10 @@ impl Lanes {
         [metrics, pages, catalogue, bodies]: [&Receiver<Job>; 4],
         posted: Receiver<Letter>,
     ) -> io::Result<Self> {
-        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
-        let mut workers = Vec::new();
+        let mut workers = Crew::new();
         let mut start = |name: String, jobs: &Receiver<Job>, may_wait: bool| -> io::Result<()> {
-            let (inner, jobs, stopped) = (Arc::clone(inner), jobs.clone(), stopped.clone());
-            workers.push(Worker::spawn(name, move || work(&inner, &jobs, &stopped, may_wait))?);
-            Ok(())
+            let (inner, jobs) = (Arc::clone(inner), jobs.clone());
+            workers.hire(name, move |orders| work(&inner, &jobs, orders, may_wait))
         };
         start("metrics".to_owned(), metrics, true)?;
         for n in 0..PAGE_THREADS {
@@ -142,51 +139,26 @@ impl Lanes {
             start(format!("upload-{n}"), bodies, true)?;
         }
         let shared = Arc::clone(inner);
-        workers.push(Worker::spawn("answers", move || outbox::run(&shared, &posted))?);
-        Ok(Self { stop, workers, left: [metrics, pages, catalogue, bodies].map(Clone::clone) })
+        workers.hire("answers", move |_| outbox::run(&shared, &posted))?;
+        Ok(Self { workers, left: [metrics, pages, catalogue, bodies].map(Clone::clone) })
     }
 
     /// Ends the threads. Who is in the middle of an upload has a moment to finish it.
     pub(super) fn stop(self, inner: &Inner) {
-        drop(self.stop);
         inner.outbox.stop();
-        if !finish(&self.workers) {
-            inner.guard.hang_up_all();
-            finish(&self.workers);
-        }
-        for worker in self.workers {
-            if worker.is_finished() {
-                worker.join();
-            } else {
-                // Only where connections cannot be cut from outside: the thread ends with the process.
-                log::warn!("a request that does not end was left behind");
-                std::mem::forget(worker);
-            }
-        }
+        self.workers.dismiss(&inner.guard, GRACE);
         for job in self.left.iter().flat_map(Receiver::try_iter) {
             inner.discard(job.request);
         }
     }
 }
 
-/// Waits for the threads to end, but not for long.
-fn finish(workers: &[Worker]) -> bool {
-    let until = Instant::now() + GRACE;
-    while !workers.iter().all(Worker::is_finished) {
-        if Instant::now() > until {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    true
-}
-
 /// `may_wait`: whether long answers are made here.
-fn work(inner: &Inner, jobs: &Receiver<Job>, stopped: &Receiver<()>, may_wait: bool) {
+fn work(inner: &Inner, jobs: &Receiver<Job>, orders: &Receiver<Infallible>, may_wait: bool) {
     let mut pen = Pen::new();
     loop {
         select! {
-            recv(stopped) -> _ => return,
+            recv(orders) -> _ => return,
             recv(jobs) -> job => {
                 let Ok(Job { request, from, place }) = job else { return };
                 let mut is_answered = true;

@@ -118,9 +118,16 @@ impl Http {
             servers: Servers::new(if workers == 0 { cores.max(2) } else { workers }),
         });
         let lanes = Lanes::start(&inner, [&metrics_jobs, &page_jobs, &catalogue_jobs, &body_jobs], posted)?;
-        inner.servers.start(&inner)?;
-        let patrol = Patrol::start(&inner, notices)?;
-        Ok(Self { inner, patrol, lanes })
+        let patrol = inner.servers.start(&inner).and_then(|_| Patrol::start(&inner, notices));
+        match patrol {
+            Ok(patrol) => Ok(Self { inner, patrol, lanes }),
+            Err(error) => {
+                // Those that began wait until they are told to end.
+                inner.servers.stop();
+                lanes.stop(&inner);
+                Err(error)
+            }
+        }
     }
 
     /// From now on that is called, by a thread that must not wait, when strangers have worn this process out.
