@@ -78,8 +78,8 @@ impl Route {
         Ok(found)
     }
 
-    /// Its method.
-    pub const fn method(self) -> &'static str {
+    /// Whether nothing is changed by it.
+    const fn is_question(self) -> bool {
         match self {
             Self::Info
             | Self::Status
@@ -87,7 +87,7 @@ impl Route {
             | Self::Torrent(_)
             | Self::TorrentStatus(_)
             | Self::Settings
-            | Self::Job(_) => "GET",
+            | Self::Job(_) => true,
             Self::CancelJob(_)
             | Self::Seed
             | Self::Leech
@@ -95,8 +95,13 @@ impl Route {
             | Self::Resume
             | Self::Remove
             | Self::Options(_)
-            | Self::SetSettings => "POST",
+            | Self::SetSettings => false,
         }
+    }
+
+    /// Its method.
+    pub const fn method(self) -> &'static str {
+        if self.is_question() { "GET" } else { "POST" }
     }
 
     /// The methods that its path takes.
@@ -110,21 +115,10 @@ impl Route {
     /// Bytes that its body may have.
     pub const fn body_max(self) -> usize {
         match self {
-            Self::Info
-            | Self::Status
-            | Self::Torrents
-            | Self::Torrent(_)
-            | Self::TorrentStatus(_)
-            | Self::Settings
-            | Self::Job(_) => 0,
-            Self::CancelJob(_)
-            | Self::Seed
-            | Self::Pause
-            | Self::Resume
-            | Self::Remove
-            | Self::SetSettings => BODY_MAX,
             Self::Options(_) => OPTIONS_BODY_MAX,
             Self::Leech => LEECH_BODY_MAX,
+            one if one.is_question() => 0,
+            _ => BODY_MAX,
         }
     }
 }

@@ -27,6 +27,20 @@ mod openapi;
 mod pages;
 mod smuggling;
 
+/// What the body that [`form`] makes is.
+const FORM: &str = "multipart/form-data; boundary=XX";
+
+fn form(fields: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, value) in fields {
+        write!(body, "--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").unwrap();
+        body.extend_from_slice(value);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"--XX--\r\n");
+    body
+}
+
 /// A tracker and its folder, both gone at the end.
 struct Fixture {
     running: Option<Running>,
@@ -93,14 +107,7 @@ impl Fixture {
 
     /// Uploads the fields of a form.
     fn upload(&self, fields: &[(&str, &[u8])]) -> Reply {
-        let mut body = Vec::new();
-        for (name, value) in fields {
-            write!(body, "--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").unwrap();
-            body.extend_from_slice(value);
-            body.extend_from_slice(b"\r\n");
-        }
-        body.extend_from_slice(b"--XX--\r\n");
-        self.post("multipart/form-data; boundary=XX", &body)
+        self.post(FORM, &form(fields))
     }
 
     fn post(&self, content_type: &str, body: &[u8]) -> Reply {

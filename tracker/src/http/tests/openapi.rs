@@ -187,17 +187,10 @@ fn ask(fixture: &Fixture, method: &str, target: &str, head: &str, body: &[u8]) -
     }
 }
 
-fn form(fields: &[(&str, &[u8])]) -> (String, Vec<u8>) {
-    let mut body = Vec::new();
-    for (name, value) in fields {
-        write!(body, "--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").unwrap();
-        body.extend_from_slice(value);
-        body.extend_from_slice(b"\r\n");
-    }
-    body.extend_from_slice(b"--XX--\r\n");
-    let head =
-        format!("Content-Type: multipart/form-data; boundary=XX\r\nContent-Length: {}\r\n", body.len());
-    (head, body)
+/// The headers and the body of an upload.
+fn upload(fields: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let body = form(fields);
+    (format!("Content-Type: {FORM}\r\nContent-Length: {}\r\n", body.len()), body)
 }
 
 /// The operation that describes a route: a new route has no arm here.
@@ -297,8 +290,8 @@ fn answers_are_as_described() {
     let none = "0000000000000000000000000000000000000000";
 
     let published =
-        form(&[("torrent", &bytes), ("peer_id", &[b'x'; 20]), ("port", b"5"), ("ip", b"10.0.0.9")]);
-    let (form_head, form_body) = form(&[("torrent", &bytes)]);
+        upload(&[("torrent", &bytes), ("peer_id", &[b'x'; 20]), ("port", b"5"), ("ip", b"10.0.0.9")]);
+    let (form_head, form_body) = upload(&[("torrent", &bytes)]);
     let guarded_head = format!("{form_head}{token}");
     for path in ["/announce", "/upload"] {
         let mut post = |fixture: &Fixture, head: &str, body: &[u8], status| {
@@ -309,9 +302,9 @@ fn answers_are_as_described() {
         post(&guarded, &form_head, &form_body, 403);
         post(&guarded, &guarded_head, &form_body, known);
         post(&open, &published.0, &published.1, if path == "/announce" { new } else { known });
-        let (head, body) = form(&[("torrent", b"nonsense")]);
+        let (head, body) = upload(&[("torrent", b"nonsense")]);
         post(&open, &head, &body, 400);
-        let (head, body) = form(&[("torrent", &[b'x'; 5000])]);
+        let (head, body) = upload(&[("torrent", &[b'x'; 5000])]);
         post(&open, &head, &body, 413);
         post(&open, "Content-Type: text/plain\r\nContent-Length: 1\r\n", b"x", 415);
         post(&open, "Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n0\r\n\r\n", 411);
@@ -364,7 +357,7 @@ fn answers_are_as_described() {
     // What is wrong with the disk is told in the same shape.
     fs::remove_dir_all(guarded.torrents()).unwrap();
     let (other, _) = torrent("b", false);
-    let (head, body) = form(&[("torrent", &other)]);
+    let (head, body) = upload(&[("torrent", &other)]);
     for path in ["/announce", "/upload"] {
         ask(&guarded, "POST", path, path, &format!("{head}{token}"), &body, 503);
     }
@@ -379,7 +372,7 @@ fn answers_are_as_described() {
     ask(&narrow, "GET", "/metrics", "/metrics", stranger, b"", 403);
     for (path, new, from) in [("/announce", 201, "192.0.2.2"), ("/upload", 303, "192.0.2.3")] {
         for (name, status) in [(format!("first from {from}"), new), (format!("second from {from}"), 429)] {
-            let (head, body) = form(&[("torrent", &torrent(&name, false).0)]);
+            let (head, body) = upload(&[("torrent", &torrent(&name, false).0)]);
             let head = format!("{head}X-Forwarded-For: {from}\r\n");
             ask(&narrow, "POST", path, path, &head, &body, status);
         }
@@ -387,7 +380,7 @@ fn answers_are_as_described() {
     let shared = &narrow.running.as_ref().unwrap().shared;
     shared.catalogue.pretend_full();
     for path in ["/announce", "/upload"] {
-        let (head, body) = form(&[("torrent", &torrent("too many", false).0)]);
+        let (head, body) = upload(&[("torrent", &torrent("too many", false).0)]);
         ask(&narrow, "POST", path, path, &head, &body, 507);
     }
     let degraded = String::from_utf8(narrow.get("/").body).unwrap();
