@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use torrent_common::bitfield::Bitfield;
 use torrent_common::geometry::{BlockRef, PieceIndex};
@@ -127,6 +127,8 @@ pub enum Effect {
     Ban(PeerKey, BanReason),
     /// The same of somebody who is not connected any more.
     BanAbsent(Identity, BanReason),
+    /// Say that no block of those that this peer was asked for has come for so long: others are asked for them.
+    Snubbed(PeerKey, Duration),
     /// Fewer peers than wanted: ask the trackers earlier than planned, if they allow it.
     WantPeers,
 }

@@ -374,6 +374,7 @@ impl World {
             Effect::Had(piece) => self.had(index, piece),
             Effect::Completed => self.completed(index),
             Effect::Incomplete => panic!("nobody wants more than before"),
+            Effect::Snubbed(..) => {}
             Effect::WantPeers => self.ask_tracker(index),
         }
     }

@@ -1,5 +1,6 @@
 //! Promises 1 and 3: corrupt data never reaches a file, and no stranger stops service to others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use torrent_common::ids::{InfoHash, PeerId};
@@ -7,6 +8,7 @@ use torrent_common::wire::Message;
 use torrent_common::wire::message::RawBlock;
 use torrent_tests::daemon::Daemon;
 use torrent_tests::hostile::words::{nonsense, oddities};
+use torrent_tests::hostile::{ATTACKS, Siege, Victim};
 use torrent_tests::payload::{ODD_TREE, assert_same, write_file, write_tree};
 use torrent_tests::room::Room;
 use torrent_tests::scripted::{Link, Manner, Received, Seed};
@@ -45,6 +47,25 @@ fn corrupt_blocks_never_reach_the_disk() {
     assert_same(&source, &leecher.downloads().join("payload.bin"));
     leecher.stop();
     seeder.stop();
+    tracker.stop();
+}
+
+/// Nobody else is there, and the user may read why nothing comes.
+#[test]
+fn who_sends_one_byte_a_second_is_named() {
+    let room = Room::new("drip");
+    let tracker = Tracker::start(&room);
+    let source = room.folder("source").join("payload.bin");
+    write_file(&source, 400_000, 27);
+    let (torrent, metainfo) = make(&source, &room.folder("source"), 64 * KIB, &tracker.url());
+    let leecher = Daemon::start(&room, "leecher", &tracker.url());
+    leecher.leech(&torrent, None);
+    let attack = ATTACKS.iter().find(|attack| attack.name == "blocks of one byte a second").unwrap();
+    let payload = Arc::new(std::fs::read(&source).unwrap());
+    let siege = Siege::begin(*attack, Victim { address: leecher.peer_address(), metainfo, payload }, None);
+    wait_until("who drips to be named", PATIENCE, || leecher.logged("no whole block has come from") > 0);
+    drop(siege);
+    leecher.stop();
     tracker.stop();
 }
 

@@ -121,7 +121,9 @@ impl Core {
         match peer.choking {
             Some(since) if age(since.max(peer.active)) > REJECT_WITHIN => self.free_requests(key, false, cx),
             None if age(peer.active) > SNUB_AFTER => {
-                peer.snubbed = true;
+                if !std::mem::replace(&mut peer.snubbed, true) {
+                    cx.effects.push(Effect::Snubbed(key, SNUB_AFTER));
+                }
                 self.free_requests(key, true, cx);
             }
             _ => self.free_skipped(key, cx),

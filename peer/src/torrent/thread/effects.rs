@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use torrent_common::geometry::PieceIndex;
 
@@ -52,6 +52,7 @@ impl Runner {
                 log::warn!("{}: banned {who}, who is gone: {reason}", self.active.name);
                 self.active.room.bans.add_absent(who);
             }
+            Effect::Snubbed(key, time) => self.tell_of_silence(key, time),
             Effect::WantPeers => self.unsaid.push_back(Notice::WantPeers(self.active.link.info_hash)),
         }
     }
@@ -103,6 +104,19 @@ impl Runner {
         self.active.stats.add_downloaded(len);
         let whole = Whole { piece, blocks, compare: self.core.compares(piece) };
         self.hashing.add(whole, self.core.is_receiving(), now);
+    }
+
+    /// So that a user may see why a download stands still: an honest peer may have lost its line, a stranger may send one byte
+    /// a second.
+    fn tell_of_silence(&self, key: PeerKey, time: Duration) {
+        let Some(peer) = self.peers.get(&key) else { return };
+        let why = format!(
+            "no whole block has come from {} for {} s: it is silent, or very slow",
+            peer.name,
+            time.as_secs()
+        );
+        let what = format!("others are asked for what it was to send of {}", self.active.name);
+        self.active.room.connections.blame.tell(peer.address, &what, &why);
     }
 
     pub(super) fn ban(&mut self, key: PeerKey, reason: BanReason) {

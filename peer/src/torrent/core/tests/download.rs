@@ -134,7 +134,13 @@ fn allowed_fast_pieces_are_asked_for_while_choked() {
 fn a_silent_peer_is_snubbed_and_may_still_deliver() {
     let mut t = torrent(1);
     let blocks = t.giver(1, &[0]);
-    assert!(asked(&t.pass(40), 1).is_empty());
+    let effects = t.pass(40);
+    assert!(asked(&effects, 1).is_empty());
+    let told = |effects: &[Effect]| {
+        effects.iter().filter(|effect| matches!(effect, Effect::Snubbed(peer, _) if *peer == key(1))).count()
+    };
+    assert_eq!(told(&effects), 1);
+    assert_eq!(told(&t.pass(40)), 0, "it is told once");
     assert_eq!(t.giver(2, &[0]), blocks, "what the silent one owes is free");
     let effects = t.send(1, &blocks[..1]);
     assert_eq!(cancelled(&effects, 2), &blocks[..1]);
