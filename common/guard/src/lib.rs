@@ -18,7 +18,8 @@
 //! does not, nothing but the number of descriptors bounds connections, and a body may take for ever, which costs a
 //! thread, never one that answers announces.
 //!
-//! A program implements [`Guarded`], makes a [`Guard`], and starts a [`Patrol`].
+//! A program implements [`Guarded`], makes a [`Guard`], and starts a [`Patrol`]. Threads of its own that answer requests are a
+//! [`Crew`], whose end no client delays for long.
 #![forbid(unsafe_code)]
 
 mod accepting;
