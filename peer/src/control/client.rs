@@ -11,6 +11,7 @@ use super::api::{
     ApiError, DaemonInfo, JobStarted, JobStatus, LeechRequest, SeedRequest, Status, TorrentDetails,
     TorrentRequest, TorrentStatus,
 };
+use crate::http::read_body;
 use crate::options::OptionsPatch;
 use crate::settings::{SessionSettings, SettingsPatch};
 use crate::text::{escape_for_log, tame};
@@ -228,12 +229,7 @@ impl ControlClient {
     ) -> Result<T, ClientError> {
         let mut answer = answer.map_err(|error| self.error(error))?;
         let status = answer.status().as_u16();
-        let body = answer
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_MAX)
-            .read_to_vec()
-            .map_err(|error| self.error(error))?;
+        let body = read_body(answer.body_mut(), ANSWER_MAX).map_err(|error| self.error(error))?;
         let stranger = |detail: String| ClientError::Stranger { port: self.port, detail };
         if status == 200 {
             return serde_json::from_slice(&body).map_err(|error| stranger(error.to_string()));

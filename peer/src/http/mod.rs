@@ -7,7 +7,7 @@ mod names;
 mod trip;
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -211,13 +211,24 @@ impl HttpClient {
 
 fn read(mut response: Response<Body>, max_len: u64, trip: &Trip) -> Result<HttpAnswer, HttpError> {
     let status = response.status().as_u16();
-    // The limit is one more than allowed: ureq's reader fails at the limit itself, even when nothing follows.
+    let body = read_body(response.body_mut(), max_len).map_err(classify)?;
+    Ok(HttpAnswer { status, body, area: trip.area() })
+}
+
+/// All of a body, if it has at most `max_len` bytes, unpacked. ureq's own limit is for what comes before it is unpacked: of a
+/// mebibyte it would make a gibibyte.
+///
+/// # Errors
+/// [`Error::BodyExceedsLimit`], and what breaks the connection.
+pub fn read_body(body: &mut Body, max_len: u64) -> Result<Vec<u8>, Error> {
+    // One more than allowed: ureq's reader fails at the limit itself, even when nothing follows.
     let limit = max_len.saturating_add(1);
-    let body = response.body_mut().with_config().limit(limit).read_to_vec().map_err(classify)?;
-    if u64::try_from(body.len()).is_ok_and(|len| len <= max_len) {
-        Ok(HttpAnswer { status, body, area: trip.area() })
+    let mut bytes = Vec::new();
+    body.with_config().limit(limit).reader().take(limit).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= max_len) {
+        Ok(bytes)
     } else {
-        Err(HttpError::TooLarge(max_len))
+        Err(Error::BodyExceedsLimit(max_len))
     }
 }
 
