@@ -287,6 +287,10 @@ fn untrusted(error: &rustls::Error) -> HttpError {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "is another host's".into()
         }
+        // What `openssl req -x509` makes; rustls has no name of its own for it.
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "is an authority's, not a host's: signed by itself, perhaps".into()
+        }
         other => format!("is not valid: {other}"),
     })
 }

@@ -45,6 +45,17 @@ pub(crate) const ELSEWHERE: &str = concat!(
     "S1dftP9VAQn/1dlfxoIRW+xuToovdhjbeAIhAIYa7AG7i4lnHc7VxBq181UZSJUQ",
     "SsN8WhH2//yGkpsl",
 );
+/// Of 127.0.0.1 as well, valid as long, and that of an authority: what `openssl req -x509` makes.
+pub(crate) const AUTHORITY: &str = concat!(
+    "MIIBXDCCAQKgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAlhdXRob3Jp",
+    "dHkwIBcNMDAwMTAxMDAwMDAwWhgPMjE5OTEyMzEyMzU5NTlaMBQxEjAQBgNVBAMM",
+    "CWF1dGhvcml0eTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDBJAcLsH4E1H6N2",
+    "02U5LIGhd6wMC+osdRHuS5KAF47SVte5BiYHrg/ciui/D/ZumsSeNoux8KHAd+xV",
+    "aU+4Ez+jQzBBMA8GA1UdEQQIMAaHBH8AAAEwDwYDVR0TAQH/BAUwAwEB/zAdBgNV",
+    "HQ4EFgQUEKuCmm+HlWqF1l7nd1xPkM0UXG4wCgYIKoZIzj0EAwIDSAAwRQIgNwFu",
+    "Ca62mh4e0ZypPGsCEIPm24DEESG7i9nvMW5RVPcCIQD1DCzqvfKrRzGTMkA0I6zz",
+    "QrrFDhVKaM3BEvpqvyoj7w==",
+);
 /// Of all of them, PKCS#8.
 const KEY: &str = concat!(
     "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQNlAc+Nui+5yRc7C",

@@ -1,7 +1,7 @@
 //! Servers that cannot show who they are.
 
 use super::*;
-use crate::http::testing::tls::{ELSEWHERE, EXPIRED, GOOD, TlsServer, trusting};
+use crate::http::testing::tls::{AUTHORITY, ELSEWHERE, EXPIRED, GOOD, TlsServer, trusting};
 
 fn ask(certificate: &str, tls: TlsConfig) -> Result<HttpAnswer, HttpError> {
     let options = HttpOptions { timeout: AGES, max_redirects: 3, max_idle: 0, guard_loopback: true };
@@ -26,6 +26,7 @@ fn bad_certificates_are_refused_and_told_apart() {
         (GOOD, TlsConfig::default(), "is signed by nobody whom the world knows"),
         (EXPIRED, all(), "has expired"),
         (ELSEWHERE, all(), "is another host's"),
+        (AUTHORITY, all(), "is an authority's, not a host's: signed by itself, perhaps"),
     ] {
         let error = ask(certificate, tls).unwrap_err();
         assert!(matches!(error, HttpError::Certificate(_)), "{error:?}");
