@@ -16,7 +16,7 @@ use crate::mounts;
 use crate::process::{Process, Usage, hermetic};
 use crate::programs::program;
 use crate::room::{Place, Room};
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::{PATIENCE, wait_for, wait_until};
 
 /// What the daemon may leave in its folder.
 const EXPECTED_FILES: &[&str] = &["config.ini", "downloads", "home", "log", "state", "tmp", "torrents"];
@@ -239,13 +239,18 @@ impl Daemon {
         self.post("/leech", &request).json()
     }
 
-    /// POST /pause, /resume or /remove.
+    /// POST /pause, /resume or /remove. What is removed is gone then: on a busy machine the answer may come before.
     ///
     /// # Panics
-    /// If it is refused.
+    /// If it is refused, or what is removed stays.
     pub fn tell(&self, path: &str, info_hash: InfoHash, delete_data: bool) {
         let answer = self.post(path, &TorrentRequest { info_hash, delete_data });
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        if path == "/remove" {
+            wait_until("what is removed to be gone", PATIENCE, || {
+                self.get(&format!("/torrents/{info_hash}")).status == 404
+            });
+        }
     }
 
     /// Waits until the torrent is as `wanted` says, and gives it.
