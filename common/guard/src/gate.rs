@@ -40,6 +40,8 @@ pub(crate) struct Gate {
     shut: Option<Instant>,
     /// How often somebody was kept out.
     count: usize,
+    /// It was said that nobody can be.
+    is_told: bool,
 }
 
 impl Default for Barred {
@@ -70,7 +72,7 @@ impl Barred {
 impl Gate {
     /// Open.
     pub(crate) fn new() -> Self {
-        Self { barred: Barred::default(), shut: None, count: 0 }
+        Self { barred: Barred::default(), shut: None, count: 0, is_told: false }
     }
 
     /// From now on these are kept out, and nobody else; if that is everybody, not for long.
@@ -86,6 +88,9 @@ impl Gate {
                 self.count += usize::from(self.barred.is_empty());
                 self.barred = barred;
             }
+            Err(error) if !std::mem::replace(&mut self.is_told, true) => log::warn!(
+                "the system lets nobody be kept out who comes back when he is cut off ({error}): floods of requests may cost much memory: run this where it may set SO_ATTACH_FILTER, or limit its memory (MemoryMax= in a unit)"
+            ),
             Err(error) => log::debug!("who is kept out cannot be changed: {error}"),
         }
     }
