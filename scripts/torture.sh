@@ -99,7 +99,8 @@ run() {
         tail -n 20 -- "$TORTURE_OUT/$name.log"
     fi
     # What the steps found is told in lines of their own.
-    grep -hE 'kills of|stops in the middle|a stop took|stops, .* kills|^(steady|tracker).*then|inputs in|[0-9] seeds' \
+    grep -hE -e 'kills of|stops in the middle|a stop took|stops, .* kills|^(steady|tracker).*then|inputs in|[0-9] seeds' \
+        -e 'flood of .* more|connections: .* more|^\||^test result: ok\. [1-9]' \
         -- "$TORTURE_OUT/$name.log" | sed -E 's/^(test [^ ]+ \.\.\. )?/    /' >>"$summary"
 }
 
