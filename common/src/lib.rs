@@ -11,6 +11,7 @@ pub mod hash;
 pub mod ids;
 pub mod metainfo;
 pub mod network;
+pub mod patient;
 pub mod regular;
 pub mod secret;
 pub mod wire;

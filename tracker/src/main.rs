@@ -3,7 +3,7 @@
 
 mod again;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use torrent_common::config::{Config, TrackerConfig};
+use torrent_common::patient::Patient;
 use torrent_common::regular;
 use torrent_tracker::{Running, Tracker};
 
@@ -48,7 +49,13 @@ fn main() -> ExitCode {
     }
     // tiny_http reports every connection that ends early: our own guard says what matters.
     let default = env_logger::Env::default().default_filter_or("info,tiny_http=off");
-    env_logger::Builder::from_env(default).init();
+    let mut log = env_logger::Builder::from_env(default);
+    // env_logger does not know what is behind a pipe.
+    let plain = ["NO_COLOR", "RUST_LOG_STYLE"].iter().any(|name| std::env::var_os(name).is_some());
+    if std::io::stderr().is_terminal() && !plain {
+        log.write_style(env_logger::WriteStyle::Always);
+    }
+    log.target(env_logger::Target::Pipe(Box::new(Patient::new(std::io::stderr())))).init();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

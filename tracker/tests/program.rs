@@ -9,13 +9,14 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::Signal;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
 use support::{PROGRAM, Program, config, folder, upload};
 
 fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -65,6 +66,39 @@ fn what_keeps_it_from_starting_is_one_line() {
         assert!(err.starts_with("torrent-tracker: ") && err.contains(expected), "{err}");
         assert_eq!(err.lines().count(), 1, "{err}");
     }
+}
+
+/// Whoever shows what it writes (a pager, a terminal that is held) reads no more of it.
+#[test]
+fn who_does_not_read_its_log_does_not_hold_up_a_stop() {
+    let folder = folder();
+    let (_reader, stderr) = std::io::pipe().unwrap();
+    let mut unread = stderr.try_clone().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(config(folder.path())).args(["--port", "0"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("ready "), "{line}");
+    let flags = fcntl_getfl(&unread).unwrap();
+    fcntl_setfl(&unread, flags | OFlags::NONBLOCK).unwrap();
+    for len in [4096, 1] {
+        while unread.write_all(&vec![b'x'; len]).is_ok() {}
+    }
+    fcntl_setfl(&unread, flags).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > until => {
+                child.kill().unwrap();
+                panic!("it does not end");
+            }
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

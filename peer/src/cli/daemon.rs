@@ -10,6 +10,7 @@ use argh::FromArgs;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use torrent_common::config::PeerConfig;
+use torrent_common::patient::takes_line;
 
 use super::interrupt::Interrupt;
 use super::live::{Live, Screen};
@@ -70,14 +71,15 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     );
     announce_ready(out, &running);
     let live = show_live(&screen, running.watcher());
-    // It writes nothing before it is told to stop: who does not read what is written (a pipe, Ctrl-S) would hold it up.
+    // The lines are another thread's: whoever holds the terminal (Ctrl-S) holds up no stop.
     interrupt.wait_for_ever();
     drop(live);
-    if screen.is_read() {
+    // The time runs: nobody is waited for first.
+    if takes_line(std::io::stderr()) {
         log::info!("stopping; a second signal ends the process at once");
     }
     let stopped = stopper.stop(running, limit);
-    if stopped.is_err() && !screen.is_read() {
+    if stopped.is_err() && !takes_line(std::io::stderr()) {
         signal_hook::low_level::exit(1);
     }
     stopped

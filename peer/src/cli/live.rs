@@ -1,16 +1,16 @@
 //! The daemon's terminal: log lines above, one live line for each active torrent below.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Stderr, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use torrent_common::patient::Patient;
 
 use super::format;
 use crate::control::api::{Status, TorrentState, TorrentStatus};
 
 /// Live lines at most.
 const LINES_MAX: usize = 10;
-const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// Characters of a message in the log at most: more than two paths as long as they can be.
 const LOG_CHARS_MAX: usize = 10_000;
 
@@ -34,14 +34,6 @@ impl Screen {
         self.is_terminal
     }
 
-    /// Whether it takes a line now. If not, somebody reads it no more, and who writes to it waits.
-    pub fn is_read(&self) -> bool {
-        let stderr = io::stderr();
-        let mut all = [PollFd::new(&stderr, PollFlags::OUT)];
-        // What is closed takes anything.
-        !matches!(poll(&mut all, Some(&NOW)), Ok(0))
-    }
-
     /// Begins logging: at `info` unless RUST_LOG says otherwise, in colour on a terminal.
     pub fn init_log(&self) {
         // tiny_http has a line for each connection that it cannot take: the guard says what matters.
@@ -59,22 +51,37 @@ impl Screen {
             if std::env::var_os("NO_COLOR").is_none() && std::env::var_os("RUST_LOG_STYLE").is_none() {
                 log.write_style(env_logger::WriteStyle::Always);
             }
-            log.target(env_logger::Target::Pipe(Box::new(self.clone())));
+            let above = Above { lines: self.lines.clone(), stderr: io::stderr() };
+            log.target(env_logger::Target::Pipe(Box::new(Patient::new(above))));
+        } else {
+            log.target(env_logger::Target::Pipe(Box::new(Patient::new(io::stderr()))));
         }
         // Fails only when there is a logger already.
         let _ = log.try_init();
     }
 }
 
+/// Standard error above the live lines.
+struct Above {
+    lines: MultiProgress,
+    stderr: Stderr,
+}
+
 /// A log line takes the live lines away for a moment, so that they do not tear.
-impl Write for Screen {
+impl Write for Above {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.lines.suspend(|| io::stderr().write_all(bytes))?;
+        self.lines.suspend(|| self.stderr.write_all(bytes))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        self.stderr.flush()
+    }
+}
+
+impl AsFd for Above {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stderr.as_fd()
     }
 }
 
