@@ -167,10 +167,16 @@ impl Shared {
     fn run(&self) {
         while let Some((task, timeout)) = self.next() {
             let result = exchange::announce(&self.clients, &self.config, &task, timeout);
-            let Told { answer, line } = self.lock().queue.report(&task, result, Instant::now());
-            log_line(line);
+            let (Told { answer, line }, end) = {
+                let mut state = self.lock();
+                (state.queue.report(&task, result, Instant::now()), state.end)
+            };
+            // What was hung up on is not the tracker's fault.
+            if end.is_none_or(|end| Instant::now() < end) {
+                log_line(line);
+            }
             if let Some(answer) = answer
-                && self.lock().end.is_none()
+                && end.is_none()
             {
                 (self.sink)(answer);
             }

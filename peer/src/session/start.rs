@@ -234,11 +234,18 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// A torrent that panics takes no other with it.
+    /// A torrent that panics takes no other with it, and stands still until it is resumed.
     fn run_or_panic(self, receiver: Receiver<Input>) {
-        let gate = Arc::clone(&self.gate);
-        if contain("a torrent's thread", || self.run(receiver)).is_none() {
-            gate.shut();
+        let (shared, info_hash, gate) = (Arc::clone(&self.shared), self.info_hash, Arc::clone(&self.gate));
+        if contain("a torrent's thread", || self.run(receiver)).is_some() {
+            return;
+        }
+        gate.shut();
+        let stats = shared.table().entries.get(&info_hash).map(|entry| Arc::clone(&entry.stats));
+        if let Some(stats) = stats {
+            let text = "this is a bug, please report it with the log; resume this torrent to go on";
+            stats.fail(text.to_owned(), false);
+            shared.ask(Request::Notice(Notice::Failed(info_hash, false)));
         }
     }
 

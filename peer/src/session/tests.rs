@@ -254,6 +254,20 @@ fn a_thread_that_ended_by_itself_is_not_waited_for() {
     assert!(shared.end_thread(&well));
 }
 
+#[test]
+fn whose_thread_panics_says_so_and_can_be_resumed() {
+    let world = World::new();
+    world.disk.is(Way::Panics);
+    let sick = world.add("sick", world.folder.path());
+    wait_until("it to fail", || world.state(&sick) == TorrentState::Error);
+    let session = world.running().session();
+    let said = session.torrent_status(&sick).unwrap();
+    assert!(said.error.unwrap().contains("this is a bug") && said.retry_seconds.is_none());
+    world.disk.is(Way::Well);
+    session.resume(&sick).unwrap();
+    wait_until("it to go on", || world.state(&sick) == TorrentState::Downloading);
+}
+
 /// Else it would be shown as going on, with no thread, and asked once more nothing would be done.
 #[test]
 fn who_cannot_be_resumed_stands_still_until_it_can() {
