@@ -165,7 +165,7 @@ impl Storage {
             };
             let file = self.file(index, true)?;
             let error = |errno| StorageError::io(self.path(index), errno);
-            self.unless_cut(index, stamp_of(&file).map_err(error)?)?;
+            self.unless_cut(index, || stamp_of(&file).map_err(error))?;
             let outcome = write_all_at(&self.tree.backend, &file, &mut bytes, segment);
             // After the write: entered before, a sync in between would take the entry and miss the bytes.
             self.dirty().insert(index);
@@ -175,20 +175,26 @@ impl Storage {
                 }
                 error => error,
             })?;
-            let stamp = self.stamp_if_there(index, &file)?;
             // In between. Only the end of the file would hide it.
-            self.unless_cut(index, stamp)?;
+            let stamp = self.unless_cut(index, || self.stamp_if_there(index, &file))?;
             self.watch.has(index, stamp.len);
             written.push((index, stamp));
         }
         Ok(written)
     }
 
-    fn unless_cut(&self, index: usize, now: Stamp) -> Result<(), StorageError> {
-        if self.watch.is_cut(index, now.len) {
+    /// What `look` finds. Another thread may make the file longer meanwhile, which is no cut.
+    fn unless_cut(
+        &self,
+        index: usize,
+        look: impl FnOnce() -> Result<Stamp, StorageError>,
+    ) -> Result<Stamp, StorageError> {
+        let least = self.watch.least(index);
+        let now = look()?;
+        if now.len < least {
             return Err(StorageError::Changed { path: self.path(index) });
         }
-        Ok(())
+        Ok(now)
     }
 
     /// The stamp of an open file, unless another is there under its name, or none: what is written to it would go when it is

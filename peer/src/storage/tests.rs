@@ -217,6 +217,28 @@ fn a_part_file_that_is_made_anew_was_not_cut() {
     write(1).unwrap();
 }
 
+/// One thread looks how long it is, another makes it longer meanwhile.
+#[test]
+fn a_file_that_two_threads_make_longer_was_not_cut() {
+    const PIECES: u32 = 1000;
+    let files = TestFile::list(&[("a", u64::from(PIECES) * 64)]);
+    let (metainfo, bytes) = (torrent("t", &files, 64, None), payload(&files));
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(&metainfo, folder.path());
+        storage.prepare(|_| true, Preallocation::None).unwrap();
+        let write = |first: u32| {
+            for index in (first..PIECES).step_by(2) {
+                storage.write_piece(piece(&metainfo, index), &blocks(&metainfo, index, &bytes)).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| write(0));
+            write(1);
+        });
+    }
+}
+
 #[test]
 fn a_file_that_goes_while_it_is_open_takes_no_bytes_with_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,9 +50,9 @@ impl Watch {
         }
     }
 
-    /// Somebody else has cut this file, which has so many bytes now.
-    pub(super) fn is_cut(&self, index: usize, len: u64) -> bool {
-        self.lens.get(index).is_some_and(|known| len < known.load(Ordering::Acquire))
+    /// Bytes that this file has at the least from now on, unless somebody else cuts it.
+    pub(super) fn least(&self, index: usize) -> u64 {
+        self.lens.get(index).map_or(0, |known| known.load(Ordering::Acquire))
     }
 
     /// We have deleted it ourselves.
