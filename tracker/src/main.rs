@@ -47,16 +47,8 @@ fn main() -> ExitCode {
         println!("torrent-tracker {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    // tiny_http reports every connection that ends early: our own guard says what matters.
-    let default = env_logger::Env::default().default_filter_or("info,tiny_http=off");
-    let mut log = env_logger::Builder::from_env(default);
-    // env_logger does not know what is behind a pipe.
-    let plain = ["NO_COLOR", "RUST_LOG_STYLE"].iter().any(|name| std::env::var_os(name).is_some());
-    if std::io::stderr().is_terminal() && !plain {
-        log.write_style(env_logger::WriteStyle::Always);
-    }
-    log.target(env_logger::Target::Pipe(Box::new(Patient::new(std::io::stderr())))).init();
-    match run(arguments) {
+    // Before any other thread is started: see there.
+    match again::hold_signals().and_then(|()| init_log()).and_then(|()| run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("torrent-tracker: {message}");
@@ -81,12 +73,24 @@ fn arguments() -> Result<Arguments, ExitCode> {
     })
 }
 
+fn init_log() -> Result<(), String> {
+    // tiny_http reports every connection that ends early: our own guard says what matters.
+    let default = env_logger::Env::default().default_filter_or("info,tiny_http=off");
+    let mut log = env_logger::Builder::from_env(default);
+    // env_logger does not know what is behind a pipe.
+    let plain = ["NO_COLOR", "RUST_LOG_STYLE"].iter().any(|name| std::env::var_os(name).is_some());
+    if std::io::stderr().is_terminal() && !plain {
+        log.write_style(env_logger::WriteStyle::Always);
+    }
+    let stderr = Patient::new(std::io::stderr()).map_err(|error| format!("no room for a thread: {error}"))?;
+    log.target(env_logger::Target::Pipe(Box::new(stderr))).init();
+    Ok(())
+}
+
 fn run(arguments: Arguments) -> Result<(), String> {
     let (mut config, path) = load(arguments.config.as_deref())?;
     config.host = arguments.host.unwrap_or(config.host);
     config.port = arguments.port.unwrap_or(config.port);
-    // Before anything is started: a signal that comes meanwhile is not lost.
-    again::hold_signals()?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
     // A file that may not grow (ulimit -f) is to be an error like a full disk, not our end.

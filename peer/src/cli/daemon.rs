@@ -10,7 +10,6 @@ use argh::FromArgs;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use torrent_common::config::PeerConfig;
-use torrent_common::patient::takes_line;
 
 use super::interrupt::Interrupt;
 use super::live::{Live, Screen};
@@ -53,7 +52,7 @@ pub fn main() -> ExitCode {
 fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     let mut config = configure(arguments)?;
     let screen = Screen::stderr();
-    screen.init_log();
+    let reader = screen.init_log()?;
     raise_descriptor_limit();
     fit_to_descriptors(&mut config);
     // Before anything is started, so that a signal in between is not lost.
@@ -75,11 +74,11 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
     interrupt.wait_for_ever();
     drop(live);
     // The time runs: nobody is waited for first.
-    if takes_line(std::io::stderr()) {
+    if reader.takes_line(std::io::stderr()) {
         log::info!("stopping; a second signal ends the process at once");
     }
     let stopped = stopper.stop(running, limit);
-    if stopped.is_err() && !takes_line(std::io::stderr()) {
+    if stopped.is_err() && !reader.takes_line(std::io::stderr()) {
         signal_hook::low_level::exit(1);
     }
     stopped

@@ -1,12 +1,11 @@
 //! The daemon's terminal: log lines above, one live line for each active torrent below.
 
-use std::io::{self, IsTerminal, Stderr, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use torrent_common::patient::Patient;
+use torrent_common::patient::{Patient, Reader};
 
-use super::format;
+use super::{Failure, format};
 use crate::control::api::{Status, TorrentState, TorrentStatus};
 
 /// Live lines at most.
@@ -35,7 +34,10 @@ impl Screen {
     }
 
     /// Begins logging: at `info` unless RUST_LOG says otherwise, in colour on a terminal.
-    pub fn init_log(&self) {
+    ///
+    /// # Errors
+    /// [`Failure`] when the system has no room for the thread that writes.
+    pub fn init_log(&self) -> Result<Reader, Failure> {
         // tiny_http has a line for each connection that it cannot take: the guard says what matters.
         let default = env_logger::Env::default().default_filter_or("info,tiny_http=off");
         let mut log = env_logger::Builder::from_env(default);
@@ -51,37 +53,32 @@ impl Screen {
             if std::env::var_os("NO_COLOR").is_none() && std::env::var_os("RUST_LOG_STYLE").is_none() {
                 log.write_style(env_logger::WriteStyle::Always);
             }
-            let above = Above { lines: self.lines.clone(), stderr: io::stderr() };
-            log.target(env_logger::Target::Pipe(Box::new(Patient::new(above))));
-        } else {
-            log.target(env_logger::Target::Pipe(Box::new(Patient::new(io::stderr()))));
         }
+        let above = Above { lines: self.lines.clone() };
+        let patient =
+            Patient::new(above).map_err(|error| Failure::failed(format!("no room for a thread: {error}")))?;
+        let reader = patient.reader();
+        log.target(env_logger::Target::Pipe(Box::new(patient)));
         // Fails only when there is a logger already.
         let _ = log.try_init();
+        Ok(reader)
     }
 }
 
-/// Standard error above the live lines.
+/// Standard error above the live lines, if there are any.
 struct Above {
     lines: MultiProgress,
-    stderr: Stderr,
 }
 
 /// A log line takes the live lines away for a moment, so that they do not tear.
 impl Write for Above {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.lines.suspend(|| self.stderr.write_all(bytes))?;
+        self.lines.suspend(|| io::stderr().write_all(bytes))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stderr.flush()
-    }
-}
-
-impl AsFd for Above {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stderr.as_fd()
+        io::stderr().flush()
     }
 }
 

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use torrent_common::patient::THREAD;
 
 use super::Failure;
 use crate::Running;
 
 /// Threads that are named of those that did not end in time.
 const MAX_NAMED: usize = 8;
-/// Threads that are no work: the first, this room's own, who hears signals, and who shows the live lines.
-const NO_WORK: [&str; 4] = ["torrent-daemon", STOP, "signals", LINES];
+/// Threads that are no work: the first, this room's own, who hears signals, and who writes the log and the live lines.
+const NO_WORK: [&str; 5] = ["torrent-daemon", STOP, "signals", THREAD, LINES];
 const STOP: &str = "stop";
 pub(super) const LINES: &str = "live";
 
