@@ -45,11 +45,15 @@ impl Leaving {
 }
 
 impl Running {
-    /// Never waits for a disk: a torrent's thread that lets nobody in yet will not begin, any other takes its inputs.
-    fn tell_to_stop(&self, patience: Option<Duration>) {
-        self.cancel.set();
-        if self.gate.shut() {
-            let _ = self.inputs.send(Input::Stop(patience));
+    /// Tells it to stop. Never waits for a disk: a torrent's thread that lets nobody in yet will not begin, any other takes
+    /// its inputs.
+    fn stopper(&self) -> impl FnOnce(Option<Duration>) + use<> {
+        let (cancel, gate, inputs) = (self.cancel.clone(), Arc::clone(&self.gate), self.inputs.clone());
+        move |patience| {
+            cancel.set();
+            if gate.shut() {
+                let _ = inputs.send(Input::Stop(patience));
+            }
         }
     }
 
@@ -76,30 +80,34 @@ impl Shared {
 
     /// The same, when the daemon ends: what is not on disk after `patience` is given up.
     pub(super) fn end_thread_within(&self, info_hash: &InfoHash, patience: Option<Duration>) -> bool {
-        let (running, leaving) = {
-            let mut table = self.table();
-            let Some(entry) = table.entries.get_mut(info_hash) else { return true };
-            entry.looking = None;
-            let leaving = entry.leaving.as_ref().map(|leaving| leaving.running.inputs.clone());
-            let (running, rank) = (entry.running.take(), entry.rank);
-            table.places.leave(info_hash, rank);
-            (running, leaving)
-        };
-        let Some(running) = running else {
-            if let (Some(inputs), Some(_)) = (&leaving, patience) {
-                let _ = inputs.send_timeout(Input::Stop(patience), TAKING);
+        let mut table = self.table();
+        let Some(rank) = table.entries.get(info_hash).map(|entry| entry.rank) else { return true };
+        table.places.leave(info_hash, rank);
+        let Some(entry) = table.entries.get_mut(info_hash) else { return true };
+        entry.looking = None;
+        match entry.running.take() {
+            Some(running) if running.worker.is_finished() => {
+                drop(table);
+                running.join();
+                true
             }
-            return leaving.is_none();
-        };
-        if running.worker.is_finished() {
-            running.join();
-            return true;
+            Some(running) => {
+                let stop = running.stopper();
+                // Before it is told: it may end at once, and say so.
+                entry.leaving = Some(Box::new(Leaving::new(running)));
+                drop(table);
+                stop(patience);
+                false
+            }
+            None => {
+                let known = entry.leaving.as_ref().map(|leaving| leaving.running.inputs.clone());
+                drop(table);
+                if let (Some(inputs), Some(_)) = (&known, patience) {
+                    let _ = inputs.send_timeout(Input::Stop(patience), TAKING);
+                }
+                known.is_none()
+            }
         }
-        running.tell_to_stop(patience);
-        if let Some(entry) = self.table().entries.get_mut(info_hash) {
-            entry.leaving = Some(Box::new(Leaving::new(running)));
-        }
-        false
     }
 
     /// The request, if it can be carried out now; else it is when the thread of its torrent has ended.
