@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Condvar;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::io::Errno;
@@ -34,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Disk {
     way: Mutex<Way>,
     changed: Condvar,
+    /// A call has begun to hang.
+    hung: AtomicBool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +61,11 @@ impl Watcher for Disk {
         if let Call::Open { name, .. } | Call::Remove { name, .. } = call
             && *name == "sick"
         {
-            let way = self.changed.wait_while(self.way.lock().unwrap(), |way| *way == Way::Hangs).unwrap();
+            let hangs = |way: &mut Way| {
+                self.hung.fetch_or(*way == Way::Hangs, Ordering::SeqCst);
+                *way == Way::Hangs
+            };
+            let way = self.changed.wait_while(self.way.lock().unwrap(), hangs).unwrap();
             let panics = *way == Way::Panics;
             drop(way);
             assert!(!panics, "on purpose");
@@ -208,6 +215,8 @@ fn the_last_wish_is_kept_when_all_stop_while_the_disk_hangs() {
         let mut world = World::new();
         world.disk.is(Way::Hangs);
         let sick = world.add("sick", world.folder.path());
+        // Told to stop before that, its thread would end.
+        wait_until("it to hang", || world.disk.hung.load(Ordering::SeqCst));
         world.order(|reply| Request::Pause(sick, reply));
         world.order(|reply| Request::Resume(sick, reply));
         if pauses_last {
