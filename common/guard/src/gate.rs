@@ -89,7 +89,9 @@ impl Gate {
                 self.barred = barred;
             }
             Err(error) if !std::mem::replace(&mut self.is_told, true) => log::warn!(
-                "the system lets nobody be kept out who comes back when he is cut off ({error}): floods of requests may cost much memory: run this where it may set SO_ATTACH_FILTER, or limit its memory (MemoryMax= in a unit)"
+                "the system lets nobody be kept out who comes back when he is cut off ({error}): floods of requests \
+                 may cost much memory: run this where it may set SO_ATTACH_FILTER, or limit its memory (MemoryMax= in \
+                 a unit)"
             ),
             Err(error) => log::debug!("who is kept out cannot be changed: {error}"),
         }

@@ -78,6 +78,7 @@ fn command(arguments: Arguments, out: &mut Out) -> Result<(), Failure> {
         log::info!("stopping; a second signal ends the process at once");
     }
     let stopped = stopper.stop(running, limit);
+    // To say why would wait for whoever does not read.
     if stopped.is_err() && !reader.takes_line(std::io::stderr()) {
         signal_hook::low_level::exit(1);
     }

@@ -73,12 +73,12 @@ impl Start {
         unreadable = minus(&unreadable, &union(&good, &bad, geometry), geometry);
         let count = unreadable.count();
         let all = good.count() + bad.count() + count == look.suspect.count();
-        let files = names_of(&unreadable, storage);
         if give_up && all {
             let name = log_name(&storage.metainfo().name);
             log::warn!("{name}: {count} pieces are fetched again, which cannot be read: {error}");
             return Ok(Some(good));
         }
+        let files = names_of(&unreadable, storage);
         if let Some(entry) = self.shared.table().entries.get_mut(&self.info_hash) {
             entry.judged = Some(Box::new(Judged { stamps: look.stamps().to_vec(), good, bad, unreadable }));
         }

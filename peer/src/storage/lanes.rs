@@ -4,13 +4,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use torrent_common::worker::{Shutdown, Worker};
+use torrent_common::worker::{Shutdown, Worker, contain};
 
 use super::disk::{DiskJob, FlushJob, WriteJob};
 use super::writing;
@@ -183,9 +182,7 @@ fn take_back<T>(refused: TrySendError<T>) -> T {
 /// hears of each that is over.
 fn flush(jobs: &Receiver<FlushJob>, given_up: &Shutdown, done: impl Fn(usize)) {
     for job in jobs.iter().take_while(|_| !given_up.is_set()) {
-        if catch_unwind(AssertUnwindSafe(|| job.run())).is_err() {
-            log::error!("a disk job's reply panicked: this is a bug, please report it with the lines above");
-        }
+        contain("a disk job's reply", || job.run());
         done(1);
     }
 }

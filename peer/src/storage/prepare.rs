@@ -99,13 +99,17 @@ impl Storage {
     fn tell_apart(&self, mut found: Vec<(Found, usize)>, walker: &Walker<'_>) -> Result<(), StorageError> {
         // What has two names is meant to be one.
         found.retain(|(found, _)| found.has_one_name);
-        let listed = alike::find_one_of_two_names(&self.tree, walker, found.iter().map(|&(_, index)| index))?;
         found.sort_unstable();
         let same = found.windows(2).find_map(|pair| match pair {
             [(one, index), (other, another)] if one.is(other) => Some((*index, *another)),
             _ => None,
         });
-        let Some((one, other)) = same.or(listed) else { return Ok(()) };
+        let files = || found.iter().map(|&(_, index)| index);
+        let same = match same {
+            None => alike::find_one_of_two_names(&self.tree, walker, files())?,
+            known => known,
+        };
+        let Some((one, other)) = same else { return Ok(()) };
         Err(StorageError::Clash { path: self.path(one), other: self.path(other) })
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Receiver;
 use torrent_common::geometry::PieceIndex;
-use torrent_common::worker::Shutdown;
+use torrent_common::worker::{Shutdown, contain};
 
 use super::disk::WriteJob;
 use super::{Stamp, StorageError};
@@ -59,9 +59,7 @@ fn write(mut group: Vec<WriteJob>) {
     for WriteJob { blocks, reply, .. } in group {
         drop(blocks);
         let outcome = outcomes.next().unwrap_or(Err(StorageError::Panicked));
-        if catch_unwind(AssertUnwindSafe(|| reply(outcome))).is_err() {
-            log::error!("a disk job's reply panicked: this is a bug, please report it with the lines above");
-        }
+        contain("a disk job's reply", || reply(outcome));
     }
 }
 

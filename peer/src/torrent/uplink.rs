@@ -69,20 +69,22 @@ impl Uplink {
 
     /// A round is over. True if more slots have brought more: the uplink is not what is lacking.
     pub fn round(&mut self, round: Measured) -> bool {
-        let brought_more = self.trial.as_ref().map(|trial| trial.brought_more(&round));
-        match (brought_more, self.trial.take()) {
-            (Some(false), Some(trial)) => {
-                self.best = round.rate.max(self.best - self.best / 8);
-                (self.slots, self.rest) = (trial.slots, REST);
-            }
-            _ => self.decide(round),
+        self.best = round.rate.max(self.best - self.best / 8);
+        let Some(trial) = self.trial.take() else {
+            self.decide(round);
+            return false;
+        };
+        let brought_more = trial.brought_more(&round);
+        if brought_more {
+            self.decide(round);
+        } else {
+            (self.slots, self.rest) = (trial.slots, REST);
         }
-        brought_more == Some(true)
+        brought_more
     }
 
     fn decide(&mut self, round: Measured) {
         let Measured { rate, used, waiting, .. } = round;
-        self.best = rate.max(self.best - self.best / 8);
         self.rest = self.rest.saturating_sub(1);
         if used < self.slots {
             // What the others would have taken is not known.
